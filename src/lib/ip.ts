@@ -1,0 +1,154 @@
+/** IP addresses as canonical text (IPv4 dotted quad, IPv6 as RFC 5952 says), the form used everywhere but on the wire. */
+
+import { isIPv4, isIPv6 } from 'node:net';
+
+/** Canonical text of an IPv4 or IPv6 address. */
+export type Address = string;
+
+/** A UDP or TCP transport address. */
+export type Endpoint = { readonly address: Address; readonly port: number };
+
+export type Family = 4 | 6;
+
+export function familyOf(address: Address): Family {
+  return address.includes(':') ? 6 : 4;
+}
+
+/** Text of 4 or 16 octets at `offset`; an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) becomes IPv4. */
+export function formatAddress(octets: Uint8Array, offset = 0, length = octets.length - offset): Address {
+  if (length === 4) return `${octets[offset]}.${octets[offset + 1]}.${octets[offset + 2]}.${octets[offset + 3]}`;
+  const group = (i: number): number => (octets[offset + 2 * i]! << 8) | octets[offset + 2 * i + 1]!;
+  let zeros = 0;
+  while (zeros < 5 && group(zeros) === 0) zeros++;
+  if (zeros === 5 && group(5) === 0xffff) return formatAddress(octets, offset + 12, 4);
+  // RFC 5952 section 4.2.3: the longest run of two or more zero groups is shortened, the first one if equal.
+  let bestStart = -1;
+  let bestLength = 1;
+  for (let i = 0; i < 8; i++) {
+    let j = i;
+    while (j < 8 && group(j) === 0) j++;
+    if (j - i > bestLength) {
+      bestStart = i;
+      bestLength = j - i;
+    }
+    if (j > i) i = j;
+  }
+  let text = '';
+  for (let i = 0; i < 8; i++) {
+    if (i === bestStart) {
+      text += '::';
+      i += bestLength - 1;
+      continue;
+    }
+    if (text !== '' && !text.endsWith(':')) text += ':';
+    text += group(i).toString(16);
+  }
+  return text;
+}
+
+/** 4 or 16 octets of an address in any textual form without zone, or null. */
+export function parseAddress(text: string): Uint8Array | null {
+  if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number);
+  if (!isIPv6(text) || text.includes('%')) return null;
+  const dotted = text.lastIndexOf(':') + 1;
+  let plain = text;
+  if (text.includes('.')) {
+    const [a, b, c, d] = text.slice(dotted).split('.').map(Number) as [number, number, number, number];
+    plain = `${text.slice(0, dotted)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+  }
+  const [head = '', tail] = plain.split('::');
+  const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((g) => Number.parseInt(g, 16)));
+  const left = groups(head);
+  const right = tail === undefined ? [] : groups(tail);
+  const octets = new Uint8Array(16);
+  left.forEach((g, i) => {
+    octets[2 * i] = g >> 8;
+    octets[2 * i + 1] = g & 255;
+  });
+  right.forEach((g, i) => {
+    const at = 16 - 2 * (right.length - i);
+    octets[at] = g >> 8;
+    octets[at + 1] = g & 255;
+  });
+  return octets;
+}
+
+/** The canonical form of any textual address, or null. */
+export function canonicalAddress(text: string): Address | null {
+  const octets = parseAddress(text);
+  return octets === null ? null : formatAddress(octets);
+}
+
+export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return a.port === b.port && a.address === b.address;
+}
+
+/** `192.0.2.1:7444` or `[2001:db8::1]:7444`. */
+export function formatEndpoint(endpoint: Endpoint): string {
+  return familyOf(endpoint.address) === 6
+    ? `[${endpoint.address}]:${endpoint.port}`
+    : `${endpoint.address}:${endpoint.port}`;
+}
+
+export function parseEndpoint(text: string): Endpoint | null {
+  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const address = match === null ? null : canonicalAddress(match[1] ?? match[2] ?? '');
+  const port = Number(match?.[3]);
+  return address === null || port < 1 || port > 65535 ? null : { address, port };
+}
+
+/** An address range; `address` is its first address. */
+export type Prefix = { readonly address: Address; readonly length: number };
+
+export function parsePrefix(text: string): Prefix | null {
+  const [address = '', length = ''] = text.split('/');
+  const octets = parseAddress(address);
+  const bits = Number(length);
+  if (octets === null || !/^\d{1,3}$/.test(length) || bits > octets.length * 8) return null;
+  for (let i = 0; i < octets.length; i++) octets[i]! &= 0xff00 >> Math.min(8, Math.max(0, bits - 8 * i));
+  return { address: formatAddress(octets), length: bits };
+}
+
+export function formatPrefix(prefix: Prefix): string {
+  return `${prefix.address}/${prefix.length}`;
+}
+
+export function contains(prefix: Prefix, address: Address): boolean {
+  const range = parseAddress(prefix.address);
+  const octets = parseAddress(address);
+  if (range === null || octets === null || range.length !== octets.length) return false;
+  for (let i = 0; 8 * i < prefix.length; i++) {
+    const mask = (0xff00 >> Math.min(8, prefix.length - 8 * i)) & 0xff;
+    if ((range[i]! & mask) !== (octets[i]! & mask)) return false;
+  }
+  return true;
+}
+
+export function overlaps(a: Prefix, b: Prefix): boolean {
+  return a.length <= b.length ? contains(a, b.address) : contains(b, a.address);
+}
+
+const neverOuter4 = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/4', '240.0.0.0/4'].map((t) => parsePrefix(t)!);
+const neverOuter6 = ['::/127', '::ffff:0:0/96', 'ff00::/8'].map((t) => parsePrefix(t)!);
+const linkLocal = ['169.254.0.0/16', 'fe80::/10'].map((t) => parsePrefix(t)!);
+const privateRanges = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7'].map(
+  (t) => parsePrefix(t)!,
+);
+
+export function isLinkLocal(address: Address): boolean {
+  return linkLocal.some((p) => contains(p, address));
+}
+
+/** RFC 1918, RFC 6598 and RFC 4193 ranges: addresses that mean something only inside one site. */
+export function isPrivate(address: Address): boolean {
+  return privateRanges.some((p) => contains(p, address));
+}
+
+/**
+ * Whether an outer datagram may go to `address` at all (protocol section 2.4): never to loopback, multicast,
+ * unspecified, link-local or overlay addresses. `overlay` lists the overlay's own ranges.
+ */
+export function isForbiddenOuter(address: Address, overlay: readonly Prefix[]): boolean {
+  const never = familyOf(address) === 4 ? neverOuter4 : neverOuter6;
+  return never.some((p) => contains(p, address)) || isLinkLocal(address) || overlay.some((p) => contains(p, address));
+}

@@ -1,0 +1,42 @@
+/** Constants of the protocol (section 3.3 and where noted). Milliseconds and octets. */
+
+export const VERSION = 1;
+export const HEADER_LENGTH = 32;
+/** Largest signalling datagram (section 3.2): fits the smallest IPv6 MTU with room for outer headers. */
+export const MAX_SIGNALLING = 1232;
+export const MAX_CERTIFICATE = 512;
+
+export const KEEP_ALIVE_MS = 25_000;
+export const KEEP_ALIVE_JITTER = 0.1;
+/** Unanswered keep-alives after which a peer or service counts as lost. */
+export const KEEP_ALIVE_LOST = 3;
+
+export const RETRANSMIT_FIRST_MS = 200;
+export const RETRANSMIT_MAX_MS = 3_200;
+export const RETRANSMIT_TRIES = 6;
+
+export const IDLE_PATH_MS = 15 * 60_000;
+export const IDLE_GENERAL_NODE_MS = 30 * 60_000;
+export const PRESENCE_MS = 90_000;
+
+/** Rekeying (section 2.1). */
+export const REKEY_AFTER_MS = 120_000;
+export const REKEY_AFTER_PACKETS = 2 ** 31;
+export const REJECT_AFTER_MS = 180_000;
+export const REJECT_AFTER_PACKETS = 2 ** 32 - 1;
+export const OLD_KEY_MIN_MS = 2_000;
+export const OLD_KEY_MAX_MS = 10_000;
+export const HANDSHAKE_INTERVAL_MS = 100;
+
+export const SIGNALLING_WINDOW = 1_024;
+export const CAPSULE_WINDOW = 16_384;
+
+export const CERTIFICATE_DAYS = 7;
+export const ENROLMENT_TOKEN_MS = 24 * 3_600_000;
+
+/** Packets per peer that wait for a tunnel. */
+export const WAITING_PACKETS = 64;
+
+export const Suite = { cbcMd5: 1, aes256Gcm: 2, chacha20Poly1305: 3 } as const;
+export type Suite = (typeof Suite)[keyof typeof Suite];
+export const suiteNames = { 1: 'cbc-md5', 2: 'aes-256-gcm', 3: 'chacha20-poly1305' } as const;
