@@ -1,0 +1,214 @@
+/**
+ * A signalling channel: one base key (Common, Tunnel or service key) as one of its holders uses it. Seals what this
+ * holder sends, opens what the others send, and decides whom to believe (protocol section 2.3):
+ *
+ * 1. the sender's kind and instance select the message key; the tag must fit;
+ * 2. the sequence number must be new in that instance's window;
+ * 3. an unknown instance, or (with `proveAddress`) an unproven source address, is believed only if the message answers
+ *    our own fresh transaction or echoes the challenge that this very address was sent. Everything else gets a
+ *    challenge, at most `CHALLENGES_PER_SECOND`, and changes nothing.
+ */
+
+import type { Aead } from '../crypto/aead.ts';
+import { signallingKey } from '../crypto/kdf.ts';
+import type { Primitives } from '../crypto/primitives.ts';
+import { ReplayWindow } from '../crypto/replay.ts';
+import { type Endpoint, formatEndpoint, sameEndpoint } from '../lib/ip.ts';
+import type { Now } from '../lib/time.ts';
+import { type Draft, type Envelope, layout, type Message, readBody } from '../proto/codec.ts';
+import { REJECT_AFTER_PACKETS, SIGNALLING_WINDOW, type Suite } from '../proto/constants.ts';
+import type { DropReason } from '../proto/drop.ts';
+import { Flag } from '../proto/messages.ts';
+import type { SenderKind } from '../proto/options.ts';
+import { PartBuffer } from '../proto/parts.ts';
+
+/** A challenge stays the same for this long, so that a repeated request does not void the echo under way. */
+const CHALLENGE_MS = 5_000;
+const CHALLENGES_PER_SECOND = 20;
+/** Addresses of one instance that stay proven: both families, and the previous ones while a device moves. */
+const MAX_PROVEN = 4;
+/** Keys of instances not believed yet, kept for the echo that follows. */
+const MAX_STRANGERS = 4;
+
+export type ChannelOptions = {
+  readonly primitives: Primitives;
+  readonly suite: Suite;
+  readonly baseKey: Uint8Array;
+  /** The NodeID or PathID that messages of this channel carry. */
+  readonly id: string;
+  readonly own: { readonly kind: SenderKind; readonly instance: string };
+  /** Kinds of senders that may speak here, with how many instances of each live at once (replicas: several). */
+  readonly accept: ReadonlyMap<SenderKind, number>;
+  /** Whether a source address must be proven before a message from it counts (services), or the caller does that. */
+  readonly proveAddress: boolean;
+  /** The base key was made for this channel just now: its first instance of each kind can't be of an earlier life. */
+  readonly freshKey: boolean;
+};
+
+export type Sender = { readonly kind: SenderKind; readonly instance: string };
+
+export type Opened =
+  | { readonly kind: 'message'; readonly message: Message; readonly sender: Sender }
+  /** Send these to where the datagram came from; nothing else happened. */
+  | { readonly kind: 'challenge'; readonly datagrams: readonly Uint8Array[] }
+  /** A part of a longer message was kept. */
+  | { readonly kind: 'part' }
+  | { readonly kind: 'drop'; readonly reason: DropReason };
+
+type Correspondent = Sender & {
+  readonly aead: Aead;
+  readonly window: ReplayWindow;
+  readonly parts: PartBuffer;
+  proven: Endpoint[];
+};
+
+const drop = (reason: DropReason): Opened => ({ kind: 'drop', reason });
+
+export class Channel {
+  readonly #options: ChannelOptions;
+  readonly #aead: Aead;
+  #sequence = 0;
+  /** Believed senders, oldest first. */
+  #believed: Correspondent[] = [];
+  #strangers: Correspondent[] = [];
+  #challengeSecret: Uint8Array;
+  #challengeSince = Number.NEGATIVE_INFINITY;
+  #challengeCredit = CHALLENGES_PER_SECOND;
+  #challengeCreditAt = 0;
+
+  constructor(options: ChannelOptions) {
+    this.#options = options;
+    this.#challengeSecret = options.primitives.random(32);
+    this.#aead = this.#keyOf(options.own);
+  }
+
+  get id(): string {
+    return this.#options.id;
+  }
+
+  /** The datagrams of one message, sealed; a repeated message is sealed again, as every number is used once. */
+  seal(draft: Draft): Uint8Array[] {
+    const { own } = this.#options;
+    const signed = { ...draft, options: { instance: own, ...draft.options } } as Draft;
+    return layout(signed, this.#aead, () => ++this.#sequence).map((laid) => {
+      this.#aead.seal(laid.bytes, 0, laid.bodyStart, laid.plainLength, laid.sequence);
+      return laid.bytes;
+    });
+  }
+
+  /** No message can be sealed any more: the owner starts a channel with a new instance. */
+  get exhausted(): boolean {
+    return this.#sequence >= REJECT_AFTER_PACKETS - 64;
+  }
+
+  /**
+   * Opens a datagram whose envelope was read. `answersUs` = its Transaction ID is that of an outstanding request of
+   * ours to this very address. The datagram itself stays untouched.
+   */
+  open(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now, answersUs: boolean): Opened {
+    const claimed = envelope.options.instance;
+    if (claimed === undefined) return drop('no-instance');
+    const limit = this.#options.accept.get(claimed.kind as SenderKind);
+    if (limit === undefined) return drop('sender-kind');
+    const sender = { kind: claimed.kind as SenderKind, instance: claimed.instance };
+
+    const known = this.#believed.find((c) => sameSender(c, sender));
+    const correspondent = known ?? this.#stranger(sender);
+    const bytes = datagram.slice();
+    const { bodyStart, sequence } = envelope;
+    const plainLength = correspondent.aead.open(bytes, 0, bodyStart, bytes.length, sequence);
+    if (plainLength < 0) return drop('tag');
+    if (!correspondent.window.check(sequence)) return drop('replayed');
+
+    const echoed = envelope.options.echo?.value === this.#challengeFor(sender, from);
+    const proven = !this.#options.proveAddress || correspondent.proven.some((p) => sameEndpoint(p, from));
+    const firstOfFreshKey =
+      this.#options.freshKey && !this.#options.proveAddress && !this.#believed.some((c) => c.kind === sender.kind);
+    const believed = known !== undefined && proven;
+    if (!(believed || echoed || answersUs || firstOfFreshKey)) return this.#challenge(envelope, sender, from, now);
+
+    correspondent.window.accept(sequence);
+    if (known === undefined) this.#believe(correspondent, limit);
+    if (!correspondent.proven.some((p) => sameEndpoint(p, from)) && (echoed || answersUs)) {
+      correspondent.proven = [from, ...correspondent.proven].slice(0, MAX_PROVEN);
+    }
+
+    const start = bodyStart + correspondent.aead.lead;
+    const plain = bytes.subarray(start, start + plainLength);
+    const message =
+      envelope.options.part === undefined ? readBody(envelope, plain) : correspondent.parts.add(envelope, plain, now.ms);
+    if (message === null) return { kind: 'part' };
+    return typeof message === 'string' ? drop(message) : { kind: 'message', message, sender };
+  }
+
+  close(): void {
+    this.#aead.close();
+    for (const c of [...this.#believed, ...this.#strangers]) c.aead.close();
+  }
+
+  #keyOf(sender: Sender): Aead {
+    const { primitives, suite, baseKey } = this.#options;
+    return primitives.aead(suite, signallingKey(primitives, baseKey, sender.kind, sender.instance));
+  }
+
+  #stranger(sender: Sender): Correspondent {
+    const cached = this.#strangers.find((c) => sameSender(c, sender));
+    if (cached !== undefined) return cached;
+    const stranger: Correspondent = {
+      ...sender,
+      aead: this.#keyOf(sender),
+      window: new ReplayWindow(SIGNALLING_WINDOW),
+      parts: new PartBuffer(),
+      proven: [],
+    };
+    this.#strangers.push(stranger);
+    if (this.#strangers.length > MAX_STRANGERS) this.#strangers.shift()?.aead.close();
+    return stranger;
+  }
+
+  /** A new instance of a kind ends the oldest one: what that one sent in its earlier life is refused from here on. */
+  #believe(correspondent: Correspondent, limit: number): void {
+    this.#strangers = this.#strangers.filter((c) => c !== correspondent);
+    this.#believed.push(correspondent);
+    const sameKind = this.#believed.filter((c) => c.kind === correspondent.kind);
+    if (sameKind.length <= limit) return;
+    const oldest = sameKind[0] as Correspondent;
+    this.#believed = this.#believed.filter((c) => c !== oldest);
+    oldest.aead.close();
+    // Else an echo recorded from that life would open the door to it once more.
+    this.#challengeSecret = this.#options.primitives.random(32);
+  }
+
+  #challengeFor(sender: Sender, from: Endpoint): string {
+    const text = `${sender.kind} ${sender.instance} ${formatEndpoint(from)}`;
+    return this.#options.primitives
+      .hmac(this.#challengeSecret, new TextEncoder().encode(text))
+      .subarray(0, 16)
+      .toHex();
+  }
+
+  #challenge(envelope: Envelope, sender: Sender, from: Endpoint, now: Now): Opened {
+    const earned = ((now.ms - this.#challengeCreditAt) / 1000) * CHALLENGES_PER_SECOND;
+    this.#challengeCredit = Math.min(CHALLENGES_PER_SECOND, this.#challengeCredit + earned);
+    this.#challengeCreditAt = now.ms;
+    if (this.#challengeCredit < 1) return drop('rate-limited');
+    this.#challengeCredit -= 1;
+    if (now.ms - this.#challengeSince > CHALLENGE_MS) {
+      this.#challengeSecret = this.#options.primitives.random(32);
+      this.#challengeSince = now.ms;
+    }
+    const datagrams = this.seal({
+      type: 'ack',
+      id: envelope.id,
+      transactionId: envelope.transactionId,
+      flags: Flag.response,
+      body: {},
+      options: { challenge: { value: this.#challengeFor(sender, from) } },
+    });
+    return { kind: 'challenge', datagrams };
+  }
+}
+
+function sameSender(a: Sender, b: Sender): boolean {
+  return a.kind === b.kind && a.instance === b.instance;
+}

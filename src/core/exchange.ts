@@ -1,0 +1,154 @@
+/**
+ * Requests that cross UDP and the answers to them: retransmission with backoff (protocol section 3.3), the echo of a
+ * challenge, and on the other side a memory of answers, so that a duplicate is answered the same and acted on once.
+ */
+
+import type { Primitives } from '../crypto/primitives.ts';
+import { type Endpoint, sameEndpoint } from '../lib/ip.ts';
+import type { Now } from '../lib/time.ts';
+import type { Draft, Message } from '../proto/codec.ts';
+import { RETRANSMIT_FIRST_MS, RETRANSMIT_MAX_MS, RETRANSMIT_TRIES } from '../proto/constants.ts';
+import type { Action } from './actions.ts';
+import type { Channel, Sender } from './channel.ts';
+
+/** A request before its Transaction ID is drawn. */
+export type Request = Draft extends infer D ? (D extends Draft ? Omit<D, 'transactionId'> : never) : never;
+
+type Outstanding<Tag> = {
+  readonly tag: Tag;
+  readonly channel: Channel;
+  readonly draft: Draft;
+  readonly to: Endpoint;
+  echo: string | null;
+  tries: number;
+  readonly maxTries: number;
+  /** When the next transmission, or after the last one the failure, is due (ms). */
+  due: number;
+};
+
+/** How long after its last transmission a request may still be repeated by its sender, with room to spare (ms). */
+const ANSWER_MEMORY_MS = 20_000;
+const ANSWER_MEMORY_MAX = 512;
+
+export function sendAll(datagrams: readonly Uint8Array[], to: Endpoint): Action[] {
+  return datagrams.map((datagram) => ({ do: 'send', to, datagram }));
+}
+
+/** Delay after the n-th transmission, n from 1 (ms). */
+export function retransmitDelay(tries: number): number {
+  return Math.min(RETRANSMIT_MAX_MS, RETRANSMIT_FIRST_MS * 2 ** (tries - 1));
+}
+
+/** Outstanding requests of one machine. `Tag` says what a request was for. */
+export class Exchanges<Tag> {
+  readonly #primitives: Primitives;
+  readonly #outstanding = new Map<number, Outstanding<Tag>>();
+
+  constructor(primitives: Primitives) {
+    this.#primitives = primitives;
+  }
+
+  /** Sends a request now and again until it is settled or `tries` transmissions went unanswered. */
+  start(channel: Channel, request: Request, to: Endpoint, tag: Tag, now: Now, tries = RETRANSMIT_TRIES): Action[] {
+    let transactionId = 0;
+    while (transactionId === 0 || this.#outstanding.has(transactionId)) {
+      const octets = this.#primitives.random(4);
+      transactionId = new DataView(octets.buffer, octets.byteOffset).getUint32(0);
+    }
+    const draft = { ...request, transactionId } as Draft;
+    const entry = { tag, channel, draft, to, echo: null, tries: 0, maxTries: tries, due: 0 };
+    this.#outstanding.set(transactionId, entry);
+    return this.#transmit(entry, now);
+  }
+
+  /** Whether a datagram with this Transaction ID from this address answers a request of ours. */
+  expects(transactionId: number, from: Endpoint): boolean {
+    const entry = this.#outstanding.get(transactionId);
+    return entry !== undefined && sameEndpoint(entry.to, from);
+  }
+
+  /** What the request of this Transaction ID was for; it stays outstanding. */
+  peek(transactionId: number): Tag | undefined {
+    return this.#outstanding.get(transactionId)?.tag;
+  }
+
+  /**
+   * Takes an answer. If it is a challenge, the request goes out again with its echo; otherwise the request is settled
+   * and its tag returned. Null: not a request of ours.
+   */
+  answer(message: Message, from: Endpoint, now: Now): { readonly settled: Tag } | { readonly actions: Action[] } | null {
+    const entry = this.#outstanding.get(message.transactionId);
+    if (entry === undefined || !sameEndpoint(entry.to, from)) return null;
+    if (message.type === 'ack' && message.options.challenge !== undefined) {
+      // One immediate repetition for each new challenge: a replayed one makes us send nothing.
+      if (entry.echo === message.options.challenge.value) return { actions: [] };
+      entry.echo = message.options.challenge.value;
+      return { actions: this.#transmit(entry, now) };
+    }
+    this.#outstanding.delete(message.transactionId);
+    return { settled: entry.tag };
+  }
+
+  cancel(which: (tag: Tag) => boolean): void {
+    for (const [id, entry] of this.#outstanding) if (which(entry.tag)) this.#outstanding.delete(id);
+  }
+
+  has(which: (tag: Tag) => boolean): boolean {
+    return [...this.#outstanding.values()].some((entry) => which(entry.tag));
+  }
+
+  /** Repeats what is due and gives up what was repeated often enough. */
+  tick(now: Now): { readonly actions: Action[]; readonly failed: Tag[] } {
+    const actions: Action[] = [];
+    const failed: Tag[] = [];
+    for (const [id, entry] of this.#outstanding) {
+      if (entry.due > now.ms) continue;
+      if (entry.tries < entry.maxTries) {
+        actions.push(...this.#transmit(entry, now));
+      } else {
+        this.#outstanding.delete(id);
+        failed.push(entry.tag);
+      }
+    }
+    return { actions, failed };
+  }
+
+  /** When `tick` has something to do next (ms), Infinity if never. */
+  get due(): number {
+    let earliest = Number.POSITIVE_INFINITY;
+    for (const entry of this.#outstanding.values()) earliest = Math.min(earliest, entry.due);
+    return earliest;
+  }
+
+  #transmit(entry: Outstanding<Tag>, now: Now): Action[] {
+    entry.tries += 1;
+    entry.due = now.ms + retransmitDelay(entry.tries);
+    const { draft, echo } = entry;
+    const options = echo === null ? draft.options : { ...draft.options, echo: { value: echo } };
+    return sendAll(entry.channel.seal({ ...draft, options } as Draft), entry.to);
+  }
+}
+
+/** Answers given, by sender and Transaction ID. `pending` marks a request that is still being worked on. */
+export class Answers {
+  readonly #given = new Map<string, { answer: Draft | 'pending'; until: number }>();
+
+  /** The answer given before, `pending` if the request is in work, undefined if it is new. */
+  find(sender: Sender, transactionId: number): Draft | 'pending' | undefined {
+    return this.#given.get(keyOf(sender, transactionId))?.answer;
+  }
+
+  remember(sender: Sender, transactionId: number, answer: Draft | 'pending', now: Now): void {
+    const key = keyOf(sender, transactionId);
+    this.#given.delete(key);
+    this.#given.set(key, { answer, until: now.ms + ANSWER_MEMORY_MS });
+    for (const [oldest, { until }] of this.#given) {
+      if (until > now.ms && this.#given.size <= ANSWER_MEMORY_MAX) break;
+      this.#given.delete(oldest);
+    }
+  }
+}
+
+function keyOf(sender: Sender, transactionId: number): string {
+  return `${sender.kind} ${sender.instance} ${transactionId}`;
+}
