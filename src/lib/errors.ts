@@ -9,8 +9,7 @@ export const errorTable = {
   CONFIG_INVALID: '{file}: {why}; correct the file',
   SYS_CALL: '{call} failed: {errno}{hint}',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
-  SYS_ADDON:
-    'cannot load the built-in addon {name} from {directory} ({why}); point TMPDIR at a directory without noexec',
+  SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;
 

@@ -3,14 +3,13 @@
  * costs a third of a `void *` passed as BigInt (user-space addresses are below 2^53). Everything is loaded on first use.
  */
 
-import { createRequire } from 'node:module';
 import { raise } from '../lib/errors.ts';
-import { loadAddonAsset, singleExecutable } from './addon.ts';
+import { loadAddon } from './addon.ts';
 
 /** A loaded shared library, to be handed to `bind`. */
 export type Library = { func(prototype: string): unknown };
 
-/** The part of koffi in use; the addon's own exports have the same shape as the package's. */
+/** The part of koffi in use: the addon's own exports. */
 type Koffi = {
   load(path: string | null): Library;
   errno(): number;
@@ -20,8 +19,7 @@ type Koffi = {
 let koffi: Koffi | undefined;
 
 function load(): Koffi {
-  // Bundled, the koffi package cannot find its addon; its JavaScript adds nothing that is needed here.
-  koffi ??= (singleExecutable ? loadAddonAsset('koffi.node') : createRequire(import.meta.url)('koffi')) as Koffi;
+  koffi ??= loadAddon('koffi') as Koffi;
   return koffi;
 }
 

@@ -1,0 +1,19 @@
+/**
+ * Starts worker threads. A worker's source is a file `src/<name>.worker.ts`; in the single executable it is an asset of
+ * text, bundled, so that no file is needed.
+ */
+
+import { getAsset, isSea } from 'node:sea';
+import { Worker, type WorkerOptions } from 'node:worker_threads';
+
+export function assetOfWorker(name: string): string {
+  return `worker/${name}.mjs`;
+}
+
+/** `name` is the source's path below src without `.worker.ts`, such as `pipeline/inside`. */
+export function startWorker(name: string, options: Omit<WorkerOptions, 'eval' | 'name'> = {}): Worker {
+  const named = { ...options, name };
+  return isSea()
+    ? new Worker(getAsset(assetOfWorker(name), 'utf8'), { ...named, eval: true })
+    : new Worker(new URL(`../${name}.worker.ts`, import.meta.url), named);
+}
