@@ -6,6 +6,7 @@
  */
 export const errorTable = {
   BUG_UNREACHABLE: 'internal error: {what}; please report it',
+  BUG_ENCODING: 'internal error: {what} has no form on the wire; please report it',
   CONFIG_INVALID: '{file}: {why}; correct the file',
   SYS_CALL: '{call} failed: {errno}{hint}',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',

@@ -3,18 +3,22 @@
  * `readEnvelope` looks at the header and the clear options, `readBody` at the opened body and the sealed options.
  * Both return a drop reason instead of throwing, and strictly: what re-encodes differently was never valid.
  */
-import type { DropReason } from './drop.ts';
-import type { Body, MessageName } from './messages.ts';
-import type { Options } from './options.ts';
 
-export type Header = {
-  readonly transactionId: number;
-  readonly flags: number;
-  readonly sequence: number;
-  readonly epoch: number;
-  /** NodeID or PathID, 32 hex digits. */
-  readonly id: string;
-};
+import { Reader, Writer } from '../lib/bytes.ts';
+import { raise } from '../lib/errors.ts';
+import { HEADER_LENGTH, MAX_SIGNALLING } from './constants.ts';
+import type { DropReason } from './drop.ts';
+import { readFields, writeFields } from './fields.ts';
+import { type Header, HeaderOffset, plausible, readHeader, writeHeader } from './header.ts';
+import { type Body, type MessageName, messageTable } from './messages.ts';
+import {
+  OPTION_CRITICAL,
+  OPTION_NUMBER,
+  OPTION_SEALED,
+  type OptionName,
+  type Options,
+  optionTable,
+} from './options.ts';
 
 /** Header and clear options of a datagram whose tag has not been checked: nothing here is to be believed yet. */
 export type Envelope = Header & {
@@ -60,3 +64,175 @@ export type Laid = {
   readonly plainLength: number;
   readonly sequence: number;
 };
+
+/** Reads header and clear options of a received datagram. */
+export function readEnvelope(datagram: Uint8Array): Envelope | DropReason {
+  const reason = plausible(datagram, 0, datagram.length);
+  if (reason !== null) return reason;
+  const { nextOption, ...header } = readHeader(datagram);
+  const from = new Reader(datagram, HEADER_LENGTH);
+  const chain = readOptions(from, nextOption, OPTION_SEALED);
+  if (typeof chain === 'string') return chain;
+  return { ...header, options: chain.options, nextSealed: chain.next, bodyStart: from.at };
+}
+
+/** Reads the opened body, `plain`, which ends with the sealed options. A part of a message needs `PartBuffer` first. */
+export function readBody(envelope: Envelope, plain: Uint8Array): Message | DropReason {
+  const { nextSealed, bodyStart: _, ...head } = envelope;
+  if (head.options.part !== undefined) return 'part-malformed';
+  const from = new Reader(plain);
+  const body = readFields(messageTable[head.type].body, from);
+  if (from.failed) return 'body-malformed';
+  const chain = readOptions(from, nextSealed, NO_TYPE);
+  if (typeof chain === 'string') return chain;
+  if (from.left > 0) return 'body-trailing';
+  return { ...head, body, options: { ...head.options, ...chain.options } } as Message;
+}
+
+/**
+ * Lays a message out as datagrams that only need sealing: one, or parts if it were longer than `maximum`. Parts of one
+ * message take consecutive numbers from `nextSequence`.
+ */
+export function layout(
+  draft: Draft,
+  sizes: Sizes,
+  nextSequence: () => number,
+  maximum: number = MAX_SIGNALLING,
+): Laid[] {
+  const options = draft.options ?? {};
+  if (options.part !== undefined) raise('BUG_ENCODING', { what: 'a part option in a draft' });
+  const plain = encodeSealed(draft, options);
+  const clear = encodeClear(options);
+  const room = (start: number): number => largestPlain(sizes, maximum - HEADER_LENGTH - start);
+  if (plain.length <= room(clear.octets.length)) return [lay(draft, clear, plain, sizes, nextSequence())];
+
+  const size = room(clear.octets.length + PART_OPTION_LENGTH);
+  const count = size > 0 ? Math.ceil(plain.length / size) : 0;
+  if (count < 2 || count > 255) raise('BUG_ENCODING', { what: `${draft.type} of ${plain.length} octets` });
+  return Array.from({ length: count }, (_, number) => {
+    const slice = plain.subarray(number * size, (number + 1) * size);
+    return lay(draft, encodeClear({ ...options, part: { number, count } }), slice, sizes, nextSequence());
+  });
+}
+
+/** A message as it travels inside TLS: no tag, sequence number 0, never in parts. */
+export function encodePlain(draft: Draft): Uint8Array {
+  const [only, another] = layout(draft, plainSizes, () => 0, MAX_LENGTH);
+  if (only === undefined || another !== undefined) raise('BUG_ENCODING', { what: `${draft.type} beyond 16 bits` });
+  return only.bytes;
+}
+
+/** Reads one whole message that came through TLS. */
+export function decodePlain(bytes: Uint8Array): Message | DropReason {
+  const envelope = readEnvelope(bytes);
+  if (typeof envelope === 'string') return envelope;
+  if (envelope.sequence !== 0) return 'unexpected';
+  return readBody(envelope, bytes.subarray(envelope.bodyStart));
+}
+
+/**
+ * Octets of the first message in a TLS stream, null while too few are there to tell. Never less than a header, so that a
+ * reader always advances; a length below that fails in `decodePlain`.
+ */
+export function loginFrameLength(stream: Uint8Array): number | null {
+  if (stream.length < HeaderOffset.length + 2) return null;
+  return Math.max(HEADER_LENGTH, new Reader(stream, HeaderOffset.length).u16());
+}
+
+/** Message Length is a 16-bit field. */
+const MAX_LENGTH = 0xffff;
+const PART_OPTION_LENGTH = 8;
+/** A bit that no type has: the chain is read to its end. */
+const NO_TYPE = 0x100;
+
+/** All options in the order they stand on the wire. */
+const optionOrder = (Object.keys(optionTable) as OptionName[]).sort((a, b) => numberOf(a) - numberOf(b));
+const optionOfType: (OptionName | undefined)[] = new Array(256).fill(undefined);
+for (const name of optionOrder) optionOfType[optionTable[name].type] = name;
+
+function numberOf(name: OptionName): number {
+  return optionTable[name].type & OPTION_NUMBER;
+}
+
+/** Reads the chain that begins with `next` up to its end or to the first type with the bit `until`, which is returned. */
+function readOptions(from: Reader, next: number, until: number): { options: Options; next: number } | DropReason {
+  const options: Record<string, unknown> = {};
+  for (let type = next, last = 0; ; ) {
+    if (type === 0 || (type & until) !== 0) return { options, next: type };
+    const name = optionOfType[type];
+    const number = type & OPTION_NUMBER;
+    if (name === undefined && (type & OPTION_CRITICAL) !== 0) return 'option-critical';
+    if (number <= last) return number === last ? 'option-repeated' : 'option-order';
+    const following = from.u8();
+    const data = new Reader(from.take(8 * from.u8() - 2));
+    if (from.failed) return 'option-malformed';
+    if (name !== undefined) {
+      options[name] = readFields(optionTable[name].data, data);
+      // What is left fills the last unit of 8 octets.
+      if (data.left >= 8) return 'option-malformed';
+      data.zeros(data.left);
+      if (data.failed) return 'option-malformed';
+    }
+    last = number;
+    type = following;
+  }
+}
+
+function present(options: Options, sealed: number): OptionName[] {
+  return optionOrder.filter(
+    (name) => options[name] !== undefined && (optionTable[name].type & OPTION_SEALED) === sealed,
+  );
+}
+
+function firstType(names: readonly OptionName[]): number {
+  return names[0] === undefined ? 0 : optionTable[names[0]].type;
+}
+
+function writeOptions(to: Writer, names: readonly OptionName[], options: Options, after: number): void {
+  names.forEach((name, i) => {
+    const data = new Writer();
+    writeFields(optionTable[name].data, data, options[name]!);
+    const units = Math.ceil((2 + data.at) / 8);
+    to.u8(firstType(names.slice(i + 1)) || after);
+    to.u8(units);
+    to.octets(data.written);
+    to.zeros(8 * units - 2 - data.at);
+  });
+}
+
+/** Body fields and sealed options: what a datagram carries encrypted. */
+function encodeSealed(draft: Draft, options: Options): Uint8Array {
+  const to = new Writer();
+  writeFields(messageTable[draft.type].body, to, draft.body);
+  writeOptions(to, present(options, OPTION_SEALED), options, 0);
+  return to.written;
+}
+
+type Clear = { readonly first: number; readonly octets: Uint8Array };
+
+function encodeClear(options: Options): Clear {
+  const names = present(options, 0);
+  const sealed = firstType(present(options, OPTION_SEALED));
+  const to = new Writer();
+  writeOptions(to, names, options, sealed);
+  return { first: firstType(names) || sealed, octets: to.written };
+}
+
+/** The most plain octets whose sealed form fits in `room`; -1 if none do. */
+function largestPlain(sizes: Sizes, room: number): number {
+  let plain = room;
+  while (plain >= 0 && sizes.sealedSize(plain) > room) plain--;
+  return plain;
+}
+
+function lay(draft: Draft, clear: Clear, plain: Uint8Array, sizes: Sizes, sequence: number): Laid {
+  const bodyStart = HEADER_LENGTH + clear.octets.length;
+  const bytes = new Uint8Array(bodyStart + sizes.sealedSize(plain.length));
+  const to = new Writer(bytes);
+  const { transactionId, id, flags = 0, epoch = 0 } = draft;
+  writeHeader(to, draft.type, { transactionId, flags, sequence, epoch, id }, bytes.length, clear.first);
+  to.octets(clear.octets);
+  to.zeros(sizes.lead);
+  to.octets(plain);
+  return { bytes, bodyStart, plainLength: plain.length, sequence };
+}

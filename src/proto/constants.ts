@@ -6,6 +6,12 @@ export const HEADER_LENGTH = 32;
 export const MAX_SIGNALLING = 1232;
 export const MAX_CERTIFICATE = 512;
 
+/** Reassembly of parts (section 3.2): per sender, and octets over all senders. */
+export const PART_MESSAGES = 4;
+export const PART_OCTETS = 16_384;
+export const PART_LIFETIME_MS = 5_000;
+export const PART_TOTAL_OCTETS = 16 * 1024 * 1024;
+
 export const KEEP_ALIVE_MS = 25_000;
 export const KEEP_ALIVE_JITTER = 0.1;
 /** Unanswered keep-alives after which a peer or service counts as lost. */

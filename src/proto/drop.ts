@@ -9,6 +9,7 @@ export const dropReasons = [
   'option-malformed',
   'option-critical',
   'option-repeated',
+  'option-order',
   // body, after opening
   'body-malformed',
   'body-trailing',

@@ -9,20 +9,50 @@ import type { Endpoint } from '../lib/ip.ts';
 
 export const optionTable = {
   /** The sender's instance: kind of sender and 16 octets, random at each of its starts (section 2.3). */
-  instance: { type: 0x01, data: [['kind', 'u8'], ['instance', 'id']] },
+  instance: {
+    type: 0x01,
+    data: [
+      ['kind', 'u8'],
+      ['instance', 'id'],
+    ],
+  },
   /** A piece of a message that is longer than one datagram (section 3.2): `number` counts from 0. */
-  part: { type: 0x82, data: [['number', 'u8'], ['count', 'u8']] },
+  part: {
+    type: 0x82,
+    data: [
+      ['number', 'u8'],
+      ['count', 'u8'],
+    ],
+  },
   /** A fresh random value that the receiver must send back as `echo` to be believed (section 2.3). */
   challenge: { type: 0x03, data: [['value', 'id']] },
   echo: { type: 0x04, data: [['value', 'id']] },
   /** Addresses the device might be reached at; in a Route Direction the peer's. At most 16. */
   candidates: { type: 0x41, data: [['list', 'candidates']] },
   /** A node certificate; in a Route Direction the peer's. */
-  certificate: { type: 0x43, data: [['certificate', 'len16'], ['certificate', 'octets']] },
+  certificate: {
+    type: 0x43,
+    data: [
+      ['certificate', 'len16'],
+      ['certificate', 'octets'],
+    ],
+  },
   /** Ports that the seed's Route Direction lacks, and the relay's name for logs. */
-  relayPorts: { type: 0x44, data: [['port', 'u16'], ['nodeId', 'id']] },
+  relayPorts: {
+    type: 0x44,
+    data: [
+      ['port', 'u16'],
+      ['nodeId', 'id'],
+    ],
+  },
   /** Unmapped UDP ports of both ends. */
-  realPorts: { type: 0x45, data: [['initiator', 'u16'], ['responder', 'u16']] },
+  realPorts: {
+    type: 0x45,
+    data: [
+      ['initiator', 'u16'],
+      ['responder', 'u16'],
+    ],
+  },
   /** Direction Request by virtual address instead of FQDN: "who has this address". */
   virtualAddress: { type: 0x46, data: [['address', 'ip16']] },
   /** The transport address a datagram came from, as its receiver saw it. */
@@ -30,24 +60,52 @@ export const optionTable = {
   /** Why a request failed, see `Refusal`. */
   refusal: { type: 0x48, data: [['reason', 'u16']] },
   /** Login: the device's public keys, Ed25519 then X25519, and a signature over the TLS exporter value. */
-  identity: { type: 0x49, data: [['signKey', 'octets32'], ['handshakeKey', 'octets32'], ['signature', 'octets64']] },
+  identity: {
+    type: 0x49,
+    data: [
+      ['signKey', 'octets32'],
+      ['handshakeKey', 'octets32'],
+      ['signature', 'octets64'],
+    ],
+  },
   /** Login Response: the overlay's ranges and domain. */
   network: {
     type: 0x4a,
-    data: [['prefix4', 'ip16'], ['length4', 'u8'], ['prefix6', 'ip16'], ['length6', 'u8'], ['domain', 'len16'], ['domain', 'text']],
+    data: [
+      ['prefix4', 'ip16'],
+      ['length4', 'u8'],
+      ['prefix6', 'ip16'],
+      ['length6', 'u8'],
+      ['domain', 'len16'],
+      ['domain', 'text'],
+    ],
   },
   /** Login Response: where an NMS listens; repeats the figure's addresses with their port. */
   nmsPort: { type: 0x4b, data: [['port', 'u16']] },
   /** Registration: suites this device is willing to use, bit n = suite n. */
   suites: { type: 0x4c, data: [['mask', 'u16']] },
   /** Relay Request: the two ends the TRS shall relay between. */
-  relayEnds: { type: 0x4d, data: [['initiator', 'id'], ['responder', 'id']] },
+  relayEnds: {
+    type: 0x4d,
+    data: [
+      ['initiator', 'id'],
+      ['responder', 'id'],
+    ],
+  },
   /** Both NodeIDs of a path. */
-  pathEnds: { type: 0x4e, data: [['initiator', 'id'], ['responder', 'id']] },
+  pathEnds: {
+    type: 0x4e,
+    data: [
+      ['initiator', 'id'],
+      ['responder', 'id'],
+    ],
+  },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;
 export const OPTION_SEALED = 0x40;
+/** Options stand in ascending order of these bits: none twice, clear before sealed, and one way only to write a message. */
+export const OPTION_NUMBER = 0x7f;
 
 /** One address a device offers. `kind`: host = an interface's, mapped = seen by a service or peer, forwarded = a port mapping. */
 export type Candidate = Endpoint & { readonly kind: 'host' | 'mapped' | 'forwarded' };
@@ -71,7 +129,10 @@ export type OptionValues = {
 };
 
 export type OptionFieldKind = keyof OptionValues | 'len16';
-export type OptionDeclaration = { readonly type: number; readonly data: readonly (readonly [string, OptionFieldKind])[] };
+export type OptionDeclaration = {
+  readonly type: number;
+  readonly data: readonly (readonly [string, OptionFieldKind])[];
+};
 export type OptionName = keyof typeof optionTable;
 
 type DataOf<T extends readonly (readonly [string, OptionFieldKind])[]> = {

@@ -1,0 +1,150 @@
+/** Cursors over octets, big-endian. */
+
+import { raise } from './errors.ts';
+
+const nothing = new Uint8Array(0);
+
+/**
+ * Reads received octets. Never throws: reading past the end, or `fail`, latches `failed`, and from then on every
+ * read gives zero or nothing, so that a decoder checks once at its end instead of at every field.
+ */
+export class Reader {
+  readonly #bytes: Uint8Array;
+  #at: number;
+  #failed = false;
+
+  constructor(bytes: Uint8Array, at = 0) {
+    this.#bytes = bytes;
+    this.#at = at;
+  }
+
+  get at(): number {
+    return this.#at;
+  }
+
+  get left(): number {
+    return this.#bytes.length - this.#at;
+  }
+
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  fail(): void {
+    this.#failed = true;
+    this.#at = this.#bytes.length;
+  }
+
+  #advance(length: number): number {
+    const at = this.#at;
+    if (length < 0 || length > this.left) {
+      this.fail();
+      return -1;
+    }
+    this.#at = at + length;
+    return at;
+  }
+
+  u8(): number {
+    const at = this.#advance(1);
+    return at < 0 ? 0 : this.#bytes[at]!;
+  }
+
+  u16(): number {
+    const at = this.#advance(2);
+    return at < 0 ? 0 : (this.#bytes[at]! << 8) | this.#bytes[at + 1]!;
+  }
+
+  u32(): number {
+    const at = this.#advance(4);
+    return at < 0 ? 0 : readU32(this.#bytes, at);
+  }
+
+  /** A view of the next octets; empty if there are fewer. */
+  take(length: number): Uint8Array {
+    const at = this.#advance(length);
+    return at < 0 ? nothing : this.#bytes.subarray(at, at + length);
+  }
+
+  /** Fails unless the next octets are all zero. */
+  zeros(length: number): void {
+    if (!isZero(this.take(length))) this.fail();
+  }
+}
+
+/**
+ * Writes octets we made ourselves: into a caller's buffer, or into one of its own that grows. A value that doesn't fit
+ * its field, or a full caller's buffer, is our own bug and throws.
+ */
+export class Writer {
+  #bytes: Uint8Array;
+  readonly #grows: boolean;
+  #at: number;
+
+  constructor(target?: Uint8Array, at = 0) {
+    this.#bytes = target ?? new Uint8Array(256);
+    this.#grows = target === undefined;
+    this.#at = at;
+  }
+
+  get at(): number {
+    return this.#at;
+  }
+
+  /** Everything before the cursor, as a view. */
+  get written(): Uint8Array {
+    return this.#bytes.subarray(0, this.#at);
+  }
+
+  #advance(length: number): number {
+    const at = this.#at;
+    const end = at + length;
+    if (end > this.#bytes.length) {
+      if (!this.#grows) raise('BUG_ENCODING', { what: `${end} octets in a buffer of ${this.#bytes.length}` });
+      const larger = new Uint8Array(Math.max(end, 2 * this.#bytes.length));
+      larger.set(this.written);
+      this.#bytes = larger;
+    }
+    this.#at = end;
+    return at;
+  }
+
+  #number(value: number, octets: number): void {
+    if (!Number.isInteger(value) || value < 0 || value >= 2 ** (8 * octets)) {
+      raise('BUG_ENCODING', { what: `${value} in ${8 * octets} bits` });
+    }
+    const at = this.#advance(octets);
+    for (let i = octets - 1, rest = value; i >= 0; i--, rest >>>= 8) this.#bytes[at + i] = rest & 255;
+  }
+
+  u8(value: number): void {
+    this.#number(value, 1);
+  }
+
+  u16(value: number): void {
+    this.#number(value, 2);
+  }
+
+  u32(value: number): void {
+    this.#number(value, 4);
+  }
+
+  octets(value: Uint8Array): void {
+    const at = this.#advance(value.length);
+    this.#bytes.set(value, at);
+  }
+
+  zeros(length: number): void {
+    const at = this.#advance(length);
+    this.#bytes.fill(0, at, this.#at);
+  }
+}
+
+export function readU32(bytes: Uint8Array, at: number): number {
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+}
+
+export function isZero(bytes: Uint8Array): boolean {
+  for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
+  return true;
+}

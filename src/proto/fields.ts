@@ -1,0 +1,184 @@
+/** How each kind of field of the message and option tables stands on the wire. */
+
+import { isZero, type Reader, type Writer } from '../lib/bytes.ts';
+import { raise } from '../lib/errors.ts';
+import { type Address, canonicalAddress, type Endpoint, familyOf, formatAddress, parseAddress } from '../lib/ip.ts';
+import { idOctets } from './header.ts';
+import type { FieldKind, FieldValues } from './messages.ts';
+import { type Candidate, candidateKinds, MAX_CANDIDATES, type OptionFieldKind, type OptionValues } from './options.ts';
+
+export type Fields = readonly (readonly [name: string, kind: FieldKind | OptionFieldKind])[];
+
+type Values = FieldValues & OptionValues;
+
+/** `length` is that of the field's `len16`; kinds of a fixed size ignore it. */
+type Codec<T> = { read(from: Reader, length: number): T; write(to: Writer, value: T): void };
+
+const codecs: { readonly [K in keyof Values]: Codec<Values[K]> } = {
+  u8: { read: (from) => from.u8(), write: (to, value) => to.u8(value) },
+  u16: { read: (from) => from.u16(), write: (to, value) => to.u16(value) },
+  id: { read: (from) => from.take(16).toHex(), write: (to, value) => to.octets(idOctets(value)) },
+  ip4: { read: (from) => readAddress(from, 4), write: (to, value) => writeAddress(to, value, 4) },
+  ip6: {
+    read(from) {
+      const address = readAddress(from, 16);
+      // An IPv4-mapped address has a field of its own.
+      if (address !== null && familyOf(address) === 4) from.fail();
+      return address;
+    },
+    write: (to, value) => writeAddress(to, value, 16),
+  },
+  ip16: { read: (from) => readAddress(from, 16), write: writeMapped },
+  date: { read: readDate, write: writeDate },
+  text: { read: readText, write: writeText },
+  octets: { read: (from, length) => from.take(length).slice(), write: (to, value) => to.octets(value) },
+  octets32: { read: (from) => from.take(32).slice(), write: (to, value) => writeExactly(to, value, 32) },
+  octets64: { read: (from) => from.take(64).slice(), write: (to, value) => writeExactly(to, value, 64) },
+  endpoint: { read: readEndpoint, write: writeEndpoint },
+  candidates: { read: readCandidates, write: writeCandidates },
+};
+
+/** Reads the declared fields in order; whether they were all there and well-formed, `from.failed` tells. */
+export function readFields(fields: Fields, from: Reader): Record<string, unknown> {
+  const values: Record<string, unknown> = {};
+  const lengths = new Map<string, number>();
+  for (const [name, kind] of fields) {
+    if (kind === 'len16') lengths.set(name, from.u16());
+    else if (kind === 'pad16') from.zeros(2);
+    else if (kind === 'pad24') from.zeros(3);
+    else values[name] = codecs[kind].read(from, lengths.get(name) ?? 0);
+  }
+  return values;
+}
+
+export function writeFields(fields: Fields, to: Writer, values: Readonly<Record<string, unknown>>): void {
+  for (const [name, kind] of fields) {
+    if (kind === 'len16') to.u16(octetLength(values[name]));
+    else if (kind === 'pad16') to.zeros(2);
+    else if (kind === 'pad24') to.zeros(3);
+    else (codecs[kind] as Codec<unknown>).write(to, values[name]);
+  }
+}
+
+function octetLength(value: unknown): number {
+  if (typeof value === 'string') return Buffer.byteLength(value);
+  if (value instanceof Uint8Array) return value.length;
+  return raise('BUG_ENCODING', { what: `the length of ${typeof value}` });
+}
+
+function readAddress(from: Reader, width: 4 | 16): Address | null {
+  const octets = from.take(width);
+  return isZero(octets) ? null : formatAddress(octets);
+}
+
+/** 4 or 16 octets, 4 also for the IPv4-mapped form. */
+function addressOctets(address: Address): Uint8Array {
+  const octets = parseAddress(canonicalAddress(address) ?? '');
+  return octets ?? raise('BUG_ENCODING', { what: `address "${address}"` });
+}
+
+function writeAddress(to: Writer, address: Address | null, width: 4 | 16): void {
+  if (address === null) to.zeros(width);
+  else writeExactly(to, addressOctets(address), width);
+}
+
+function writeMapped(to: Writer, address: Address | null): void {
+  const octets = address === null ? new Uint8Array(16) : addressOctets(address);
+  if (octets.length === 4) {
+    to.zeros(10);
+    to.u16(0xffff);
+  }
+  to.octets(octets);
+}
+
+function writeExactly(to: Writer, octets: Uint8Array, length: number): void {
+  if (octets.length !== length) raise('BUG_ENCODING', { what: `${octets.length} octets in a field of ${length}` });
+  to.octets(octets);
+}
+
+function isDate(year: number, month: number, day: number): boolean {
+  const date = new Date(0);
+  date.setUTCFullYear(year, month - 1, day);
+  return year > 0 && year < 10_000 && date.getUTCMonth() === month - 1 && date.getUTCDate() === day;
+}
+
+function readDate(from: Reader): string | null {
+  const year = from.u16();
+  const month = from.u8();
+  const day = from.u8();
+  if (year === 0 && month === 0 && day === 0) return null;
+  if (!isDate(year, month, day)) from.fail();
+  return `${String(year).padStart(4, '0')}-${String(month).padStart(2, '0')}-${String(day).padStart(2, '0')}`;
+}
+
+function writeDate(to: Writer, value: string | null): void {
+  if (value === null) {
+    to.zeros(4);
+    return;
+  }
+  const match = /^(\d{4})-(\d{2})-(\d{2})$/.exec(value);
+  const [year, month, day] = [Number(match?.[1]), Number(match?.[2]), Number(match?.[3])];
+  if (!isDate(year, month, day)) raise('BUG_ENCODING', { what: `date "${value}"` });
+  to.u16(year);
+  to.u8(month);
+  to.u8(day);
+}
+
+/** ignoreBOM keeps a leading U+FEFF: text must come out as it went in. */
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+function readText(from: Reader, length: number): string {
+  try {
+    return utf8.decode(from.take(length));
+  } catch {
+    from.fail();
+    return '';
+  }
+}
+
+function writeText(to: Writer, value: string): void {
+  if (!value.isWellFormed()) raise('BUG_ENCODING', { what: 'text that is not well-formed' });
+  to.octets(Buffer.from(value));
+}
+
+/** An endpoint is somewhere to send to: no unspecified address, no port 0. */
+function isSomewhere(endpoint: Endpoint): boolean {
+  return endpoint.port !== 0 && endpoint.address !== '0.0.0.0' && endpoint.address !== '::';
+}
+
+function readEndpoint(from: Reader): Endpoint {
+  const port = from.u16();
+  const endpoint = { address: readAddress(from, 16) ?? '::', port };
+  if (!isSomewhere(endpoint)) from.fail();
+  return endpoint;
+}
+
+function writeEndpoint(to: Writer, endpoint: Endpoint): void {
+  if (!isSomewhere(endpoint)) {
+    raise('BUG_ENCODING', { what: `endpoint ${endpoint.address} port ${endpoint.port}` });
+  }
+  to.u16(endpoint.port);
+  writeMapped(to, endpoint.address);
+}
+
+function readCandidates(from: Reader): Candidate[] {
+  const count = from.u8();
+  if (count > MAX_CANDIDATES) from.fail();
+  const list: Candidate[] = [];
+  for (let i = 0; i < count && !from.failed; i++) {
+    const kind = candidateKinds[from.u8()];
+    const endpoint = readEndpoint(from);
+    if (kind === undefined) from.fail();
+    else list.push({ ...endpoint, kind });
+  }
+  return list;
+}
+
+function writeCandidates(to: Writer, list: readonly Candidate[]): void {
+  if (list.length > MAX_CANDIDATES) raise('BUG_ENCODING', { what: `${list.length} candidates` });
+  to.u8(list.length);
+  for (const candidate of list) {
+    to.u8(candidateKinds.indexOf(candidate.kind));
+    writeEndpoint(to, candidate);
+  }
+}
