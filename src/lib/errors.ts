@@ -7,6 +7,7 @@
 export const errorTable = {
   BUG_UNREACHABLE: 'internal error: {what}; please report it',
   BUG_ENCODING: 'internal error: {what} has no form on the wire; please report it',
+  CONFIG_STATE_DIRECTORY: 'state directory {directory} cannot be used: {why}; choose another one or correct its owner and mode',
   CONFIG_INVALID: '{file}: {why}; correct the file',
   SYS_CALL: '{call} failed: {errno}{hint}',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',

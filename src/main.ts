@@ -1,0 +1,114 @@
+/** argv → role: the only place that reads argv, environment and signals. */
+
+import { readFileSync } from 'node:fs';
+import { text } from 'node:stream/consumers';
+import { Command, CommanderError, type Option } from 'commander';
+import { parse } from 'yaml';
+import { CyphonicError, raise } from './lib/errors.ts';
+import * as as from './roles/as/commands.ts';
+import * as cloud from './roles/cloud/commands.ts';
+import type { Context } from './roles/context.ts';
+import * as nms from './roles/nms/commands.ts';
+import * as node from './roles/node/commands.ts';
+import * as trs from './roles/trs/commands.ts';
+import { version } from './version.ts';
+
+const contributions = [cloud.contribute, as.contribute, nms.contribute, trs.contribute, node.contribute];
+
+/** The one line of an error; anything that is not a CyphonicError is a fault of ours and shows where it was. */
+function describe(error: unknown): string {
+  if (error instanceof CyphonicError) return error.message.replaceAll(/\s*\n\s*/g, ' ');
+  return `internal error: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+}
+
+function variableOf(option: Option): string {
+  return `CYPHONIC_${option.attributeName().replaceAll(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
+}
+
+/** Every option can be given as CYPHONIC_NAME; flags win. */
+function bindEnvironment(command: Command): void {
+  for (const option of command.options) if (option.envVar === undefined) option.env(variableOf(option));
+  for (const child of command.commands) bindEnvironment(child);
+}
+
+/** Values for the options of `command` from the YAML file named by --config, below flags and environment. */
+function readConfiguration(command: Command, file: string): void {
+  let content: unknown;
+  try {
+    content = parse(readFileSync(file, 'utf8')) ?? {};
+  } catch (cause) {
+    raise('CONFIG_INVALID', { file, why: (cause as Error).message.split('\n')[0] }, cause);
+  }
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    raise('CONFIG_INVALID', { file, why: 'it is not a list of `option: value` lines' });
+  }
+  for (const [key, value] of Object.entries(content as Record<string, unknown>)) {
+    const option = command.options.find((o) => o.name() === key || o.attributeName() === key);
+    if (option === undefined) {
+      const known = command.options.map((o) => o.name()).filter((name) => name !== 'config');
+      raise('CONFIG_INVALID', { file, why: `there is no option "${key}" (known: ${known.join(', ')})` });
+    }
+    command.setOptionValueWithSource(option.attributeName(), typeof value === 'number' ? String(value) : value, 'config');
+  }
+}
+
+function configurationFile(argv: readonly string[], env: Context['env']): string | undefined {
+  const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
+  if (at < 0) return env['CYPHONIC_CONFIG'];
+  return argv[at] === '--config' ? argv[at + 1] : argv[at]?.slice('--config='.length);
+}
+
+function buildProgram(context: Context, argv: readonly string[]): Command {
+  const program = new Command('cyphonic')
+    .description('Any two devices talk directly, securely and by name, wherever they are.')
+    .version(version)
+    .exitOverride()
+    .showSuggestionAfterError(false)
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'cyphonic: ')) });
+  for (const contribute of contributions) contribute(program, context);
+  bindEnvironment(program);
+  program.hook('preSubcommand', (_, command) => {
+    const file = configurationFile(argv, context.env);
+    const option = command.options.find((o) => o.name() === 'config');
+    // A service's own configuration file (a mandatory option) is the service's to read.
+    if (file !== undefined && option !== undefined && !option.mandatory) readConfiguration(command, file);
+  });
+  return program;
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const stopped = new Promise<void>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => resolve());
+  });
+  const context: Context = {
+    version,
+    env: process.env,
+    colour: process.stdout.isTTY === true && !process.env['NO_COLOR'],
+    print: (line) => void process.stdout.write(`${line}\n`),
+    complain: (line) => void process.stderr.write(`${line}\n`),
+    readStdin: () => text(process.stdin),
+    stopped,
+  };
+  // A token given as an argument is for our eyes only: the title replaces the arguments in the process list.
+  if (argv.some((word) => word.startsWith('--token') || word.startsWith('cyp1_'))) {
+    process.title = `cyphonic ${argv.slice(0, 2).join(' ')}`;
+  }
+  try {
+    await buildProgram(context, argv).parseAsync([...argv], { from: 'user' });
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : 2;
+    context.complain(`cyphonic: ${describe(error)}`);
+    return error instanceof CyphonicError ? error.exitCode : 1;
+  }
+}
+
+// A reader that goes away (`cyphonic status | head -1`) is no error of ours.
+process.stdout.on('error', () => process.exit(0));
+process.on('uncaughtException', (error) => {
+  process.stderr.write(`cyphonic: ${describe(error)}\n`);
+  process.exit(1);
+});
+
+// Daemons have stopped everything by the time `main` returns; what still keeps the loop alive must not keep the process.
+process.exit(await main(process.argv.slice(2)));
