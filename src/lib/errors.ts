@@ -1,17 +1,39 @@
 /**
  * The one way to raise an error. The prefix of a code says who is at fault and thereby the exit code:
  * USAGE_ and CONFIG_ the caller (2), DAEMON_ no daemon (3), REFUSED_ the network's answer (4),
- * SYS_ the system (1), PEER_ the other end (1), BUG_ ourselves (1).
+ * SYS_ the system (1), REGISTER_ what the register holds (1), PEER_ the other end (1), BUG_ ourselves (1).
  * A template says what, why and what to do; `{name}` is filled from the details.
  */
 export const errorTable = {
   BUG_UNREACHABLE: 'internal error: {what}; please report it',
   BUG_ENCODING: 'internal error: {what} has no form on the wire; please report it',
-  CONFIG_STATE_DIRECTORY: 'state directory {directory} cannot be used: {why}; choose another one or correct its owner and mode',
+  CONFIG_STATE_DIRECTORY:
+    'state directory {directory} cannot be used: {why}; choose another one or correct its owner and mode',
+  BUG_ARGUMENT: 'internal error: {what} is not allowed; please report it',
   CONFIG_INVALID: '{file}: {why}; correct the file',
   SYS_CALL: '{call} failed: {errno}{hint}',
+  SYS_OPENSSL: 'OpenSSL refused {call}; use the Node version in package.json',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
+  SYS_REGISTER: 'cannot use the register {file}: {why}',
+  SYS_NOT_EMPTY: '{path} already exists and is not overwritten; choose another place or move it away',
+  REGISTER_DEVICE_EXISTS: 'device {deviceId} is already registered; choose another DeviceID or remove that one first',
+  REGISTER_MAC_EXISTS: 'MAC address {mac} already belongs to device {deviceId}; remove that one first',
+  REGISTER_UNKNOWN_DEVICE: 'there is no device {deviceId}; `cyphonic device list` shows those registered',
+  REGISTER_NOT_ADAPTER: 'device {deviceId} is a general node and cannot be an adapter; name a node',
+  REGISTER_ADAPTER_IN_USE: 'device {deviceId} is the adapter of {count} general nodes; remove those first',
+  REGISTER_GENERAL_NODE: 'device {deviceId} is a general node and logs in through its adapter; it has no token',
+  REGISTER_RANGE_FULL:
+    'no virtual address is free in {range4} and {range6}; remove devices or make a network with wider ranges',
+  REGISTER_SERVICE_EXISTS: 'there is already a service {name}; choose another name',
+  PEER_WRONG_NETWORK: 'the AS at {address} belongs to another network than the enrolment token; check the address or ask for a new token',
+  CONFIG_TOKEN_MISSING: 'device not enrolled yet and no token given; run "cyphonic device add" on the cloud and pass its token with --token-file',
+  CONFIG_TOKEN_OTHER: 'state directory {directory} belongs to device {device}, the token to {other}; use another --state directory',
+  REFUSED_LOGIN: 'the network refused device {device}: {why}',
+  REFUSED_DEVICE: 'device {device} was disabled or removed by the administrator; ask for it to be enabled or added again',
+  CONFIG_CLOCK: 'the clock of this machine ({time}) is outside the certificate\'s validity; set the clock',
+  SYS_UNREACHABLE: 'no AS answers at {addresses} ({why}); check the network and that the cloud runs',
+  DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with "cyphonic down --state {directory}"',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;
 

@@ -46,3 +46,8 @@ export const WAITING_PACKETS = 64;
 export const Suite = { cbcMd5: 1, aes256Gcm: 2, chacha20Poly1305: 3 } as const;
 export type Suite = (typeof Suite)[keyof typeof Suite];
 export const suiteNames = { 1: 'cbc-md5', 2: 'aes-256-gcm', 3: 'chacha20-poly1305' } as const;
+
+/** Label of the TLS exporter value that a login signature covers (RFC 5705, RFC 8446 section 7.5). */
+export const LOGIN_EXPORTER_LABEL = 'EXPORTER-cyphonic-login';
+
+export const Port = { as: 7440, nms: 7441, trs: 7442, trsTls: 443, controller: 7443, node: 7444 } as const;
