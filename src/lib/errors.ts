@@ -34,6 +34,7 @@ export const errorTable = {
   CONFIG_CLOCK: 'the clock of this machine ({time}) is outside the certificate\'s validity; set the clock',
   SYS_UNREACHABLE: 'no AS answers at {addresses} ({why}); check the network and that the cloud runs',
   DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with "cyphonic down --state {directory}"',
+  SYS_NO_INTERFACE: 'there is no network interface {name} in this network namespace; check the name with `ip link`',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;
 
