@@ -1,0 +1,258 @@
+/**
+ * Links, addresses and routes of this thread's network namespace, by AF_NETLINK sockets. The kernel answers within the
+ * send call, so that requests never block and are safe on the main thread.
+ */
+
+import { raise } from '../lib/errors.ts';
+import type { Prefix } from '../lib/ip.ts';
+import { raiseErrno } from './errno.ts';
+import { addressOf, bind, errno, library } from './ffi.ts';
+import {
+  changeGroups,
+  decodeError,
+  decodeEvent,
+  decodeMessages,
+  encodeAddress,
+  encodeDumpBody,
+  encodeLink,
+  encodeMessage,
+  encodeRoute,
+  type Link,
+  type LinkAddress,
+  type LinkSettings,
+  messageFlag,
+  messageType,
+  type NetworkEvent,
+  type NewRoute,
+  type Route,
+} from './netlink-codec.ts';
+
+export type { Link, LinkAddress, LinkSettings, NetworkEvent, NewRoute, Route } from './netlink-codec.ts';
+
+const AF_NETLINK = 16;
+const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const NETLINK_ROUTE = 0;
+const SOL_NETLINK = 270;
+const NETLINK_CAP_ACK = 10;
+const NETLINK_EXT_ACK = 11;
+const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
+const MSG_DONTWAIT = 0x40;
+const EAGAIN = 11;
+const EINTR = 4;
+const EEXIST = 17;
+const ENOENT = 2;
+const ESRCH = 3;
+const EADDRNOTAVAIL = 99;
+const ENOBUFS = 105;
+
+/** The largest read the kernel offers is 32 KiB. */
+const READ_SIZE = 65536;
+
+type Calls = {
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: number, length: number): number;
+  send(fd: number, octets: number, length: number, flags: number): number;
+  recv(fd: number, octets: number, length: number, flags: number): number;
+  setsockopt(fd: number, level: number, option: number, value: number, length: number): number;
+  close(fd: number): number;
+};
+
+let bound: Calls | undefined;
+
+function calls(): Calls {
+  const libc = library(null);
+  bound ??= {
+    socket: bind(libc, 'int socket(int domain, int type, int protocol)'),
+    bind: bind(libc, 'int bind(int fd, int64_t address, uint32_t length)'),
+    send: bind(libc, 'int64_t send(int fd, int64_t octets, int64_t length, int flags)'),
+    recv: bind(libc, 'int64_t recv(int fd, int64_t octets, int64_t length, int flags)'),
+    setsockopt: bind(libc, 'int setsockopt(int fd, int level, int option, int64_t value, uint32_t length)'),
+    close: bind(libc, 'int close(int fd)'),
+  };
+  return bound;
+}
+
+class NetlinkSocket {
+  readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE);
+  readonly #bufferAddress = addressOf(this.#buffer);
+  #fd: number;
+
+  constructor(groups = 0) {
+    this.#fd = calls().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE);
+    if (this.#fd < 0) raiseErrno('socket(AF_NETLINK)');
+    const address = Buffer.allocUnsafeSlow(12).fill(0);
+    address.writeUInt16LE(AF_NETLINK, 0);
+    address.writeUInt32LE(groups, 8);
+    if (calls().bind(this.#fd, addressOf(address), address.length) < 0) {
+      const code = errno();
+      this.close();
+      raiseErrno('bind(AF_NETLINK)', '', code);
+    }
+  }
+
+  option(level: number, option: number, value: number): void {
+    const octets = Buffer.allocUnsafeSlow(4);
+    octets.writeInt32LE(value);
+    // Every option set here only makes things better; an older kernel without it still works.
+    calls().setsockopt(this.#fd, level, option, addressOf(octets), octets.length);
+  }
+
+  send(octets: Buffer): void {
+    if (calls().send(this.#fd, addressOf(octets), octets.length, 0) < 0) raiseErrno('send(AF_NETLINK)');
+  }
+
+  /** One read, valid until the next; or the errno. */
+  receive(flags: number): Buffer | number {
+    const length = calls().recv(this.#fd, this.#bufferAddress, READ_SIZE, flags);
+    return length < 0 ? errno() : this.#buffer.subarray(0, length);
+  }
+
+  close(): void {
+    if (this.#fd >= 0) calls().close(this.#fd);
+    this.#fd = -1;
+  }
+}
+
+export class Netlink {
+  readonly #socket = new NetlinkSocket();
+  #sequence = 0;
+
+  constructor() {
+    this.#socket.option(SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    this.#socket.option(SOL_NETLINK, NETLINK_EXT_ACK, 1);
+  }
+
+  links(): Link[] {
+    return this.#dump(messageType.getLink).flatMap((event) => (event.on === 'link' ? [event.link] : []));
+  }
+
+  addresses(): LinkAddress[] {
+    return this.#dump(messageType.getAddress).flatMap((event) => (event.on === 'address' ? [event.address] : []));
+  }
+
+  routes(): Route[] {
+    return this.#dump(messageType.getRoute).flatMap((event) => (event.on === 'route' ? [event.route] : []));
+  }
+
+  link(name: string): Link | null {
+    return this.links().find((link) => link.name === name) ?? null;
+  }
+
+  setLink(index: number, settings: LinkSettings): void {
+    this.#change('set link', messageType.newLink, 0, encodeLink(index, settings));
+  }
+
+  /** Adds an address, ready at once (no duplicate address detection); one that is there already is kept. */
+  addAddress(index: number, prefix: Prefix): void {
+    const flags = messageFlag.create | messageFlag.replace;
+    this.#change('add address', messageType.newAddress, flags, encodeAddress(index, prefix), EEXIST);
+  }
+
+  /** Removes an address; one that is not there is fine. */
+  removeAddress(index: number, prefix: Prefix): void {
+    this.#change('remove address', messageType.deleteAddress, 0, encodeAddress(index, prefix), EADDRNOTAVAIL);
+  }
+
+  /** Adds a route to the main table, in place of one to the same destination with the same metric. */
+  addRoute(route: NewRoute): void {
+    const flags = messageFlag.create | messageFlag.replace;
+    this.#change('add route', messageType.newRoute, flags, encodeRoute(route));
+  }
+
+  /** Removes a route; one that is not there is fine. */
+  removeRoute(route: NewRoute): void {
+    this.#change('remove route', messageType.deleteRoute, 0, encodeRoute(route), ESRCH, ENOENT);
+  }
+
+  close(): void {
+    this.#socket.close();
+  }
+
+  #receive(): Buffer {
+    for (;;) {
+      const octets = this.#socket.receive(0);
+      if (typeof octets !== 'number') return octets;
+      if (octets !== EINTR) raiseErrno('recv(AF_NETLINK)', '', octets);
+    }
+  }
+
+  #change(what: string, type: number, flags: number, body: Buffer, ...accepted: readonly number[]): void {
+    const sequence = ++this.#sequence;
+    this.#socket.send(encodeMessage(type, messageFlag.request | messageFlag.acknowledge | flags, sequence, body));
+    for (;;) {
+      for (const message of decodeMessages(this.#receive())) {
+        if (message.sequence !== sequence || message.type !== messageType.error) continue;
+        const error = decodeError(message);
+        if (error.errno !== 0 && !accepted.includes(error.errno)) raiseErrno(what, error.text, error.errno);
+        return;
+      }
+    }
+  }
+
+  #dump(type: number): NetworkEvent[] {
+    // An interrupted dump may have missed entries; under constant change the last try has to do.
+    for (let tries = 4; ; tries--) {
+      const { events, interrupted } = this.#dumpOnce(type);
+      if (!interrupted || tries === 0) return events;
+    }
+  }
+
+  #dumpOnce(type: number): { events: NetworkEvent[]; interrupted: boolean } {
+    const sequence = ++this.#sequence;
+    this.#socket.send(encodeMessage(type, messageFlag.request | messageFlag.dump, sequence, encodeDumpBody()));
+    const events: NetworkEvent[] = [];
+    let interrupted = false;
+    for (;;) {
+      for (const message of decodeMessages(this.#receive())) {
+        if (message.sequence !== sequence) continue;
+        if ((message.flags & messageFlag.dumpInterrupted) !== 0) interrupted = true;
+        if (message.type === messageType.done) return { events, interrupted };
+        if (message.type === messageType.error) raiseErrno('list network', '', decodeError(message).errno);
+        const event = decodeEvent(message);
+        if (event !== null) events.push(event);
+      }
+    }
+  }
+}
+
+/** The index of a link that has to be there. */
+export function linkIndex(netlink: Netlink, name: string): number {
+  return netlink.link(name)?.index ?? raise('SYS_NO_INTERFACE', { name });
+}
+
+export type NetworkMonitor = { close(): void };
+
+/**
+ * Reports changes of links, addresses and routes, at most `intervalMs` after they happened and all of that time at once.
+ * Node's event loop takes no netlink socket and a thread of its own would cost more than ten empty reads a second.
+ */
+export function monitorNetwork(changed: (events: readonly NetworkEvent[]) => void, intervalMs = 100): NetworkMonitor {
+  const socket = new NetlinkSocket(changeGroups);
+  socket.option(SOL_SOCKET, SO_RCVBUF, 1 << 20);
+  const poll = (): void => {
+    const events: NetworkEvent[] = [];
+    for (;;) {
+      const octets = socket.receive(MSG_DONTWAIT);
+      if (octets === EAGAIN) break;
+      if (typeof octets === 'number') {
+        // ENOBUFS says that messages were lost; after anything else, reading everything again is right as well.
+        events.push({ on: 'overrun' });
+        if (octets === ENOBUFS) continue;
+        break;
+      }
+      for (const message of decodeMessages(octets)) {
+        const event = decodeEvent(message);
+        if (event !== null) events.push(event);
+      }
+    }
+    if (events.length > 0) changed(events);
+  };
+  const timer = setInterval(poll, intervalMs).unref();
+  return {
+    close: () => {
+      clearInterval(timer);
+      socket.close();
+    },
+  };
+}
