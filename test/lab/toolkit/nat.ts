@@ -1,0 +1,70 @@
+/**
+ * The NAT behaviours of RFC 4787 as nftables rules for a router whose outer interface is eth0.
+ *
+ * | type               | mapping                    | filtering                  |
+ * | full-cone          | endpoint-independent       | endpoint-independent       |
+ * | address-restricted | endpoint-independent       | address-dependent          |
+ * | port-restricted    | endpoint-independent       | address-and-port-dependent |
+ * | symmetric          | address-and-port-dependent | address-and-port-dependent |
+ */
+
+export const natTypes = ['full-cone', 'address-restricted', 'port-restricted', 'symmetric'] as const;
+export type NatType = (typeof natTypes)[number];
+
+/**
+ * masquerade keeps the source port where it is free, which makes the mapping endpoint-independent, and lets only
+ * answers in. Cone types learn which host owns which port from what leaves, and send what comes in there.
+ */
+const learning: Record<NatType, string> = {
+  'port-restricted': '',
+  symmetric: '',
+  'full-cone': `
+    map owner { type inet_service : ipv4_addr; flags dynamic, timeout; timeout 5m; }
+    chain learn {
+      type filter hook forward priority 10;
+      oifname "eth0" meta l4proto udp update @owner { udp sport : ip saddr }
+    }
+    chain incoming {
+      type nat hook prerouting priority dstnat;
+      iifname "eth0" meta l4proto udp dnat to udp dport map @owner
+    }`,
+  'address-restricted': `
+    map owner { type inet_service : ipv4_addr; flags dynamic, timeout; timeout 5m; }
+    set contacted { type inet_service . ipv4_addr; flags dynamic, timeout; timeout 5m; }
+    chain learn {
+      type filter hook forward priority 10;
+      oifname "eth0" meta l4proto udp update @owner { udp sport : ip saddr } update @contacted { udp sport . ip daddr }
+    }
+    chain incoming {
+      type nat hook prerouting priority dstnat;
+      iifname "eth0" udp dport . ip saddr @contacted dnat to udp dport map @owner
+    }`,
+};
+
+export function natRules(type: NatType): string {
+  return `
+    table ip nat {
+      ${learning[type]}
+      chain outgoing {
+        type nat hook postrouting priority srcnat;
+        oifname "eth0" masquerade ${type === 'symmetric' ? 'fully-random' : ''}
+      }
+    }`;
+}
+
+/**
+ * What home routers do besides: nothing unasked comes in, neither to the hosts behind nor to the router itself. Were
+ * the latter let through to be refused, a punch that arrives early would occupy the connection-tracking tuple, and the
+ * cone would turn symmetric for that peer.
+ */
+export const firewallRules = `
+  table inet firewall {
+    chain input {
+      type filter hook input priority filter;
+      iifname "eth0" meta l4proto udp ct state new drop
+    }
+    chain forward {
+      type filter hook forward priority filter;
+      iifname "eth0" ct state new ct status & dnat == 0 drop
+    }
+  }`;
