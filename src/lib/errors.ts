@@ -15,6 +15,7 @@ export const errorTable = {
   SYS_OPENSSL: 'OpenSSL refused {call}; use the Node version in package.json',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
+  CONFIG_SCHEMA: 'the register {file} has schema version {found}, this program knows {known}; use the newer program',
   SYS_REGISTER: 'cannot use the register {file}: {why}',
   SYS_NOT_EMPTY: '{path} already exists and is not overwritten; choose another place or move it away',
   REGISTER_DEVICE_EXISTS: 'device {deviceId} is already registered; choose another DeviceID or remove that one first',
@@ -34,6 +35,10 @@ export const errorTable = {
   CONFIG_CLOCK: 'the clock of this machine ({time}) is outside the certificate\'s validity; set the clock',
   SYS_UNREACHABLE: 'no AS answers at {addresses} ({why}); check the network and that the cloud runs',
   DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with "cyphonic down --state {directory}"',
+  SYS_TOOL_MISSING: '{name} is missing on this system; install the package {package}',
+  SYS_TOOL: '{name} failed: {why}',
+  CONFIG_OVERLAP:
+    'the overlay range {range} overlaps {what} of this host; remove that, or make the network with another range',
   SYS_NO_INTERFACE: 'there is no network interface {name} in this network namespace; check the name with `ip link`',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;

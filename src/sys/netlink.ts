@@ -28,6 +28,7 @@ import {
 } from './netlink-codec.ts';
 
 export type { Link, LinkAddress, LinkSettings, NetworkEvent, NewRoute, Route } from './netlink-codec.ts';
+export { hostPrefix } from './netlink-codec.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;

@@ -83,7 +83,8 @@ export function saveState(directory: string, state: DaemonState): void {
   writeAtomically(join(directory, 'state.json'), JSON.stringify({ format: FORMAT, state }, replace, 2));
 }
 
-function writeAtomically(file: string, content: string): void {
+/** Replaces a file of the state directory (0600); on return the new content survives a crash. */
+export function writeAtomically(file: string, content: string): void {
   const temporary = `${file}.new`;
   try {
     const fd = openSync(temporary, 'w', 0o600);

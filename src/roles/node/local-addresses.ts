@@ -1,0 +1,83 @@
+/** Which of this host's addresses others can be told of, and whether the overlay's ranges are free here (protocol section 2.4). */
+
+import { raise } from '../../lib/errors.ts';
+import { type Address, familyOf, formatPrefix, isForbiddenOuter, overlaps, type Prefix } from '../../lib/ip.ts';
+import { hostPrefix, type Link, type LinkAddress, type Route } from '../../sys/netlink.ts';
+
+/** What the kernel knows of its own network; `Netlink` reads it. */
+export type LocalNetwork = {
+  links(): readonly Link[];
+  addresses(): readonly LinkAddress[];
+  routes(): readonly Route[];
+};
+
+/** Candidates a device offers at most (protocol section 3.1). */
+const MAX_CANDIDATES = 16;
+
+export type LocalAddressOptions = {
+  /** Ranges of overlays: never offered. */
+  readonly overlay: readonly Prefix[];
+  /** Our own TUN; null before there is one. */
+  readonly ownInterface: string | null;
+};
+
+/**
+ * The host's addresses that a peer may try, best first: those of links with a default route, then the others, the
+ * families taking turns so that many of one don't push out the other.
+ */
+export function candidateAddresses(network: LocalNetwork, { overlay, ownInterface }: LocalAddressOptions): Address[] {
+  const links = new Map(
+    network
+      .links()
+      .filter((link) => link.up && link.running && !link.loopback && link.name !== ownInterface)
+      .map((link) => [link.index, link]),
+  );
+  const usable = network
+    .addresses()
+    .filter((a) => links.has(a.index) && !a.unusable && !a.deprecated && !isForbiddenOuter(a.address, overlay));
+  const uplinks = new Set(network.routes().flatMap((r) => (r.forwarding && isDefault(r.destination) ? [r.index] : [])));
+  const ordered = usable
+    .filter(
+      (a) => !a.temporary || !usable.some((b) => b.index === a.index && !b.temporary && familyOf(b.address) === 6),
+    )
+    .sort((a, b) => Number(uplinks.has(b.index)) - Number(uplinks.has(a.index)));
+  const byFamily = [4, 6].map((family) => unique(ordered.map((a) => a.address).filter((a) => familyOf(a) === family)));
+  return takingTurns(byFamily).slice(0, MAX_CANDIDATES);
+}
+
+/** Raises if an address or route of this host overlaps one of the overlay's ranges. */
+export function refuseOverlap(network: LocalNetwork, { overlay, ownInterface }: LocalAddressOptions): void {
+  const names = new Map(network.links().map((link) => [link.index, link.name]));
+  const on = (index: number | null): string => (index === null ? '' : ` on ${names.get(index) ?? `link ${index}`}`);
+  const foreign = (index: number | null): boolean => index === null || names.get(index) !== ownInterface;
+  for (const { address, prefixLength, index } of network.addresses()) {
+    const range = overlay.find((r) => overlaps(r, hostPrefix(address)));
+    if (range !== undefined && foreign(index)) {
+      refuse(range, `the address ${address}/${prefixLength}${on(index)}`);
+    }
+  }
+  for (const { destination, index, forwarding } of network.routes()) {
+    const range = overlay.find((r) => overlaps(r, destination));
+    if (range !== undefined && forwarding && foreign(index) && !isDefault(destination)) {
+      refuse(range, `the route to ${formatPrefix(destination)}${on(index)}`);
+    }
+  }
+}
+
+function refuse(range: Prefix, what: string): never {
+  return raise('CONFIG_OVERLAP', { range: formatPrefix(range), what });
+}
+
+/** Default routes, also in the halves that other VPNs use to outdo them (0.0.0.0/1, 128.0.0.0/1, 2000::/3). */
+function isDefault({ address, length }: Prefix): boolean {
+  return length <= (familyOf(address) === 4 ? 1 : 3);
+}
+
+function unique<T>(values: readonly T[]): T[] {
+  return [...new Set(values)];
+}
+
+function takingTurns<T>(lists: readonly (readonly T[])[]): T[] {
+  const longest = Math.max(...lists.map((list) => list.length));
+  return Array.from({ length: longest }, (_, i) => lists.flatMap((list) => list.slice(i, i + 1))).flat();
+}
