@@ -11,6 +11,8 @@ export const errorTable = {
     'state directory {directory} cannot be used: {why}; choose another one or correct its owner and mode',
   BUG_ARGUMENT: 'internal error: {what} is not allowed; please report it',
   CONFIG_INVALID: '{file}: {why}; correct the file',
+  CONFIG_CERTIFICATE:
+    'no certificate of at most {limit} octets can be made for {fqdn} (it would have {length}); use fewer or shorter names and groups',
   SYS_CALL: '{call} failed: {errno}{hint}',
   SYS_OPENSSL: 'OpenSSL refused {call}; use the Node version in package.json',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
@@ -27,18 +29,26 @@ export const errorTable = {
   REGISTER_RANGE_FULL:
     'no virtual address is free in {range4} and {range6}; remove devices or make a network with wider ranges',
   REGISTER_SERVICE_EXISTS: 'there is already a service {name}; choose another name',
-  PEER_WRONG_NETWORK: 'the AS at {address} belongs to another network than the enrolment token; check the address or ask for a new token',
-  CONFIG_TOKEN_MISSING: 'device not enrolled yet and no token given; run "cyphonic device add" on the cloud and pass its token with --token-file',
-  CONFIG_TOKEN_OTHER: 'state directory {directory} belongs to device {device}, the token to {other}; use another --state directory',
+  PEER_WRONG_NETWORK:
+    'the AS at {address} belongs to another network than the enrolment token; check the address or ask for a new token',
+  CONFIG_TOKEN_MISSING:
+    'device not enrolled yet and no token given; run "cyphonic device add" on the cloud and pass its token with --token-file',
+  CONFIG_TOKEN_OTHER:
+    'state directory {directory} belongs to device {device}, the token to {other}; use another --state directory',
   REFUSED_LOGIN: 'the network refused device {device}: {why}',
-  REFUSED_DEVICE: 'device {device} was disabled or removed by the administrator; ask for it to be enabled or added again',
-  CONFIG_CLOCK: 'the clock of this machine ({time}) is outside the certificate\'s validity; set the clock',
+  REFUSED_DEVICE:
+    'device {device} was disabled or removed by the administrator; ask for it to be enabled or added again',
+  CONFIG_CLOCK: "the clock of this machine ({time}) is outside the certificate's validity; set the clock",
   SYS_UNREACHABLE: 'no AS answers at {addresses} ({why}); check the network and that the cloud runs',
   DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with "cyphonic down --state {directory}"',
   SYS_TOOL_MISSING: '{name} is missing on this system; install the package {package}',
   SYS_TOOL: '{name} failed: {why}',
   CONFIG_OVERLAP:
     'the overlay range {range} overlaps {what} of this host; remove that, or make the network with another range',
+  USAGE_STATE_IN_USE:
+    'another daemon (pid {pid}) uses this state directory; stop it with `cyphonic down --state {directory}` or choose another',
+  DAEMON_NOT_RUNNING: 'no daemon runs on {directory}; start it with `cyphonic node up --state {directory}`',
+  DAEMON_ENDED: 'the daemon of {directory} ended before it answered; see its log',
   SYS_NO_INTERFACE: 'there is no network interface {name} in this network namespace; check the name with `ip link`',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;

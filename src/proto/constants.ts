@@ -38,6 +38,8 @@ export const SIGNALLING_WINDOW = 1_024;
 export const CAPSULE_WINDOW = 16_384;
 
 export const CERTIFICATE_DAYS = 7;
+/** How far two clocks may differ before a certificate counts as outside its validity. */
+export const CERTIFICATE_SKEW_MS = 5 * 60_000;
 export const ENROLMENT_TOKEN_MS = 24 * 3_600_000;
 
 /** Packets per peer that wait for a tunnel. */

@@ -1,0 +1,28 @@
+/** The key schedule of signalling (protocol section 2.3) and between services (2.4). */
+
+import { idOctets } from '../proto/header.ts';
+import type { SenderKind } from '../proto/options.ts';
+import type { KeyPair, Primitives } from './primitives.ts';
+
+const KEY_LENGTH = 32;
+const signalling = Buffer.from('cyphonic signalling');
+const service = Buffer.from('cyphonic service');
+const noSalt = new Uint8Array(0);
+
+/** The message key of one sender, in one of its lives, under a Common, Tunnel or service key. */
+export function signallingKey(
+  primitives: Primitives,
+  baseKey: Uint8Array,
+  kind: SenderKind,
+  instance: string,
+): Uint8Array {
+  return primitives.hkdf(baseKey, idOctets(instance), Buffer.concat([signalling, Uint8Array.of(kind)]), KEY_LENGTH);
+}
+
+/** The base key between two services, from their registered X25519 keys; null if the peer's key is degenerate. */
+export function serviceKey(primitives: Primitives, own: KeyPair, peerKey: Uint8Array): Uint8Array | null {
+  const secret = primitives.x25519(own.privateKey, peerKey);
+  if (secret === null) return null;
+  const ends = [own.publicKey, peerKey].sort(Buffer.compare);
+  return primitives.hkdf(secret, noSalt, Buffer.concat([service, ...ends]), KEY_LENGTH);
+}
