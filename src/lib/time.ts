@@ -5,3 +5,8 @@ export type Now = {
   /** Unix milliseconds; for certificates and expiry only, as it may jump. */
   readonly wall: number;
 };
+
+/** Reads both clocks of this machine. */
+export function readClock(): Now {
+  return { ms: performance.now(), wall: Date.now() };
+}
