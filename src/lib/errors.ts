@@ -10,10 +10,18 @@ export const errorTable = {
   CONFIG_STATE_DIRECTORY:
     'state directory {directory} cannot be used: {why}; choose another one or correct its owner and mode',
   BUG_ARGUMENT: 'internal error: {what} is not allowed; please report it',
+  USAGE_INTERFACE_NAME: '"{name}" is no name for an interface; use 1 to 15 letters, digits, dots and dashes',
   CONFIG_INVALID: '{file}: {why}; correct the file',
   CONFIG_CERTIFICATE:
     'no certificate of at most {limit} octets can be made for {fqdn} (it would have {length}); use fewer or shorter names and groups',
   SYS_CALL: '{call} failed: {errno}{hint}',
+  SYS_PORT_IN_USE: 'UDP port {port} is already in use; stop the program that has it or choose another with --port',
+  SYS_BIND: 'cannot use UDP port {port} on {address}: {errno}; choose an address of this machine and a permitted port',
+  SYS_NO_ADDRESS_FAMILY: 'neither IPv4 nor IPv6 sockets are possible here; give this machine a network',
+  SYS_TUN_MISSING:
+    'no TUN device ({errno} on /dev/net/tun); load the module (modprobe tun) or pass the device into the container',
+  SYS_TUN_PERMISSION: 'not permitted to make a TUN device ({errno}); run as root or with CAP_NET_ADMIN',
+  SYS_TUN_NAME: 'cannot make the interface {name} ({errno}); another program has it, choose another name',
   SYS_OPENSSL: 'OpenSSL refused {call}; use the Node version in package.json',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
