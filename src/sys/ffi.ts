@@ -14,6 +14,7 @@ type Koffi = {
   load(path: string | null): Library;
   errno(): number;
   address(view: ArrayBufferView): bigint;
+  view(address: bigint, length: number): ArrayBuffer;
 };
 
 let koffi: Koffi | undefined;
@@ -62,4 +63,9 @@ export function errno(): number {
  */
 export function addressOf(view: Uint8Array): number {
   return Number(load().address(view));
+}
+
+/** Memory that something else allocated, as a buffer; it must stay mapped for the life of the process. */
+export function viewOf(address: number, length: number): ArrayBuffer {
+  return load().view(BigInt(address), length);
 }

@@ -1,0 +1,58 @@
+/** The C library's functions in use. Addresses, sizes and pointers are Numbers, see `ffi.ts`. */
+
+import { raiseErrno } from './errno.ts';
+import { bind, library } from './ffi.ts';
+
+type Call3 = (fd: number, address: number, length: number) => number;
+
+function load() {
+  const program = library(null);
+  return {
+    close: bind<(fd: number) => number>(program, 'int close(int fd)'),
+    read: bind<Call3>(program, 'int64_t read(int fd, int64_t address, int64_t length)'),
+    write: bind<Call3>(program, 'int64_t write(int fd, int64_t address, int64_t length)'),
+    writev: bind<Call3>(program, 'int64_t writev(int fd, int64_t vectors, int count)'),
+    open: bind<(path: string, flags: number) => number>(program, 'int open(const char *path, int flags)'),
+    ioctl: bind<(fd: number, request: number, argument: number) => number>(
+      program,
+      'int ioctl(int fd, int64_t request, int64_t argument)',
+    ),
+    poll: bind<(fds: number, count: number, timeoutMs: number) => number>(
+      program,
+      'int poll(int64_t fds, int64_t count, int timeoutMs)',
+    ),
+    eventfd: bind<(initial: number, flags: number) => number>(program, 'int eventfd(uint32_t initial, int flags)'),
+    mmap: bind<(hint: number, length: number, protection: number, flags: number, fd: number, offset: number) => number>(
+      program,
+      'int64_t mmap(int64_t hint, int64_t length, int protection, int flags, int fd, int64_t offset)',
+    ),
+    munmap: bind<(address: number, length: number) => number>(program, 'int munmap(int64_t address, int64_t length)'),
+    socket: bind<Call3>(program, 'int socket(int domain, int type, int protocol)'),
+    bind: bind<Call3>(program, 'int bind(int fd, int64_t address, int length)'),
+    getsockname: bind<Call3>(program, 'int getsockname(int fd, int64_t address, int64_t length)'),
+    setsockopt: bind<(fd: number, level: number, option: number, value: number, length: number) => number>(
+      program,
+      'int setsockopt(int fd, int level, int option, int64_t value, int length)',
+    ),
+    sendmmsg: bind<(fd: number, messages: number, count: number, flags: number) => number>(
+      program,
+      'int sendmmsg(int fd, int64_t messages, int count, int flags)',
+    ),
+    recvmmsg: bind<(fd: number, messages: number, count: number, flags: number, timeout: number) => number>(
+      program,
+      'int recvmmsg(int fd, int64_t messages, int count, int flags, int64_t timeout)',
+    ),
+  };
+}
+
+let loaded: ReturnType<typeof load> | undefined;
+
+export function libc(): ReturnType<typeof load> {
+  loaded ??= load();
+  return loaded;
+}
+
+/** The result of a call, or an error that names it. To stand around the call itself, as errno is read here. */
+export function check(result: number, call: string, hint = ''): number {
+  return result < 0 ? raiseErrno(call, hint) : result;
+}

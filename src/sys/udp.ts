@@ -1,0 +1,227 @@
+/**
+ * One UDP port for both families: an IPv4 and an IPv6-only socket, non-blocking, in batches. ICMP errors are not
+ * asked for (IP_RECVERR stays off), so that a forged one cannot disturb a send.
+ */
+
+import { constants } from 'node:os';
+import { raise } from '../lib/errors.ts';
+import type { Address } from '../lib/ip.ts';
+import { errnoName, raiseErrno } from './errno.ts';
+import { errno } from './ffi.ts';
+import { check, libc } from './libc.ts';
+import { allocate } from './memory.ts';
+import { MMSGHDR, type ReceiveBatch, type SendBatch, unfoldedBatch } from './mmsg.ts';
+import { waitWritable } from './poll.ts';
+import { AF_INET, AF_INET6, decodeSockaddr, encodeSockaddr, SOCKADDR_ROOM } from './sockaddr.ts';
+
+const { EADDRINUSE, EAFNOSUPPORT, EAGAIN, EADDRNOTAVAIL, EINTR, EINVAL, EIO, EMSGSIZE } = constants.errno;
+
+const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o2004000;
+const SOL_SOCKET = 1;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+const SOL_IP = 0;
+const IP_MTU_DISCOVER = 10;
+const IP_PMTUDISC_DONT = 0;
+const SOL_IPV6 = 41;
+const IPV6_V6ONLY = 26;
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const UDP_GRO = 104;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+
+const SOCKET_BUFFER = 8 << 20;
+/** How long a full socket buffer holds the sender back before datagrams are given up. */
+const BLOCKED_MS = 50;
+/** Ports tried after the one asked for. */
+const PORT_TRIES = 64;
+
+/** The datagram edge of the data path, as its loops see it. */
+export interface DatagramPort {
+  /** Sends the batch in order; returns how many datagrams could not be sent, see `SendBatch.failed`. */
+  send(batch: SendBatch): number;
+  /** Fills the batch from socket 0 (IPv4) or 1 (IPv6) with what waits there; returns the number of messages. */
+  receive(socket: 0 | 1, batch: ReceiveBatch): number;
+}
+
+/** An open port; -1 = no socket of that family. Plain data, so that threads can share the descriptors. */
+export type UdpSockets = {
+  readonly fd4: number;
+  readonly fd6: number;
+  readonly port: number;
+  readonly segment: boolean;
+  readonly gro: boolean;
+};
+
+export type UdpOptions = {
+  /** Addresses to bind; null = no socket of that family. */
+  readonly address4: Address | null;
+  readonly address6: Address | null;
+  /** 0 = any. */
+  readonly port: number;
+  /** Whether a later port will do. */
+  readonly orNext: boolean;
+  readonly segment?: boolean;
+  readonly gro?: boolean;
+};
+
+export function openUdp(options: UdpOptions): UdpSockets {
+  const tries = options.orNext || options.port === 0 ? PORT_TRIES : 1;
+  for (let i = 0; i < tries; i++) {
+    const wanted = options.port === 0 ? 0 : options.port + i;
+    const sockets = wanted > 65_535 ? null : openBoth(options, wanted);
+    if (sockets !== null) return sockets;
+  }
+  return raise('SYS_PORT_IN_USE', { port: options.port });
+}
+
+/** Both sockets on one port, or null if it is taken in either family. */
+function openBoth(options: UdpOptions, wanted: number): UdpSockets | null {
+  const fd4 = options.address4 === null ? -1 : openSocket(AF_INET, options.address4, wanted);
+  if (fd4 === null) return null;
+  let port = wanted;
+  let fd6: number | null = null;
+  try {
+    if (fd4 >= 0) port = boundPort(fd4);
+    fd6 = options.address6 === null ? -1 : openSocket(AF_INET6, options.address6, port);
+  } finally {
+    if (fd6 === null && fd4 >= 0) libc().close(fd4);
+  }
+  if (fd6 === null) return null;
+  if (fd4 < 0 && fd6 >= 0) port = boundPort(fd6);
+  if (fd4 < 0 && fd6 < 0) return raise('SYS_NO_ADDRESS_FAMILY');
+  const all = [fd4, fd6].filter((fd) => fd >= 0);
+  return {
+    fd4,
+    fd6,
+    port,
+    segment: (options.segment ?? true) && all.every((fd) => setOption(fd, SOL_UDP, UDP_SEGMENT, 0)),
+    gro: (options.gro ?? true) && all.every((fd) => setOption(fd, SOL_UDP, UDP_GRO, 1)),
+  };
+}
+
+/** A bound socket, -1 if the family does not exist on this machine and no address of it was insisted on, null if the port is taken. */
+function openSocket(family: number, address: Address, port: number): number | null {
+  const any = address === '0.0.0.0' || address === '::';
+  const fd = libc().socket(family, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
+  if (fd < 0) return any && errno() === EAFNOSUPPORT ? -1 : raiseErrno('socket');
+  if (family === AF_INET6) setOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
+  // Outer datagrams may be fragmented on the way: a path smaller than expected still carries full inner packets.
+  else setOption(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  if (!setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)) setOption(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
+  if (!setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)) setOption(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
+  const name = allocate(SOCKADDR_ROOM);
+  const octets = encodeSockaddr({ address, port });
+  name.bytes.set(octets);
+  if (libc().bind(fd, name.address, octets.length) === 0) return fd;
+  const code = errno();
+  libc().close(fd);
+  if (code === EADDRINUSE) return null;
+  if (code === EADDRNOTAVAIL && any) return -1;
+  return raise('SYS_BIND', { address, port, errno: errnoName(code) });
+}
+
+function setOption(fd: number, level: number, option: number, value: number): boolean {
+  const memory = allocate(4);
+  memory.view.setInt32(0, value, true);
+  return libc().setsockopt(fd, level, option, memory.address, 4) === 0;
+}
+
+function boundPort(fd: number): number {
+  const name = allocate(32 + 4);
+  name.view.setUint32(32, SOCKADDR_ROOM, true);
+  check(libc().getsockname(fd, name.address, name.address + 32), 'getsockname');
+  return decodeSockaddr(name.bytes).port;
+}
+
+export function closeUdp(sockets: UdpSockets): void {
+  for (const fd of [sockets.fd4, sockets.fd6]) if (fd >= 0) libc().close(fd);
+}
+
+/** One thread's use of an open port. */
+export class UdpPort implements DatagramPort {
+  /** Whether several datagrams of one size may leave in one message. */
+  segment: boolean;
+  readonly #sockets: UdpSockets;
+  readonly #unfolded = unfoldedBatch();
+
+  constructor(sockets: UdpSockets) {
+    this.#sockets = sockets;
+    this.segment = sockets.segment;
+  }
+
+  send(batch: SendBatch): number {
+    let failed = 0;
+    for (let i = 0; i < batch.count; i++) batch.finish(i);
+    for (let i = 0; i < batch.count; ) {
+      const fd = this.#socketOf(batch.family(i));
+      if (!this.segment && batch.datagrams(i) > 1) {
+        failed += this.#sendSingly(batch, i++);
+        continue;
+      }
+      let end = i + 1;
+      while (
+        end < batch.count &&
+        batch.family(end) === batch.family(i) &&
+        (this.segment || batch.datagrams(end) === 1)
+      ) {
+        end++;
+      }
+      const sent = this.#call(fd, batch.memory.address + i * MMSGHDR, end - i);
+      i += Math.max(sent, 0);
+      if (sent > 0) continue;
+      const code = -sent;
+      if (batch.datagrams(i) > 1 && (code === EIO || code === EINVAL || code === EMSGSIZE)) {
+        // EIO: a device without checksum offload cannot segment at all. The others: too large for this path's MTU.
+        if (code === EIO) this.segment = false;
+        failed += this.#sendSingly(batch, i);
+      } else {
+        batch.fail(i, batch.datagrams(i));
+        failed += batch.datagrams(i);
+      }
+      i++;
+    }
+    return failed;
+  }
+
+  #socketOf(family: number): number {
+    return family === AF_INET ? this.#sockets.fd4 : this.#sockets.fd6;
+  }
+
+  /** Messages sent, or minus the errno of the first one. A full buffer holds the caller back for a while. */
+  #call(fd: number, messages: number, count: number): number {
+    for (let waited = false; ; ) {
+      const sent = libc().sendmmsg(fd, messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (sent > 0) return sent;
+      const code = errno();
+      if (code === EINTR) continue;
+      if (code !== EAGAIN || waited) return -code;
+      waitWritable(fd, BLOCKED_MS);
+      waited = true;
+    }
+  }
+
+  #sendSingly(batch: SendBatch, message: number): number {
+    const unfolded = this.#unfolded;
+    unfolded.clear();
+    batch.unfold(message, unfolded);
+    for (let i = 0; i < unfolded.count; i++) unfolded.finish(i);
+    const fd = this.#socketOf(batch.family(message));
+    let failed = 0;
+    for (let i = 0; i < unfolded.count; ) {
+      const sent = this.#call(fd, unfolded.memory.address + i * MMSGHDR, unfolded.count - i);
+      if (sent <= 0) failed++;
+      i += Math.max(sent, 1);
+    }
+    batch.fail(message, failed);
+    return failed;
+  }
+
+  receive(socket: 0 | 1, batch: ReceiveBatch): number {
+    const fd = socket === 0 ? this.#sockets.fd4 : this.#sockets.fd6;
+    return Math.max(0, libc().recvmmsg(fd, batch.prepare(batch.capacity), batch.capacity, MSG_DONTWAIT, 0));
+  }
+}

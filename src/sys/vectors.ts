@@ -1,0 +1,12 @@
+/** A list of pieces of memory for gathering system calls: iovec {address 64, length 64} each. */
+
+import type { Memory } from './memory.ts';
+
+export const IOVEC = 16;
+
+/** Writes iovec number `index` of the list at `at`; an address is below 2^53. */
+export function setVector(memory: Memory, at: number, address: number, length: number): void {
+  memory.view.setUint32(at, address, true);
+  memory.view.setUint32(at + 4, address / 0x1_0000_0000, true);
+  memory.view.setUint32(at + 8, length, true);
+}
