@@ -15,7 +15,7 @@ import type { Primitives } from '../crypto/primitives.ts';
 import { ReplayWindow } from '../crypto/replay.ts';
 import { type Endpoint, formatEndpoint, sameEndpoint } from '../lib/ip.ts';
 import type { Now } from '../lib/time.ts';
-import { type Draft, type Envelope, layout, type Message, readBody } from '../proto/codec.ts';
+import { type Draft, type Envelope, layout, type Message } from '../proto/codec.ts';
 import { REJECT_AFTER_PACKETS, SIGNALLING_WINDOW, type Suite } from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { Flag } from '../proto/messages.ts';
@@ -24,7 +24,8 @@ import { PartBuffer } from '../proto/parts.ts';
 
 /** A challenge stays the same for this long, so that a repeated request does not void the echo under way. */
 const CHALLENGE_MS = 5_000;
-const CHALLENGES_PER_SECOND = 20;
+/** Bounds the work, not the traffic: a challenge is never three times as long as what it answers. */
+const CHALLENGES_PER_SECOND = 200;
 /** Addresses of one instance that stay proven: both families, and the previous ones while a device moves. */
 const MAX_PROVEN = 4;
 /** Keys of instances not believed yet, kept for the echo that follows. */
@@ -43,12 +44,18 @@ export type ChannelOptions = {
   readonly proveAddress: boolean;
   /** The base key was made for this channel just now: its first instance of each kind can't be of an earlier life. */
   readonly freshKey: boolean;
+  /** Where parts of longer messages wait; shared by the channels of one machine, so that its bound is one for all. */
+  readonly parts?: PartBuffer;
 };
 
 export type Sender = { readonly kind: SenderKind; readonly instance: string };
 
 export type Opened =
-  | { readonly kind: 'message'; readonly message: Message; readonly sender: Sender }
+  /**
+   * `newest`: its sender sent nothing later that has arrived. Only such a message may move the sender's endpoint, else
+   * one that was held back on its way would move it to where the sender has left from.
+   */
+  | { readonly kind: 'message'; readonly message: Message; readonly sender: Sender; readonly newest: boolean }
   /** Send these to where the datagram came from; nothing else happened. */
   | { readonly kind: 'challenge'; readonly datagrams: readonly Uint8Array[] }
   /** A part of a longer message was kept. */
@@ -58,7 +65,6 @@ export type Opened =
 type Correspondent = Sender & {
   readonly aead: Aead;
   readonly window: ReplayWindow;
-  readonly parts: PartBuffer;
   proven: Endpoint[];
 };
 
@@ -67,6 +73,7 @@ const drop = (reason: DropReason): Opened => ({ kind: 'drop', reason });
 export class Channel {
   readonly #options: ChannelOptions;
   readonly #aead: Aead;
+  readonly #parts: PartBuffer;
   #sequence = 0;
   /** Believed senders, oldest first. */
   #believed: Correspondent[] = [];
@@ -80,6 +87,7 @@ export class Channel {
     this.#options = options;
     this.#challengeSecret = options.primitives.random(32);
     this.#aead = this.#keyOf(options.own);
+    this.#parts = options.parts ?? new PartBuffer();
   }
 
   get id(): string {
@@ -135,15 +143,26 @@ export class Channel {
 
     const start = bodyStart + correspondent.aead.lead;
     const plain = bytes.subarray(start, start + plainLength);
-    const message =
-      envelope.options.part === undefined ? readBody(envelope, plain) : correspondent.parts.add(envelope, plain, now.ms);
+    const message = this.#parts.receive(this.#nameOf(correspondent), envelope, plain, now);
     if (message === null) return { kind: 'part' };
-    return typeof message === 'string' ? drop(message) : { kind: 'message', message, sender };
+    if (typeof message === 'string') return drop(message);
+    const { part } = envelope.options;
+    const last = part === undefined ? sequence : sequence - part.number + part.count - 1;
+    return { kind: 'message', message, sender, newest: last >= correspondent.window.highest };
   }
 
   close(): void {
     this.#aead.close();
-    for (const c of [...this.#believed, ...this.#strangers]) c.aead.close();
+    for (const c of [...this.#believed, ...this.#strangers]) this.#forget(c);
+  }
+
+  #nameOf(sender: Sender): string {
+    return `${this.#options.id} ${sender.kind} ${sender.instance}`;
+  }
+
+  #forget(correspondent: Correspondent): void {
+    correspondent.aead.close();
+    this.#parts.forget(this.#nameOf(correspondent));
   }
 
   #keyOf(sender: Sender): Aead {
@@ -158,11 +177,10 @@ export class Channel {
       ...sender,
       aead: this.#keyOf(sender),
       window: new ReplayWindow(SIGNALLING_WINDOW),
-      parts: new PartBuffer(),
       proven: [],
     };
     this.#strangers.push(stranger);
-    if (this.#strangers.length > MAX_STRANGERS) this.#strangers.shift()?.aead.close();
+    if (this.#strangers.length > MAX_STRANGERS) this.#forget(this.#strangers.shift()!);
     return stranger;
   }
 
@@ -174,17 +192,14 @@ export class Channel {
     if (sameKind.length <= limit) return;
     const oldest = sameKind[0] as Correspondent;
     this.#believed = this.#believed.filter((c) => c !== oldest);
-    oldest.aead.close();
+    this.#forget(oldest);
     // Else an echo recorded from that life would open the door to it once more.
     this.#challengeSecret = this.#options.primitives.random(32);
   }
 
   #challengeFor(sender: Sender, from: Endpoint): string {
     const text = `${sender.kind} ${sender.instance} ${formatEndpoint(from)}`;
-    return this.#options.primitives
-      .hmac(this.#challengeSecret, new TextEncoder().encode(text))
-      .subarray(0, 16)
-      .toHex();
+    return this.#options.primitives.hmac(this.#challengeSecret, new TextEncoder().encode(text)).subarray(0, 16).toHex();
   }
 
   #challenge(envelope: Envelope, sender: Sender, from: Endpoint, now: Now): Opened {

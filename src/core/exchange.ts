@@ -20,6 +20,7 @@ type Outstanding<Tag> = {
   readonly draft: Draft;
   readonly to: Endpoint;
   echo: string | null;
+  echoes: number;
   tries: number;
   readonly maxTries: number;
   /** When the next transmission, or after the last one the failure, is due (ms). */
@@ -29,6 +30,8 @@ type Outstanding<Tag> = {
 /** How long after its last transmission a request may still be repeated by its sender, with room to spare (ms). */
 const ANSWER_MEMORY_MS = 20_000;
 const ANSWER_MEMORY_MAX = 512;
+/** Challenges that one request answers at once; what is repeated after that goes by the clock. */
+const MAX_ECHOES = 3;
 
 export function sendAll(datagrams: readonly Uint8Array[], to: Endpoint): Action[] {
   return datagrams.map((datagram) => ({ do: 'send', to, datagram }));
@@ -43,6 +46,8 @@ export function retransmitDelay(tries: number): number {
 export class Exchanges<Tag> {
   readonly #primitives: Primitives;
   readonly #outstanding = new Map<number, Outstanding<Tag>>();
+  /** No request is due before this (ms); may be too early after one was settled. */
+  #earliest = Number.POSITIVE_INFINITY;
 
   constructor(primitives: Primitives) {
     this.#primitives = primitives;
@@ -56,9 +61,9 @@ export class Exchanges<Tag> {
       transactionId = new DataView(octets.buffer, octets.byteOffset).getUint32(0);
     }
     const draft = { ...request, transactionId } as Draft;
-    const entry = { tag, channel, draft, to, echo: null, tries: 0, maxTries: tries, due: 0 };
+    const entry = { tag, channel, draft, to, echo: null, echoes: 0, tries: 0, maxTries: tries, due: 0 };
     this.#outstanding.set(transactionId, entry);
-    return this.#transmit(entry, now);
+    return this.#repeat(entry, now);
   }
 
   /** Whether a datagram with this Transaction ID from this address answers a request of ours. */
@@ -76,14 +81,19 @@ export class Exchanges<Tag> {
    * Takes an answer. If it is a challenge, the request goes out again with its echo; otherwise the request is settled
    * and its tag returned. Null: not a request of ours.
    */
-  answer(message: Message, from: Endpoint, now: Now): { readonly settled: Tag } | { readonly actions: Action[] } | null {
+  answer(
+    message: Message,
+    from: Endpoint,
+    now: Now,
+  ): { readonly settled: Tag } | { readonly actions: Action[] } | null {
     const entry = this.#outstanding.get(message.transactionId);
     if (entry === undefined || !sameEndpoint(entry.to, from)) return null;
     if (message.type === 'ack' && message.options.challenge !== undefined) {
       // One immediate repetition for each new challenge: a replayed one makes us send nothing.
       if (entry.echo === message.options.challenge.value) return { actions: [] };
       entry.echo = message.options.challenge.value;
-      return { actions: this.#transmit(entry, now) };
+      entry.echoes += 1;
+      return { actions: entry.echoes > MAX_ECHOES ? [] : this.#transmit(entry) };
     }
     this.#outstanding.delete(message.transactionId);
     return { settled: entry.tag };
@@ -101,10 +111,13 @@ export class Exchanges<Tag> {
   tick(now: Now): { readonly actions: Action[]; readonly failed: Tag[] } {
     const actions: Action[] = [];
     const failed: Tag[] = [];
+    if (this.#earliest > now.ms) return { actions, failed };
+    this.#earliest = Number.POSITIVE_INFINITY;
     for (const [id, entry] of this.#outstanding) {
-      if (entry.due > now.ms) continue;
-      if (entry.tries < entry.maxTries) {
-        actions.push(...this.#transmit(entry, now));
+      if (entry.due > now.ms) {
+        this.#earliest = Math.min(this.#earliest, entry.due);
+      } else if (entry.tries < entry.maxTries) {
+        actions.push(...this.#repeat(entry, now));
       } else {
         this.#outstanding.delete(id);
         failed.push(entry.tag);
@@ -113,19 +126,21 @@ export class Exchanges<Tag> {
     return { actions, failed };
   }
 
-  /** When `tick` has something to do next (ms), Infinity if never. */
+  /** When to call `tick` next (ms), Infinity if never. */
   get due(): number {
-    let earliest = Number.POSITIVE_INFINITY;
-    for (const entry of this.#outstanding.values()) earliest = Math.min(earliest, entry.due);
-    return earliest;
+    return this.#outstanding.size === 0 ? Number.POSITIVE_INFINITY : this.#earliest;
   }
 
-  #transmit(entry: Outstanding<Tag>, now: Now): Action[] {
+  #repeat(entry: Outstanding<Tag>, now: Now): Action[] {
     entry.tries += 1;
     entry.due = now.ms + retransmitDelay(entry.tries);
-    const { draft, echo } = entry;
+    this.#earliest = Math.min(this.#earliest, entry.due);
+    return this.#transmit(entry);
+  }
+
+  #transmit({ channel, draft, echo, to }: Outstanding<Tag>): Action[] {
     const options = echo === null ? draft.options : { ...draft.options, echo: { value: echo } };
-    return sendAll(entry.channel.seal({ ...draft, options } as Draft), entry.to);
+    return sendAll(channel.seal({ ...draft, options } as Draft), to);
   }
 }
 
