@@ -93,7 +93,9 @@ export class Exchanges<Tag> {
       if (entry.echo === message.options.challenge.value) return { actions: [] };
       entry.echo = message.options.challenge.value;
       entry.echoes += 1;
-      return { actions: entry.echoes > MAX_ECHOES ? [] : this.#transmit(entry) };
+      if (entry.echoes > MAX_ECHOES) return { actions: [] };
+      entry.due = now.ms + retransmitDelay(entry.tries);
+      return { actions: this.#transmit(entry) };
     }
     this.#outstanding.delete(message.transactionId);
     return { settled: entry.tag };
