@@ -6,7 +6,7 @@ import { raise } from '../../lib/errors.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import { loginFrameLength } from '../../proto/codec.ts';
 import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
-import type { NetworkIdentity } from './state.ts';
+import type { DaemonState } from './state.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 10_000;
@@ -16,7 +16,6 @@ const MAX_FRAME = 65_535;
 export type AsConnection = {
   /** TLS exporter value (RFC 8446 section 7.5) that the login signature covers: it binds the login to this connection. */
   readonly exporter: Uint8Array;
-  readonly localAddress: string;
   send(frame: Uint8Array): void;
   /** The next whole frame. */
   receive(): Promise<Uint8Array>;
@@ -51,13 +50,13 @@ function open(endpoint: Endpoint, domain: string, trust: { ca: string } | { reje
  * The network's TLS root as the AS presents it, recognised by the hash in the enrolment token (DER).
  * Nothing is sent on this connection; the root is used for ordinary verification from then on.
  */
-export async function fetchTlsRoot(endpoint: Endpoint, network: NetworkIdentity): Promise<Uint8Array> {
+export async function fetchTlsRoot(endpoint: Endpoint, network: DaemonState['network']): Promise<Uint8Array> {
   const socket = await open(endpoint, network.domain, { rejectUnauthorized: false });
   try {
     let certificate = socket.getPeerX509Certificate();
     for (let depth = 0; certificate !== undefined && depth < 4; depth++) {
       const hash = createHash('sha256').update(certificate.raw).digest();
-      if (hash.equals(network.tlsRootHash)) return Uint8Array.from(certificate.raw);
+      if (hash.equals(network.rootHash)) return Uint8Array.from(certificate.raw);
       certificate = certificate.issuerCertificate;
     }
   } finally {
@@ -66,7 +65,7 @@ export async function fetchTlsRoot(endpoint: Endpoint, network: NetworkIdentity)
   return raise('PEER_WRONG_NETWORK', { address: formatEndpoint(endpoint) });
 }
 
-export async function connectAs(endpoint: Endpoint, network: NetworkIdentity, tlsRoot: Uint8Array): Promise<AsConnection> {
+export async function connectAs(endpoint: Endpoint, network: DaemonState['network'], tlsRoot: Uint8Array): Promise<AsConnection> {
   const socket = await open(endpoint, network.domain, { ca: new X509Certificate(tlsRoot).toString() });
   const exporter = Uint8Array.from(socket.exportKeyingMaterial(32, LOGIN_EXPORTER_LABEL, Buffer.alloc(0)));
   let received = new Uint8Array(0);
@@ -88,7 +87,6 @@ export async function connectAs(endpoint: Endpoint, network: NetworkIdentity, tl
 
   return {
     exporter,
-    localAddress: socket.localAddress ?? '',
     send: (frame) => void socket.write(frame),
     async receive() {
       for (;;) {

@@ -5,50 +5,27 @@
 
 import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { raise } from '../../lib/errors.ts';
-import type { Address, Endpoint, Prefix } from '../../lib/ip.ts';
-
-/** What an enrolment token told about the network. */
-export type NetworkIdentity = {
-  readonly deviceId: string;
-  readonly domain: string;
-  readonly services: readonly Endpoint[];
-  readonly caKey: Uint8Array;
-  readonly tlsRootHash: Uint8Array;
-};
-
-/** What the last login returned. */
-export type StoredSession = {
-  readonly nodeId: string;
-  readonly fqdn: string;
-  readonly vip4: Address | null;
-  readonly vip6: Address | null;
-  readonly commonKey: Uint8Array;
-  readonly certificate: Uint8Array;
-  readonly nms: readonly Endpoint[];
-  readonly overlay: readonly Prefix[];
-  readonly domain: string;
-  /** Unix milliseconds of the login. */
-  readonly loggedInAt: number;
-};
+import type { Session } from '../../core/node/types.ts';
+import { decodeIdentity, encodeIdentity, type Identity } from '../../crypto/identity.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import type { EnrolmentToken } from '../../crypto/token.ts';
+import { CyphonicError, raise } from '../../lib/errors.ts';
 
 export type DaemonState = {
-  readonly network: NetworkIdentity;
-  /** Ed25519 and X25519, private and public. */
-  readonly keys: {
-    readonly signPrivate: Uint8Array;
-    readonly signPublic: Uint8Array;
-    readonly handshakePrivate: Uint8Array;
-    readonly handshakePublic: Uint8Array;
-  };
-  /** The enrolment's secret until the first login was acknowledged. */
+  /** Where and who the network is, from the enrolment token. */
+  readonly network: Omit<EnrolmentToken, 'secret'>;
+  /** The token's secret, until the first login brought a session. */
   readonly secret: Uint8Array | null;
-  /** DER of the TLS root, once fetched and checked against its pinned hash. */
+  readonly identity: Identity;
+  /** DER of the TLS root, once fetched and recognised by its hash in the token. */
   readonly tlsRoot: Uint8Array | null;
-  readonly session: StoredSession | null;
+  /** What the last login brought, and when (Unix milliseconds). */
+  readonly session: Session | null;
+  readonly loggedInAt: number | null;
 };
 
 const FORMAT = 1;
+type StoredState = Omit<DaemonState, 'identity'> & { readonly identity: Uint8Array };
 
 export function createStateDirectory(directory: string): void {
   try {
@@ -60,7 +37,7 @@ export function createStateDirectory(directory: string): void {
 }
 
 /** The stored state, or null before the first enrolment. */
-export function loadState(directory: string): DaemonState | null {
+export function loadState(directory: string, primitives: Primitives): DaemonState | null {
   const file = join(directory, 'state.json');
   let content: string;
   try {
@@ -70,17 +47,20 @@ export function loadState(directory: string): DaemonState | null {
     return raise('CONFIG_STATE_DIRECTORY', { directory, why: (cause as NodeJS.ErrnoException).code }, cause);
   }
   try {
-    const { format, state } = JSON.parse(content, revive) as { format: number; state: DaemonState };
-    if (format === FORMAT) return state;
+    const stored = JSON.parse(content, revive) as { format: number; state: StoredState };
+    if (stored.format !== FORMAT) raise('CONFIG_INVALID', { file, why: 'another version of the program wrote it' });
+    const identity = decodeIdentity(primitives, stored.state.identity);
+    if (identity !== null) return { ...stored.state, identity };
   } catch (cause) {
-    raise('CONFIG_INVALID', { file, why: 'it is damaged; restore it, or remove it and enrol again with a new token' }, cause);
+    if (cause instanceof CyphonicError) throw cause;
   }
-  return raise('CONFIG_INVALID', { file, why: 'another version of the program wrote it' });
+  return raise('CONFIG_INVALID', { file, why: 'it is damaged; restore it, or remove it and enrol again with a new token' });
 }
 
 /** On return the state survives a crash. */
 export function saveState(directory: string, state: DaemonState): void {
-  writeAtomically(join(directory, 'state.json'), JSON.stringify({ format: FORMAT, state }, replace, 2));
+  const stored: StoredState = { ...state, identity: encodeIdentity(state.identity) };
+  writeAtomically(join(directory, 'state.json'), JSON.stringify({ format: FORMAT, state: stored }, replace, 2));
 }
 
 /** Replaces a file of the state directory (0600); on return the new content survives a crash. */

@@ -1,0 +1,96 @@
+/** Logging in: over TLS to whichever address of the AS answers, with the new session on disk before it is acknowledged. */
+
+import { buildLoginAck, buildLoginRequest, readLoginResponse } from '../../core/node/login.ts';
+import type { Session } from '../../core/node/types.ts';
+import { publicIdentity } from '../../crypto/identity.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import { CyphonicError, raise } from '../../lib/errors.ts';
+import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { readClock } from '../../lib/time.ts';
+import { Refusal } from '../../proto/options.ts';
+import { connectAs, fetchTlsRoot } from './as-connection.ts';
+import { type DaemonState, saveState } from './state.ts';
+
+export type LoggedIn = { readonly state: DaemonState; readonly session: Session };
+
+const refusals: Partial<Record<Refusal, string>> = {
+  [Refusal.badCredentials]: 'unknown device or wrong secret; check the DeviceID, or ask for a new token',
+  [Refusal.secretSpent]: 'its token was used already; ask for a new one ("cyphonic device token")',
+  [Refusal.secretExpired]: 'its token has expired; ask for a new one ("cyphonic device token")',
+  [Refusal.keyMismatch]: 'it is enrolled with other keys; use its old state directory, or ask for a new token',
+  [Refusal.disabled]: 'it is disabled; ask the administrator to enable it',
+  [Refusal.unknownName]: 'no such device; ask the administrator to add it',
+};
+
+/** Errors of a peer certificate that only a wrong clock, here or there, explains. */
+const clockErrors = ['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED'];
+
+function endpointsOf(network: DaemonState['network']): Endpoint[] {
+  return [network.as4, network.as6].flatMap((address) => (address === null ? [] : [{ address, port: network.port }]));
+}
+
+/**
+ * One login. Raises REFUSED_ errors if the network says no, SYS_UNREACHABLE if no AS answers: then it is worth
+ * trying again. `password` stands in for the token's secret before the keys are pinned.
+ */
+export async function logIn(
+  directory: string,
+  state: DaemonState,
+  password: Uint8Array | null,
+  primitives: Primitives,
+): Promise<LoggedIn> {
+  const failures: string[] = [];
+  for (const endpoint of endpointsOf(state.network)) {
+    try {
+      return await logInAt(endpoint, directory, state, password, primitives);
+    } catch (error) {
+      if (error instanceof CyphonicError) throw error;
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (clockErrors.includes(code ?? '')) raise('CONFIG_CLOCK', { time: new Date().toISOString() }, error);
+      failures.push(`${formatEndpoint(endpoint)}: ${code ?? message}`);
+    }
+  }
+  return raise('SYS_UNREACHABLE', { why: failures.join(', ') });
+}
+
+async function logInAt(
+  endpoint: Endpoint,
+  directory: string,
+  state: DaemonState,
+  password: Uint8Array | null,
+  primitives: Primitives,
+): Promise<LoggedIn> {
+  const tlsRoot = state.tlsRoot ?? (await fetchTlsRoot(endpoint, state.network));
+  const connection = await connectAs(endpoint, state.network, tlsRoot);
+  try {
+    const { sign, handshake } = state.identity;
+    const request = {
+      deviceId: state.network.deviceId,
+      password: state.session === null ? (password ?? state.secret) : null,
+      certificate: state.session?.certificate ?? null,
+      privateKeys: { signKey: sign.privateKey, handshakeKey: handshake.privateKey },
+      publicKeys: publicIdentity(state.identity),
+      exporter: connection.exporter,
+    };
+    connection.send(buildLoginRequest(primitives, request));
+    const clock = readClock();
+    const outcome = readLoginResponse(primitives, request, state.network.caKey, await connection.receive(), clock);
+    if (outcome.status === 'refused') return refused(state.network.deviceId, outcome.reason, endpoint);
+    if (outcome.status === 'invalid') return raise('PEER_INVALID', { what: `a login response (${outcome.why})` });
+    const { session } = outcome;
+    const next = { ...state, tlsRoot, session, secret: null, loggedInAt: clock.wall };
+    saveState(directory, next);
+    connection.send(buildLoginAck(session));
+    return { state: next, session };
+  } finally {
+    connection.close();
+  }
+}
+
+function refused(device: string, reason: Refusal | null, endpoint: Endpoint): never {
+  if (reason === Refusal.overloaded) {
+    raise('SYS_UNREACHABLE', { why: `${formatEndpoint(endpoint)}: overloaded` });
+  }
+  const why = (reason !== null && refusals[reason]) || `reason ${reason ?? 'unknown'}`;
+  return raise('REFUSED_LOGIN', { device, why });
+}
