@@ -3,12 +3,15 @@
  * Both the state machines (which ask through load and save actions) and the stores (which answer) speak it.
  */
 
-import type { Address } from './ip.ts';
+import type { Address, Prefix } from './ip.ts';
 
 export type DeviceKind = 'node' | 'adapter' | 'general';
 export type DeviceState = 'new' | 'enrolled' | 'disabled';
 export type DeviceAuth = 'token' | 'password' | 'mac' | 'certificate';
 export type AddressMode = 'dual' | 'ipv4' | 'ipv6';
+
+/** The overlay: its domain, and the ranges its virtual addresses come from. */
+export type Network = { readonly domain: string; readonly range4: Prefix; readonly range6: Prefix };
 
 /** What every service may read of a device. Ids are 32 hex digits; keys are raw octets. */
 export type Device = {
@@ -49,7 +52,22 @@ export type Credentials = {
   readonly secretExpires: number | null;
   /** True once the first login was acknowledged: the one-time secret is spent. */
   readonly secretUsed: boolean;
+  /** The administrator allowed the next login by secret (or by its adapter) to pin other keys than those pinned now. */
+  readonly keysReplaceable: boolean;
   /** PEM of the CA for a general node that authenticates by certificate. */
+  readonly trustedCa: string | null;
+};
+
+/** What an administrator says of a new device; the register adds identity and addresses. */
+export type NewDevice = {
+  readonly deviceId: string;
+  readonly groups: readonly string[];
+  readonly adapter: string | null;
+  readonly mac: string | null;
+  readonly auth: DeviceAuth;
+  readonly mode: AddressMode;
+  readonly secretHash: string | null;
+  readonly secretExpires: number | null;
   readonly trustedCa: string | null;
 };
 
@@ -66,8 +84,7 @@ export type Service = {
   readonly port: number;
 };
 
-export type DeviceSelector =
-  | { readonly by: 'deviceId' | 'nodeId' | 'fqdn' | 'vip' | 'mac'; readonly value: string };
+export type DeviceSelector = { readonly by: 'deviceId' | 'nodeId' | 'fqdn' | 'vip' | 'mac'; readonly value: string };
 
 export type RegisterQuery =
   | { readonly get: 'device'; readonly selector: DeviceSelector }
@@ -89,18 +106,26 @@ export type RegisterAnswer =
 
 /** One change = one transaction; the answer `saved` means it survives a crash. */
 export type RegisterChange =
-  /** A login: pins keys if none are pinned (refused as a conflict if others are), stores certificate and pending Common Key. */
+  /**
+   * A login: pins keys if none are pinned or they are replaceable (a conflict otherwise, or if the device is disabled),
+   * stores certificate and pending Common Key.
+   */
   | {
       readonly set: 'login';
       readonly deviceId: string;
+      /** Whether the login may pin keys: by secret or by the device's adapter, not by pinned keys. */
+      readonly mayPin: boolean;
       readonly signKey: Uint8Array;
       readonly handshakeKey: Uint8Array;
       readonly certificate: Uint8Array;
       readonly pendingCommonKey: Uint8Array;
       readonly keyExpires: number;
     }
-  /** The device acknowledged its login: pending key becomes current, the one-time secret is spent, state enrolled. */
-  | { readonly set: 'acknowledged'; readonly deviceId: string }
+  /**
+   * The device acknowledged the login that gave it this Common Key: pending key becomes current, the one-time secret is
+   * spent, state enrolled. A conflict if a later login made another key pending.
+   */
+  | { readonly set: 'acknowledged'; readonly deviceId: string; readonly commonKey: Uint8Array }
   | { readonly set: 'seen'; readonly nodeId: string; readonly at: number };
 
 export type SaveResult = 'saved' | 'conflict' | 'unknown-device';

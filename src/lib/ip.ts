@@ -124,6 +124,19 @@ export function contains(prefix: Prefix, address: Address): boolean {
   return true;
 }
 
+/** How many addresses a range holds, counted to 2^32 at most. */
+export function hostCount(prefix: Prefix): number {
+  const width = familyOf(prefix.address) === 4 ? 32 : 128;
+  return 2 ** Math.min(32, width - prefix.length);
+}
+
+/** The address with this number (below 2^32) in a range, its first address being number 0. */
+export function addressAt(prefix: Prefix, host: number): Address {
+  const octets = parseAddress(prefix.address)!;
+  for (let i = octets.length - 1, rest = host; rest > 0; i--, rest = Math.floor(rest / 256)) octets[i]! |= rest & 255;
+  return formatAddress(octets);
+}
+
 export function overlaps(a: Prefix, b: Prefix): boolean {
   return a.length <= b.length ? contains(a, b.address) : contains(b, a.address);
 }

@@ -1,0 +1,122 @@
+/** A register in memory: for simulations and tests, gone with its process. */
+
+import type { Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
+import { EmbeddedRegister, type Tables } from './embedded.ts';
+import type { DeviceRecord, Tombstone } from './record.ts';
+import { FIRST_HOST } from './register.ts';
+
+export function openMemory(network: Network, clock?: () => number): EmbeddedRegister {
+  return new EmbeddedRegister(new MemoryTables(), network, clock);
+}
+
+class MemoryTables implements Tables {
+  /** By lower-case DeviceID. */
+  readonly #devices = new Map<string, DeviceRecord>();
+  readonly #credentials = new Map<string, Credentials>();
+  /** Every other value a device can be found by → lower-case DeviceID. */
+  readonly #index = new Map<string, string>();
+  readonly #lastSeen = new Map<string, number>();
+  readonly #services: Service[] = [];
+  readonly #removed: Tombstone[] = [];
+  #revision = 0;
+
+  /** Nothing to undo: callers raise before they put. */
+  transaction<T>(work: () => T): T {
+    return work();
+  }
+
+  revision(): number {
+    return this.#revision;
+  }
+
+  nextRevision(): number {
+    return ++this.#revision;
+  }
+
+  device({ by, value }: DeviceSelector): DeviceRecord | null {
+    const wanted = value.toLowerCase();
+    const key = by === 'deviceId' ? wanted : this.#index.get(`${by} ${wanted}`);
+    return (key === undefined ? undefined : this.#devices.get(key)) ?? null;
+  }
+
+  devices(): DeviceRecord[] {
+    return [...this.#devices].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, record]) => record);
+  }
+
+  devicesSince(revision: number): DeviceRecord[] {
+    return [...this.#devices.values()].filter((r) => r.revision > revision).sort((a, b) => a.revision - b.revision);
+  }
+
+  generalNodesOf(adapter: string): DeviceRecord[] {
+    return this.devices().filter((record) => record.adapter === adapter);
+  }
+
+  putDevice(record: DeviceRecord): void {
+    const key = record.deviceId.toLowerCase();
+    this.#devices.set(key, record);
+    for (const name of namesOf(record)) this.#index.set(name, key);
+  }
+
+  deleteDevice(record: DeviceRecord): void {
+    const key = record.deviceId.toLowerCase();
+    this.#devices.delete(key);
+    this.#credentials.delete(key);
+    this.#lastSeen.delete(record.nodeId);
+    for (const name of namesOf(record)) this.#index.delete(name);
+  }
+
+  credentials(deviceId: string): Credentials | null {
+    return this.#credentials.get(deviceId.toLowerCase()) ?? null;
+  }
+
+  putCredentials(credentials: Credentials): void {
+    this.#credentials.set(credentials.deviceId.toLowerCase(), credentials);
+  }
+
+  removedSince(revision: number): Tombstone[] {
+    return this.#removed.filter((tombstone) => tombstone.revision > revision);
+  }
+
+  putRemoved(tombstone: Tombstone): void {
+    this.#removed.push(tombstone);
+  }
+
+  freeHost(now: number): number {
+    const held = this.#removed.filter((tombstone) => tombstone.heldUntil > now);
+    const taken = new Set([...this.#devices.values(), ...held].map((item) => item.host));
+    let host = FIRST_HOST;
+    while (taken.has(host)) host++;
+    return host;
+  }
+
+  lastSeen(nodeId: string): number | null {
+    return this.#lastSeen.get(nodeId) ?? null;
+  }
+
+  putLastSeen(nodeId: string, at: number): void {
+    this.#lastSeen.set(nodeId, at);
+  }
+
+  services(): Service[] {
+    return [...this.#services];
+  }
+
+  putService(service: Service): void {
+    this.#services.push(service);
+  }
+
+  /** No other process sees this register. */
+  watchOthers(): () => void {
+    return () => {};
+  }
+
+  close(): void {}
+}
+
+function namesOf({ nodeId, fqdn, vip4, vip6, mac }: DeviceRecord): string[] {
+  const names = [`nodeId ${nodeId}`, `fqdn ${fqdn}`];
+  if (vip4 !== null) names.push(`vip ${vip4}`);
+  if (vip6 !== null) names.push(`vip ${vip6}`);
+  if (mac !== null) names.push(`mac ${mac}`);
+  return names;
+}

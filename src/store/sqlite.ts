@@ -1,0 +1,327 @@
+/** The register in one SQLite file, shared by all processes of one machine. */
+
+import { closeSync, openSync } from 'node:fs';
+import Database from 'better-sqlite3';
+import type { Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
+import { raise } from '../lib/errors.ts';
+import { EmbeddedRegister, type Tables } from './embedded.ts';
+import { migrations } from './migrations.ts';
+import type { DeviceRecord, Tombstone } from './record.ts';
+import { FIRST_HOST } from './register.ts';
+
+/** How long a writer waits for another process's transaction (ms). */
+const BUSY_MS = 10_000;
+
+export function openSqlite(file: string, network: Network, clock?: () => number): EmbeddedRegister {
+  return new EmbeddedRegister(new SqliteTables(open(file, false)), network, clock);
+}
+
+/** Makes an empty register that only the user of this process may read; an existing file is not touched. */
+export function createSqlite(file: string): void {
+  try {
+    // SQLite gives its write-ahead log and shared memory the mode of this file.
+    closeSync(openSync(file, 'wx', 0o600));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') raise('SYS_NOT_EMPTY', { path: file }, cause);
+    raise('SYS_REGISTER', { file, why: (cause as Error).message }, cause);
+  }
+  open(file, true).close();
+}
+
+/** Writes a consistent copy of the register, whoever else is using it, into a new file. */
+export function copySqlite(file: string, target: string): void {
+  const database = open(file, false);
+  try {
+    database.prepare('VACUUM INTO ?').run(target);
+  } catch (cause) {
+    raise('SYS_REGISTER', { file, why: `copying it failed (${(cause as Error).message})` }, cause);
+  } finally {
+    database.close();
+  }
+}
+
+function open(file: string, empty: boolean): Database.Database {
+  let database: Database.Database | undefined;
+  try {
+    database = new Database(file, { fileMustExist: true, timeout: BUSY_MS });
+    database.pragma('journal_mode = WAL');
+    // An answered change survives a power failure (not only a crash of this process).
+    database.pragma('synchronous = FULL');
+    database.pragma('foreign_keys = ON');
+    migrate(database, file, empty);
+    return database;
+  } catch (cause) {
+    database?.close();
+    if (cause instanceof Database.SqliteError || cause instanceof TypeError) {
+      raise('SYS_REGISTER', { file, why: `${cause.message}; check its owner and mode, or restore a backup` }, cause);
+    }
+    throw cause;
+  }
+}
+
+function migrate(database: Database.Database, file: string, empty: boolean): void {
+  const version = () => database.pragma('user_version', { simple: true }) as number;
+  if (version() > migrations.length) {
+    raise('CONFIG_SCHEMA', { file, found: version(), known: migrations.length });
+  }
+  if (version() === 0 && !empty) raise('SYS_REGISTER', { file, why: 'it is no register; restore a backup' });
+  // Under the write lock, as another process may be migrating at the same time.
+  const run = database.transaction(() => {
+    for (const step of migrations.slice(version())) database.exec(step);
+    database.pragma(`user_version = ${migrations.length}`);
+  });
+  if (version() < migrations.length) run.immediate();
+}
+
+type Value = string | number | bigint | Uint8Array | null;
+type Row = Record<string, Value>;
+
+/** How a field that SQLite has no type for stands in its column. */
+type Column = { readonly toColumn: (value: never) => Value; readonly fromColumn: (value: Value) => unknown };
+const flag: Column = { toColumn: (value: boolean) => (value ? 1 : 0), fromColumn: (value) => value === 1 };
+const list: Column = {
+  toColumn: (value: readonly string[]) => JSON.stringify(value),
+  fromColumn: (value) => JSON.parse(value as string) as string[],
+};
+/** Plain views, not the Buffers of the database driver. */
+const plain: Column = {
+  toColumn: (value: Value) => value,
+  fromColumn: (value) => (value instanceof Uint8Array ? new Uint8Array(value) : value),
+};
+
+/** One table: its columns are the fields in snake case. */
+class Table<T> {
+  readonly #columns: readonly (readonly [field: string, column: string, Column])[];
+  readonly #database: Database.Database;
+  readonly #put: Database.Statement;
+  readonly #name: string;
+
+  constructor(database: Database.Database, name: string, key: string, fields: { readonly [F in keyof T]-?: Column }) {
+    this.#database = database;
+    this.#name = name;
+    this.#columns = Object.entries<Column>(fields).map(([field, column]) => [field, snake(field), column]);
+    const names = this.#columns.map(([, column]) => column);
+    const updates = names.filter((column) => column !== key).map((column) => `${column} = excluded.${column}`);
+    this.#put = database.prepare(
+      `INSERT INTO ${name} (${names.join(', ')}) VALUES (${names.map((column) => `@${column}`).join(', ')})
+       ON CONFLICT (${key}) DO UPDATE SET ${updates.join(', ')}`,
+    );
+  }
+
+  put(record: T): void {
+    const fields = record as Record<string, never>;
+    this.#put.run(
+      Object.fromEntries(this.#columns.map(([field, column, { toColumn }]) => [column, toColumn(fields[field]!)])),
+    );
+  }
+
+  /** A prepared question, `rest` being all of it behind FROM. */
+  select(rest: string): (...values: Value[]) => T[] {
+    const names = this.#columns.map(([, column]) => column).join(', ');
+    const statement = this.#database.prepare(`SELECT ${names} FROM ${this.#name} ${rest}`);
+    return (...values) => (statement.all(...values) as Row[]).map((row) => this.#fromRow(row));
+  }
+
+  #fromRow(row: Row): T {
+    return Object.fromEntries(
+      this.#columns.map(([field, column, { fromColumn }]) => [field, fromColumn(row[column]!)]),
+    ) as T;
+  }
+}
+
+function snake(field: string): string {
+  return field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function tablesOf(database: Database.Database) {
+  return {
+    device: new Table<DeviceRecord>(database, 'device', 'device_id', {
+      deviceId: plain,
+      nodeId: plain,
+      fqdn: plain,
+      host: plain,
+      vip4: plain,
+      vip6: plain,
+      groups: list,
+      kind: plain,
+      adapter: plain,
+      mac: plain,
+      auth: plain,
+      mode: plain,
+      enrolled: flag,
+      disabled: flag,
+      signKey: plain,
+      handshakeKey: plain,
+      certificate: plain,
+      commonKey: plain,
+      pendingCommonKey: plain,
+      keyExpires: plain,
+      revision: plain,
+    }),
+    credential: new Table<Credentials>(database, 'credential', 'device_id', {
+      deviceId: plain,
+      secretHash: plain,
+      secretExpires: plain,
+      secretUsed: flag,
+      keysReplaceable: flag,
+      trustedCa: plain,
+    }),
+    removed: new Table<Tombstone>(database, 'removed', 'node_id', {
+      nodeId: plain,
+      deviceId: plain,
+      host: plain,
+      heldUntil: plain,
+      revision: plain,
+    }),
+    presence: new Table<{ nodeId: string; lastSeen: number }>(database, 'presence', 'node_id', {
+      nodeId: plain,
+      lastSeen: plain,
+    }),
+    service: new Table<Service>(database, 'service', 'name', {
+      name: plain,
+      role: plain,
+      nodeId: plain,
+      publicKey: plain,
+      address4: plain,
+      address6: plain,
+      port: plain,
+    }),
+  };
+}
+
+class SqliteTables implements Tables {
+  readonly #database: Database.Database;
+  readonly #tables;
+  readonly #questions;
+
+  constructor(database: Database.Database) {
+    this.#database = database;
+    const tables = tablesOf(database);
+    this.#tables = tables;
+    const byVip = tables.device.select('WHERE vip4 = ? OR vip6 = ?');
+    this.#questions = {
+      deviceBy: {
+        deviceId: tables.device.select('WHERE device_id = ?'),
+        nodeId: tables.device.select('WHERE node_id = ?'),
+        fqdn: tables.device.select('WHERE fqdn = ?'),
+        vip: (value: string) => byVip(value, value),
+        mac: tables.device.select('WHERE mac = ?'),
+      },
+      devices: tables.device.select('ORDER BY device_id'),
+      devicesSince: tables.device.select('WHERE revision > ? ORDER BY revision'),
+      generalNodesOf: tables.device.select('WHERE adapter = ?'),
+      credentials: tables.credential.select('WHERE device_id = ?'),
+      removedSince: tables.removed.select('WHERE revision > ? ORDER BY revision'),
+      presence: tables.presence.select('WHERE node_id = ?'),
+      services: tables.service.select('ORDER BY name'),
+      revision: database.prepare<[], number>('SELECT revision FROM change_counter').pluck(),
+      nextRevision: database
+        .prepare<[], number>('UPDATE change_counter SET revision = revision + 1 RETURNING revision')
+        .pluck(),
+      deleteDevice: database.prepare('DELETE FROM device WHERE device_id = ?'),
+      freeHost: database
+        .prepare<{ now: number; first: number }, number>(
+          `WITH taken (host) AS (SELECT host FROM device UNION SELECT host FROM removed WHERE held_until > @now)
+           SELECT min(host) FROM (SELECT @first AS host UNION ALL SELECT host + 1 FROM taken)
+           WHERE host NOT IN (SELECT host FROM taken)`,
+        )
+        .pluck(),
+    };
+  }
+
+  transaction<T>(work: () => T): T {
+    try {
+      return this.#database.transaction(work).immediate();
+    } catch (cause) {
+      if (!(cause instanceof Database.SqliteError)) throw cause;
+      return raise('SYS_REGISTER', { file: this.#database.name, why: cause.message }, cause);
+    }
+  }
+
+  revision(): number {
+    return this.#questions.revision.get()!;
+  }
+
+  nextRevision(): number {
+    return this.#questions.nextRevision.get()!;
+  }
+
+  device({ by, value }: DeviceSelector): DeviceRecord | null {
+    return this.#questions.deviceBy[by](value.toLowerCase())[0] ?? null;
+  }
+
+  devices(): DeviceRecord[] {
+    return this.#questions.devices();
+  }
+
+  devicesSince(revision: number): DeviceRecord[] {
+    return this.#questions.devicesSince(revision);
+  }
+
+  generalNodesOf(adapter: string): DeviceRecord[] {
+    return this.#questions.generalNodesOf(adapter);
+  }
+
+  putDevice(record: DeviceRecord): void {
+    this.#tables.device.put(record);
+  }
+
+  /** Credentials and presence go with it: foreign keys. */
+  deleteDevice(record: DeviceRecord): void {
+    this.#questions.deleteDevice.run(record.deviceId);
+  }
+
+  credentials(deviceId: string): Credentials | null {
+    return this.#questions.credentials(deviceId)[0] ?? null;
+  }
+
+  putCredentials(credentials: Credentials): void {
+    this.#tables.credential.put(credentials);
+  }
+
+  removedSince(revision: number): Tombstone[] {
+    return this.#questions.removedSince(revision);
+  }
+
+  putRemoved(tombstone: Tombstone): void {
+    this.#tables.removed.put(tombstone);
+  }
+
+  freeHost(now: number): number {
+    return this.#questions.freeHost.get({ now, first: FIRST_HOST })!;
+  }
+
+  lastSeen(nodeId: string): number | null {
+    return this.#questions.presence(nodeId)[0]?.lastSeen ?? null;
+  }
+
+  putLastSeen(nodeId: string, at: number): void {
+    this.#tables.presence.put({ nodeId, lastSeen: at });
+  }
+
+  services(): Service[] {
+    return this.#questions.services();
+  }
+
+  putService(service: Service): void {
+    this.#tables.service.put(service);
+  }
+
+  watchOthers(callback: () => void, intervalMs: number): () => void {
+    // Moves when another connection committed; costs no read of the database.
+    const version = () => this.#database.pragma('data_version', { simple: true });
+    let known = version();
+    const timer = setInterval(() => {
+      const current = version();
+      if (current === known) return;
+      known = current;
+      callback();
+    }, intervalMs);
+    timer.unref();
+    return () => clearInterval(timer);
+  }
+
+  close(): void {
+    this.#database.close();
+  }
+}
