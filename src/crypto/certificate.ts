@@ -7,7 +7,7 @@
  *   Ed25519 signature 512 over a label and everything before
  */
 
-import { Reader, Writer } from '../lib/bytes.ts';
+import { concat, Reader, Writer } from '../lib/bytes.ts';
 import { raise } from '../lib/errors.ts';
 import type { Address } from '../lib/ip.ts';
 import { CERTIFICATE_SKEW_MS, MAX_CERTIFICATE } from '../proto/constants.ts';
@@ -108,7 +108,9 @@ export function readCertificate(octets: Uint8Array): Certificate | 'certificate-
     isFqdn(fqdn) &&
     groups.length <= MAX_GROUPS &&
     groups.every((group, i) => isGroupName(group) && (i === 0 || groups[i - 1]! < group));
-  return valid ? { ...identity, fqdn, groups, notBefore, notAfter, octets: octets.slice() } : 'certificate-invalid';
+  return valid
+    ? { ...identity, fqdn, groups, notBefore, notAfter, octets: new Uint8Array(octets) }
+    : 'certificate-invalid';
 }
 
 /** A certificate of this network that is valid now, or why not. `wall` is Unix milliseconds. */
@@ -137,5 +139,5 @@ export function certificateHash(primitives: Primitives, octets: Uint8Array): Uin
 }
 
 function signedText(body: Uint8Array): Uint8Array {
-  return Buffer.concat([label, body]);
+  return concat(label, body);
 }

@@ -3,7 +3,7 @@
  * never leaving it (protocol section 2.1).
  */
 
-import { Reader, Writer } from '../lib/bytes.ts';
+import { concat, Reader, Writer } from '../lib/bytes.ts';
 import type { KeyPair, Primitives } from './primitives.ts';
 
 export type Identity = { readonly sign: KeyPair; readonly handshake: KeyPair };
@@ -70,5 +70,5 @@ export function verifyLogin(
 }
 
 function loginText(keys: PublicIdentity, exporter: Uint8Array): Uint8Array {
-  return Buffer.concat([proofLabel, keys.signKey, keys.handshakeKey, exporter]);
+  return concat(proofLabel, keys.signKey, keys.handshakeKey, exporter);
 }

@@ -1,5 +1,6 @@
 /** The key schedule of signalling (protocol section 2.3) and between services (2.4). */
 
+import { concat } from '../lib/bytes.ts';
 import { idOctets } from '../proto/header.ts';
 import type { SenderKind } from '../proto/options.ts';
 import type { KeyPair, Primitives } from './primitives.ts';
@@ -16,7 +17,7 @@ export function signallingKey(
   kind: SenderKind,
   instance: string,
 ): Uint8Array {
-  return primitives.hkdf(baseKey, idOctets(instance), Buffer.concat([signalling, Uint8Array.of(kind)]), KEY_LENGTH);
+  return primitives.hkdf(baseKey, idOctets(instance), concat(signalling, Uint8Array.of(kind)), KEY_LENGTH);
 }
 
 /** The base key between two services, from their registered X25519 keys; null if the peer's key is degenerate. */
@@ -24,5 +25,5 @@ export function serviceKey(primitives: Primitives, own: KeyPair, peerKey: Uint8A
   const secret = primitives.x25519(own.privateKey, peerKey);
   if (secret === null) return null;
   const ends = [own.publicKey, peerKey].sort(Buffer.compare);
-  return primitives.hkdf(secret, noSalt, Buffer.concat([service, ...ends]), KEY_LENGTH);
+  return primitives.hkdf(secret, noSalt, concat(service, ...ends), KEY_LENGTH);
 }

@@ -22,7 +22,7 @@ type Box = {
 
 export const readableAead: AeadFactory = (suite, rawKey) => {
   if (rawKey.length !== 32) raise('BUG_ARGUMENT', { what: `a key of ${rawKey.length} octets` });
-  const key = rawKey.slice();
+  const key = new Uint8Array(rawKey);
   const box = suite === Suite.cbcMd5 ? cbcMd5(key) : tagged(suite, key);
   return {
     suite,
@@ -30,12 +30,12 @@ export const readableAead: AeadFactory = (suite, rawKey) => {
     sealedSize: box.sealedSize,
     seal(buffer, aadStart, bodyStart, plainLength, sequence) {
       const plainStart = bodyStart + box.lead;
-      const plain = buffer.slice(plainStart, plainStart + plainLength);
+      const plain = buffer.subarray(plainStart, plainStart + plainLength);
       buffer.set(box.seal(buffer.subarray(aadStart, bodyStart), plain, sequence), bodyStart);
       return bodyStart + box.sealedSize(plainLength);
     },
     open(buffer, aadStart, bodyStart, end, sequence) {
-      const plain = box.open(buffer.subarray(aadStart, bodyStart), buffer.slice(bodyStart, end), sequence);
+      const plain = box.open(buffer.subarray(aadStart, bodyStart), buffer.subarray(bodyStart, end), sequence);
       if (plain === null) return -1;
       buffer.set(plain, bodyStart + box.lead);
       return plain.length;

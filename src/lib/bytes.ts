@@ -14,7 +14,8 @@ export class Reader {
   #failed = false;
 
   constructor(bytes: Uint8Array, at = 0) {
-    this.#bytes = bytes;
+    // A Buffer's `slice` is a view: what is taken here must be copied by it.
+    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#at = at;
   }
 
@@ -147,4 +148,15 @@ export function readU32(bytes: Uint8Array, at: number): number {
 export function isZero(bytes: Uint8Array): boolean {
   for (let i = 0; i < bytes.length; i++) if (bytes[i] !== 0) return false;
   return true;
+}
+
+/** One array of our own with all octets of the parts. Never a Buffer, whose `slice` is a view where others copy. */
+export function concat(...parts: Uint8Array[]): Uint8Array<ArrayBuffer> {
+  const whole = new Uint8Array(parts.reduce((length, part) => length + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
 }
