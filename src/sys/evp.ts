@@ -140,10 +140,11 @@ export abstract class EvpAead {
   abstract sealedSize(plain: number): number;
 
   /**
-   * Seals `plainLength` octets that stand `lead` octets behind the `aadLength` octets of additional data at `address`.
-   * Returns the length of everything from `address` to the end of the tag. The caller guarantees the room.
+   * Seals `plainLength` octets that stand `lead` octets behind the `aadLength` octets of additional data at `address`,
+   * or somewhere else, at `input`, without touching them there. Returns the length of everything from `address` to the
+   * end of the tag. The caller guarantees the room.
    */
-  abstract sealAt(address: number, aadLength: number, plainLength: number, sequence: number): number;
+  abstract sealAt(address: number, aadLength: number, plainLength: number, sequence: number, input?: number): number;
 
   /** Opens the `bodyLength` octets (tag included) behind the additional data; the plain length, or -1 if anything is wrong. */
   abstract openAt(address: number, aadLength: number, bodyLength: number, sequence: number): number;
@@ -174,14 +175,20 @@ class TaggedCipher extends EvpAead {
     return plain + TAG_LENGTH;
   }
 
-  sealAt(address: number, aadLength: number, plainLength: number, sequence: number): number {
+  sealAt(
+    address: number,
+    aadLength: number,
+    plainLength: number,
+    sequence: number,
+    input = address + aadLength,
+  ): number {
     const { evp } = this;
     const context = open(this.contexts.encrypt);
     const body = address + aadLength;
     setNonce(evp.scratch, sequence);
     must(evp.encryptInit(context, 0, 0, 0, evp.nonce), 'EVP_EncryptInit_ex');
     if (aadLength > 0) must(evp.encryptUpdate(context, 0, evp.outLength, address, aadLength), 'EVP_EncryptUpdate');
-    if (plainLength > 0) must(evp.encryptUpdate(context, body, evp.outLength, body, plainLength), 'EVP_EncryptUpdate');
+    if (plainLength > 0) must(evp.encryptUpdate(context, body, evp.outLength, input, plainLength), 'EVP_EncryptUpdate');
     must(evp.encryptFinal(context, body + plainLength, evp.outLength), 'EVP_EncryptFinal_ex');
     must(evp.control(context, EVP_CTRL_AEAD_GET_TAG, TAG_LENGTH, body + plainLength), 'EVP_CIPHER_CTX_ctrl');
     return aadLength + plainLength + TAG_LENGTH;
@@ -219,7 +226,13 @@ class CbcMd5 extends EvpAead {
     return BLOCK_LENGTH + plain + BLOCK_LENGTH - (plain % BLOCK_LENGTH) + TAG_LENGTH;
   }
 
-  sealAt(address: number, aadLength: number, plainLength: number, _sequence: number): number {
+  sealAt(
+    address: number,
+    aadLength: number,
+    plainLength: number,
+    _sequence: number,
+    input = address + aadLength + BLOCK_LENGTH,
+  ): number {
     const { evp } = this;
     const context = open(this.contexts.encrypt);
     const iv = address + aadLength;
@@ -227,7 +240,7 @@ class CbcMd5 extends EvpAead {
     const end = iv + this.sealedSize(plainLength) - TAG_LENGTH;
     must(evp.randomBytes(iv, BLOCK_LENGTH), 'RAND_bytes');
     must(evp.encryptInit(context, 0, 0, 0, iv), 'EVP_EncryptInit_ex');
-    const written = this.#transform(evp.encryptUpdate, context, text, plainLength);
+    const written = this.#transform(evp.encryptUpdate, context, text, input, plainLength);
     must(evp.encryptFinal(context, text + written, evp.outLength), 'EVP_EncryptFinal_ex');
     this.#mac(address, end - address, end);
     return end + TAG_LENGTH - address;
@@ -244,15 +257,15 @@ class CbcMd5 extends EvpAead {
     // Checked before anything is decrypted: the padding must not become an oracle (section 2.2).
     if (evp.compare(evp.tag, text + textLength, TAG_LENGTH) !== 0) return -1;
     must(evp.decryptInit(context, 0, 0, 0, iv), 'EVP_DecryptInit_ex');
-    const written = this.#transform(evp.decryptUpdate, context, text, textLength);
+    const written = this.#transform(evp.decryptUpdate, context, text, text, textLength);
     if (evp.decryptFinal(context, text + written, evp.outLength) !== 1) return -1;
     return written + evp.scratch.readInt32LE(scratchAt.outLength);
   }
 
   /** All blocks that need no padding; returns how many octets were written. */
-  #transform(update: Update, context: number, text: number, length: number): number {
+  #transform(update: Update, context: number, out: number, input: number, length: number): number {
     if (length === 0) return 0;
-    must(update(context, text, this.evp.outLength, text, length), 'EVP_CipherUpdate');
+    must(update(context, out, this.evp.outLength, input, length), 'EVP_CipherUpdate');
     return this.evp.scratch.readInt32LE(scratchAt.outLength);
   }
 
