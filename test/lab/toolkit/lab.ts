@@ -7,7 +7,7 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { succeeds } from './command.ts';
-import { type Addresses, Namespace, removeNamespace, type Segment } from './namespace.ts';
+import { type Addresses, Namespace, removeNamespace, type Segment, type Through, type Wish } from './namespace.ts';
 import { firewallRules, type NatType, natRules } from './nat.ts';
 import { Internet, Lan, type LanOptions } from './segments.ts';
 
@@ -90,6 +90,8 @@ export type RouterOptions = {
   /** Outer addresses. */
   readonly v4?: string | null;
   readonly v6?: string | null;
+  /** In the middle of the outer cable. */
+  readonly through?: Through;
 };
 
 export class Lab {
@@ -125,18 +127,19 @@ export class Lab {
   }
 
   /** A host with one interface, eth0. */
-  host(title: string, segment: Segment, wish: Partial<Addresses> = {}): Host {
+  host(title: string, segment: Segment, wish: Wish = {}): Host {
     const namespace = this.namespace(title);
     return Object.assign(namespace, { addresses: segment.attach(namespace, 'eth0', wish) });
   }
 
   /** A router: eth0 outside, eth1 inside. IPv6 is routed, behind the same firewall as IPv4. */
-  router(title: string, { outside, inside, nat, v4 = null, v6 = null }: RouterOptions): Namespace {
+  router(title: string, { outside, inside, nat, v4, v6, through }: RouterOptions): Namespace {
     const namespace = this.namespace(title);
     namespace.forward();
     const addresses = outside.attach(namespace, 'eth0', {
-      ...(v4 === null && outside instanceof Lan ? {} : { v4 }),
-      ...(v6 === null && outside instanceof Lan ? {} : { v6 }),
+      ...(v4 === undefined ? {} : { v4 }),
+      ...(v6 === undefined ? {} : { v6 }),
+      ...(through === undefined ? {} : { through }),
     });
     inside.plug(namespace, 'eth1', inside.gateway);
     inside.router = { namespace, outside, addresses };

@@ -6,10 +6,18 @@ import { Program, type ProgramOptions } from './program.ts';
 /** Addresses of one interface: no prefix length, null = none of that family. */
 export type Addresses = { readonly v4: string | null; readonly v6: string | null };
 
+/** Something in the middle of a cable. */
+export interface Through {
+  connect(a: Namespace, aInterface: string, b: Namespace, bInterface: string): void;
+}
+
+/** What a new interface shall have: addresses not named are chosen where the network has such a family. */
+export type Wish = Partial<Addresses> & { readonly through?: Through };
+
 /** A network something can be plugged into. */
 export interface Segment {
-  /** Plugs a new interface of `namespace` in; addresses not asked for are chosen where the network has such a family. */
-  attach(namespace: Namespace, interfaceName: string, wish?: Partial<Addresses>): Addresses;
+  /** Plugs a new interface of `namespace` in. */
+  attach(namespace: Namespace, interfaceName: string, wish?: Wish): Addresses;
   /** Makes the network send packets for `prefix` to `via`, an attached address. */
   route(prefix: string, via: string): void;
 }
@@ -93,11 +101,26 @@ export function removeNamespace(name: string): void {
 }
 
 /** A cable between two namespaces. */
-export function cable(a: Namespace, aInterface: string, b: Namespace, bInterface: string): void {
-  command(
-    ['ip', '-batch', '-'],
-    `link add ${aInterface} netns ${a.name} type veth peer name ${bInterface} netns ${b.name}\n`,
-  );
+export function cable(a: Namespace, aInterface: string, b: Namespace, bInterface: string, through?: Through): void {
+  if (through !== undefined) {
+    through.connect(a, aInterface, b, bInterface);
+    return;
+  }
+  const ends = [
+    'link',
+    'add',
+    aInterface,
+    'netns',
+    a.name,
+    'type',
+    'veth',
+    'peer',
+    'name',
+    bInterface,
+    'netns',
+    b.name,
+  ];
+  command(['ip', ...ends]);
   a.sh(`ip link set ${aInterface} up`);
   b.sh(`ip link set ${bInterface} up`);
 }

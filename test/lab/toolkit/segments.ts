@@ -1,4 +1,4 @@
-import { type Addresses, cable, type Namespace, type Segment } from './namespace.ts';
+import { type Addresses, cable, type Namespace, type Segment, type Through, type Wish } from './namespace.ts';
 
 /**
  * The public Internet: a router with a link of its own to everything attached. Addresses come from the documentation
@@ -18,9 +18,9 @@ export class Internet implements Segment {
     namespace.forward();
   }
 
-  attach(namespace: Namespace, interfaceName: string, wish: Partial<Addresses> = {}): Addresses {
+  attach(namespace: Namespace, interfaceName: string, wish: Wish = {}): Addresses {
     const link = `link${++this.#attached}`;
-    cable(this.namespace, link, namespace, interfaceName);
+    cable(this.namespace, link, namespace, interfaceName, wish.through);
     this.namespace.sh(
       `ip address add ${Internet.gateway4}/32 dev ${link}; ip -6 address add ${Internet.gateway6}/64 dev ${link}`,
     );
@@ -75,21 +75,21 @@ export class Lan implements Segment {
     return { v4: subnet4?.replace(/0\/24$/, '1') ?? null, v6: subnet6?.replace(/\/64$/, '1') ?? null };
   }
 
-  attach(namespace: Namespace, interfaceName: string, wish: Partial<Addresses> = {}): Addresses {
+  attach(namespace: Namespace, interfaceName: string, wish: Wish = {}): Addresses {
     const { subnet4, subnet6 } = this.options;
     const number = this.#next++;
     const v4 = wish.v4 === undefined ? (subnet4?.replace(/0\/24$/, `${number}`) ?? null) : wish.v4;
     const v6 = wish.v6 === undefined ? (subnet6?.replace(/\/64$/, number.toString(16)) ?? null) : wish.v6;
-    this.plug(namespace, interfaceName, { v4, v6 });
+    this.plug(namespace, interfaceName, { v4, v6 }, wish.through);
     if (v4 !== null) namespace.sh(`ip route add default via ${this.gateway.v4}`);
     if (v6 !== null) namespace.sh(`ip -6 route add default via ${this.gateway.v6}`);
     return { v4, v6 };
   }
 
   /** A port of the switch and addresses, without a default route. */
-  plug(namespace: Namespace, interfaceName: string, { v4, v6 }: Addresses): void {
+  plug(namespace: Namespace, interfaceName: string, { v4, v6 }: Addresses, through?: Through): void {
     const port = `port${++this.#attached}`;
-    cable(this.namespace, port, namespace, interfaceName);
+    cable(this.namespace, port, namespace, interfaceName, through);
     this.namespace.sh(`ip link set ${port} master bridge`);
     if (v4 !== null) namespace.sh(`ip address add ${v4}/24 dev ${interfaceName}`);
     if (v6 !== null) namespace.sh(`ip -6 address add ${v6}/64 dev ${interfaceName}`);
