@@ -21,3 +21,6 @@ export type Context = {
  * and exit code; options not given on the command line are filled from CYPHONIC_* and the --config file before it runs.
  */
 export type Contribution = (program: Command, context: Context) => void;
+
+/** A service that was started: it serves until stopped. */
+export type Running = { stop(): Promise<void> };
