@@ -91,7 +91,7 @@ export function formatEndpoint(endpoint: Endpoint): string {
 }
 
 export function parseEndpoint(text: string): Endpoint | null {
-  const match = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
+  const match = /^(?:\[([^\]]+:[^\]]*)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const address = match === null ? null : canonicalAddress(match[1] ?? match[2] ?? '');
   const port = Number(match?.[3]);
   return address === null || port < 1 || port > 65535 ? null : { address, port };
@@ -101,10 +101,10 @@ export function parseEndpoint(text: string): Endpoint | null {
 export type Prefix = { readonly address: Address; readonly length: number };
 
 export function parsePrefix(text: string): Prefix | null {
-  const [address = '', length = ''] = text.split('/');
-  const octets = parseAddress(address);
-  const bits = Number(length);
-  if (octets === null || !/^\d{1,3}$/.test(length) || bits > octets.length * 8) return null;
+  const match = /^([^/]+)\/(\d{1,3})$/.exec(text);
+  const octets = parseAddress(match?.[1] ?? '');
+  const bits = Number(match?.[2]);
+  if (octets === null || bits > octets.length * 8) return null;
   for (let i = 0; i < octets.length; i++) octets[i]! &= 0xff00 >> Math.min(8, Math.max(0, bits - 8 * i));
   return { address: formatAddress(octets), length: bits };
 }

@@ -1,0 +1,32 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { Counters } from '../../src/lib/counters.ts';
+
+it('begin at zero', () => {
+  const counters = new Counters();
+  expect(counters.get('short')).toBe(0);
+  expect(counters.snapshot()).toEqual({});
+});
+
+it('add up by name and are listed in order', () => {
+  const events = fc.array(fc.tuple(fc.constantFrom('tag', 'short', 'a', 'toString'), fc.nat(1000)));
+  fc.assert(
+    fc.property(events, (list) => {
+      const counters = new Counters();
+      for (const [name, amount] of list) counters.add(name, amount);
+      const names = [...new Set(list.map(([name]) => name))].sort();
+      const sum = (name: string): number => list.reduce((total, [n, amount]) => total + (n === name ? amount : 0), 0);
+      expect(Object.entries(counters.snapshot())).toEqual(names.map((name) => [name, sum(name)]));
+      for (const name of names) expect(counters.get(name)).toBe(sum(name));
+    }),
+  );
+});
+
+it('count one by default, and a snapshot stays as it was', () => {
+  const counters = new Counters();
+  counters.add('tag');
+  const before = counters.snapshot();
+  counters.add('tag');
+  expect(before).toEqual({ tag: 1 });
+  expect(counters.snapshot()).toEqual({ tag: 2 });
+});
