@@ -22,7 +22,10 @@ function describe(error: unknown): string {
 }
 
 function variableOf(option: Option): string {
-  return `CYPHONIC_${option.attributeName().replaceAll(/[A-Z]/g, (c) => `_${c}`).toUpperCase()}`;
+  return `CYPHONIC_${option
+    .attributeName()
+    .replaceAll(/[A-Z]/g, (c) => `_${c}`)
+    .toUpperCase()}`;
 }
 
 /** Every option can be given as CYPHONIC_NAME; flags win. */
@@ -48,7 +51,11 @@ function readConfiguration(command: Command, file: string): void {
       const known = command.options.map((o) => o.name()).filter((name) => name !== 'config');
       raise('CONFIG_INVALID', { file, why: `there is no option "${key}" (known: ${known.join(', ')})` });
     }
-    command.setOptionValueWithSource(option.attributeName(), typeof value === 'number' ? String(value) : value, 'config');
+    command.setOptionValueWithSource(
+      option.attributeName(),
+      typeof value === 'number' ? String(value) : value,
+      'config',
+    );
   }
 }
 

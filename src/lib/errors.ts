@@ -57,7 +57,14 @@ export const errorTable = {
     'another daemon (pid {pid}) uses this state directory; stop it with `cyphonic down --state {directory}` or choose another',
   DAEMON_NOT_RUNNING: 'no daemon runs on {directory}; start it with `cyphonic node up --state {directory}`',
   DAEMON_ENDED: 'the daemon of {directory} ended before it answered; see its log',
+  SYS_RESOLVER: 'the resolver cannot listen on {address} port {port} ({why}); see what does with `ss -lnp`',
   SYS_NO_INTERFACE: 'there is no network interface {name} in this network namespace; check the name with `ip link`',
+  USAGE_TOKEN_INVALID: 'this is no enrolment token (one line that begins with cyp1_); copy it again as "cyphonic device add" printed it',
+  SYS_OFFLINE: 'the daemon is not online yet; see "cyphonic status"',
+  PEER_UNKNOWN_NAME: 'no device {target} in this network, or it is disabled; see "cyphonic device list" on the cloud',
+  REFUSED_POLICY: 'the network does not let this device talk to {target}; ask the administrator',
+  PEER_NO_REPLY: 'no reply from {target}; it may be switched off or cut off, see "cyphonic status"',
+  SYS_DAEMON_STAYS: 'the daemon of {directory} (process {pid}) does not stop; end it with kill',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;
 

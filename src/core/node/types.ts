@@ -70,6 +70,8 @@ export type NodeAction =
   | PathCommand
   /** The result of `resolve` or `probe` with this ticket. */
   | { readonly do: 'answer'; readonly ticket: number; readonly result: ResolveResult | ProbeResult }
+  /** Registered: the first time, and whenever it was offline in between. The shell waits for it to say that it serves. */
+  | { readonly do: 'online' }
   /** Log in again: the certificate is to be renewed, or no NMS has answered for long. Asked again every few minutes at most. */
   | { readonly do: 'renewLogin'; readonly why: 'certificate' | 'unreachable' }
   /** The network refuses this device (disabled or removed). */

@@ -27,7 +27,11 @@ export function asServerName(domain: string): string {
   return `as.${domain}`;
 }
 
-function open(endpoint: Endpoint, domain: string, trust: { ca: string } | { rejectUnauthorized: false }): Promise<TLSSocket> {
+function open(
+  endpoint: Endpoint,
+  domain: string,
+  trust: { ca: string } | { rejectUnauthorized: false },
+): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: endpoint.address,
@@ -36,7 +40,9 @@ function open(endpoint: Endpoint, domain: string, trust: { ca: string } | { reje
       minVersion: 'TLSv1.3',
       ...trust,
     });
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () => socket.destroy(Object.assign(new RangeError('timeout'), { code: 'ETIMEDOUT' })));
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () =>
+      socket.destroy(Object.assign(new RangeError('timeout'), { code: 'ETIMEDOUT' })),
+    );
     socket.once('error', reject);
     socket.once('secureConnect', () => {
       socket.off('error', reject);
@@ -65,7 +71,11 @@ export async function fetchTlsRoot(endpoint: Endpoint, network: DaemonState['net
   return raise('PEER_WRONG_NETWORK', { address: formatEndpoint(endpoint) });
 }
 
-export async function connectAs(endpoint: Endpoint, network: DaemonState['network'], tlsRoot: Uint8Array): Promise<AsConnection> {
+export async function connectAs(
+  endpoint: Endpoint,
+  network: DaemonState['network'],
+  tlsRoot: Uint8Array,
+): Promise<AsConnection> {
   const socket = await open(endpoint, network.domain, { ca: new X509Certificate(tlsRoot).toString() });
   const exporter = Uint8Array.from(socket.exportKeyingMaterial(32, LOGIN_EXPORTER_LABEL, Buffer.alloc(0)));
   let received = new Uint8Array(0);
@@ -83,7 +93,9 @@ export async function connectAs(endpoint: Endpoint, network: DaemonState['networ
     failure ??= Object.assign(new RangeError('connection closed'), { code: 'ECONNRESET' });
     wake();
   });
-  socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy(Object.assign(new RangeError('no answer'), { code: 'ETIMEDOUT' })));
+  socket.setTimeout(ANSWER_TIMEOUT_MS, () =>
+    socket.destroy(Object.assign(new RangeError('no answer'), { code: 'ETIMEDOUT' })),
+  );
 
   return {
     exporter,

@@ -54,7 +54,10 @@ export function loadState(directory: string, primitives: Primitives): DaemonStat
   } catch (cause) {
     if (cause instanceof CyphonicError) throw cause;
   }
-  return raise('CONFIG_INVALID', { file, why: 'it is damaged; restore it, or remove it and enrol again with a new token' });
+  return raise('CONFIG_INVALID', {
+    file,
+    why: 'it is damaged; restore it, or remove it and enrol again with a new token',
+  });
 }
 
 /** On return the state survives a crash. */

@@ -1,0 +1,216 @@
+/**
+ * A node's daemon, wiring only: login, data plane, state machine, interface, resolver, control socket. Everything that
+ * was set up is undone in reverse order, on an orderly stop and when starting fails half-way.
+ */
+
+import type { Session } from '../../core/node/types.ts';
+import { generateIdentity } from '../../crypto/identity.ts';
+import { nodePrimitives } from '../../crypto/node.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import { decodeToken, type EnrolmentToken } from '../../crypto/token.ts';
+import { CyphonicError, raise } from '../../lib/errors.ts';
+import { createLog, type Log } from '../../lib/log.ts';
+import { readClock } from '../../lib/time.ts';
+import type { Suite } from '../../proto/constants.ts';
+import { evpAead } from '../../sys/evp.ts';
+import { lockState } from '../../sys/lock.ts';
+import { notifyReady } from '../../sys/notify.ts';
+import type { Context } from '../context.ts';
+import { type ControlRequest, serveControl } from './control-socket.ts';
+import type { DnsMode } from './dns-config.ts';
+import { LiveNode } from './live.ts';
+import { logIn } from './login.ts';
+import { createStateDirectory, type DaemonState, loadState, saveState } from './state.ts';
+import { buildStatus } from './status.ts';
+
+export type NodeOptions = {
+  readonly state: string;
+  readonly token: string | null;
+  /** Password of the first login where the token carries no secret. */
+  readonly password: Uint8Array | null;
+  readonly port: number;
+  readonly portIsDefault: boolean;
+  readonly suite: Suite;
+  readonly dns: DnsMode;
+  readonly verbose: boolean;
+};
+
+const LOGIN_RETRY_MIN_MS = 1_000;
+const LOGIN_RETRY_MAX_MS = 30_000;
+/** A stored session this old is renewed as soon as the daemon runs. */
+const RENEW_AFTER_MS = 24 * 3_600_000;
+
+export async function runNode(options: NodeOptions, context: Context): Promise<void> {
+  await using cleanup = new AsyncDisposableStack();
+  const log = createLog('node', options.verbose ? 'debug' : 'info');
+  createStateDirectory(options.state);
+  const lock = lockState(options.state);
+  cleanup.defer(() => lock.release());
+  const primitives = nodePrimitives(evpAead);
+  const daemon = new Daemon(options, enrol(options, primitives), primitives, log);
+
+  const ended = Promise.withResolvers<void>();
+  void context.stopped.then(() => ended.resolve());
+  daemon.onEnd = (error) => (error === null ? ended.resolve() : ended.reject(error));
+  const control = await serveControl(options.state, (request) => daemon.answer(request), log);
+  cleanup.defer(() => control.close());
+  cleanup.defer(() => daemon.close());
+
+  const online = daemon.start().then((line) => {
+    context.print(line);
+    notifyReady(context.env['NOTIFY_SOCKET']);
+  });
+  // A failed start ends the daemon; a stop while it starts ends it as well.
+  await Promise.race([online.then(() => ended.promise), ended.promise]);
+}
+
+/** The stored state, or a new one made from the token. */
+function enrol(options: NodeOptions, primitives: Primitives): DaemonState {
+  const stored = loadState(options.state, primitives);
+  const token = options.token === null ? null : parseToken(options.token);
+  if (stored !== null) {
+    const same =
+      token === null || (token.deviceId === stored.network.deviceId && token.domain === stored.network.domain);
+    if (!same) {
+      const { deviceId: device } = stored.network;
+      raise('CONFIG_TOKEN_OTHER', { directory: options.state, device, other: token.deviceId });
+    }
+    // A new token for an enrolled device means that its keys are to be pinned anew.
+    return token === null || token.secret === null ? stored : { ...stored, secret: token.secret };
+  }
+  if (token === null) return raise('CONFIG_TOKEN_MISSING');
+  const { secret, ...network } = token;
+  const state: DaemonState = {
+    network,
+    secret,
+    identity: generateIdentity(primitives),
+    tlsRoot: null,
+    session: null,
+    loggedInAt: null,
+  };
+  saveState(options.state, state);
+  return state;
+}
+
+function parseToken(text: string): EnrolmentToken {
+  return decodeToken(text) ?? raise('USAGE_TOKEN_INVALID');
+}
+
+class Daemon {
+  readonly #options: NodeOptions;
+  readonly #primitives: Primitives;
+  readonly #log: Log;
+  readonly #stopping = new AbortController();
+  #state: DaemonState;
+  #live: LiveNode | null = null;
+  #renewing = false;
+  /** Called once the daemon has to end: null = asked to stop. */
+  onEnd: (error: CyphonicError | null) => void = () => {};
+
+  constructor(options: NodeOptions, state: DaemonState, primitives: Primitives, log: Log) {
+    this.#options = options;
+    this.#state = state;
+    this.#primitives = primitives;
+    this.#log = log;
+  }
+
+  /** Resolves with the ready line once the node serves. */
+  async start(): Promise<string> {
+    const stored = this.#state.session;
+    const usable = stored !== null && this.#state.secret === null && stored.certificateExpires > readClock().wall;
+    const session = usable ? stored : await this.#logInPatiently();
+    const live = await LiveNode.open({
+      ...this.#options,
+      deviceId: this.#state.network.deviceId,
+      identity: this.#state.identity,
+      session,
+      primitives: this.#primitives,
+      log: this.#log,
+      onRenew: () => void this.#renew(),
+      onRefused: () => this.onEnd(new CyphonicError('REFUSED_DEVICE', { device: this.#state.network.deviceId })),
+      onFailure: (error) => this.onEnd(error),
+    });
+    if (this.#stopping.signal.aborted) {
+      await live.close();
+      return raise('DAEMON_ENDED', { directory: this.#options.state });
+    }
+    this.#live = live;
+    if (usable && (this.#state.loggedInAt ?? 0) + RENEW_AFTER_MS < readClock().wall) void this.#renew();
+    await live.serving;
+    return `ready ${session.fqdn} ${[session.vip4, session.vip6].filter((vip) => vip !== null).join(' ')}`;
+  }
+
+  async answer({ method, params }: ControlRequest): Promise<unknown> {
+    switch (method) {
+      case 'status':
+        return buildStatus(this.#state, this.#live);
+      case 'ping': {
+        const { target } = params as { target: string };
+        if (this.#live === null) raise('SYS_OFFLINE');
+        return this.#live.ping(target);
+      }
+      case 'down':
+        this.onEnd(null);
+        return { pid: process.pid };
+      default:
+        return raise('PEER_INVALID', { what: `control method ${method}` });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#stopping.abort();
+    await this.#live?.close();
+    this.#live = null;
+  }
+
+  /** Tries until it succeeds, the network refuses or the daemon stops. */
+  async #logInPatiently(): Promise<Session> {
+    for (let delay = LOGIN_RETRY_MIN_MS; ; delay = Math.min(2 * delay, LOGIN_RETRY_MAX_MS)) {
+      try {
+        return await this.#logIn();
+      } catch (error) {
+        if (!isTransient(error)) throw error;
+        this.#log.warn('login failed, trying again', { why: (error as Error).message, inMs: delay });
+        const jitter = 0.75 + (this.#primitives.random(1)[0]! / 255) * 0.5;
+        await this.#pause(delay * jitter);
+      }
+    }
+  }
+
+  async #logIn(): Promise<Session> {
+    const { state, password } = this.#options;
+    const result = await logIn(state, this.#state, password, this.#primitives);
+    this.#state = result.state;
+    this.#log.info('logged in', { fqdn: result.session.fqdn, nodeId: result.session.nodeId });
+    return result.session;
+  }
+
+  async #renew(): Promise<void> {
+    if (this.#renewing) return;
+    this.#renewing = true;
+    try {
+      this.#live?.renewed(await this.#logIn());
+    } catch (error) {
+      if (error instanceof CyphonicError && error.code.startsWith('REFUSED_')) this.onEnd(error);
+      else this.#log.warn('login not renewed', { why: (error as Error).message });
+    } finally {
+      this.#renewing = false;
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    const { signal } = this.#stopping;
+    return new Promise((resolve, reject) => {
+      const stop = (): void => reject(new CyphonicError('DAEMON_ENDED', { directory: this.#options.state }));
+      const timer = setTimeout(() => {
+        signal.removeEventListener('abort', stop);
+        resolve();
+      }, ms);
+      signal.addEventListener('abort', () => (clearTimeout(timer), stop()), { once: true });
+    });
+  }
+}
+
+function isTransient(error: unknown): boolean {
+  return error instanceof CyphonicError && (error.code === 'SYS_UNREACHABLE' || error.code === 'PEER_INVALID');
+}

@@ -1,0 +1,33 @@
+import type { Context } from '../context.ts';
+import type { Status } from './status.ts';
+
+type Colour = (text: string) => string;
+
+function painter(context: Context): { readonly good: Colour; readonly bad: Colour; readonly dim: Colour } {
+  const paint = (code: number): Colour => (context.colour ? (text) => `\x1b[${code}m${text}\x1b[0m` : (text) => text);
+  return { good: paint(32), bad: paint(31), dim: paint(2) };
+}
+
+/** `status` for a person: who and where we are, then a line for each peer. */
+export function printStatus(status: Status, context: Context): void {
+  const { good, bad, dim } = painter(context);
+  const state = status.state === 'online' ? good(status.state) : bad(status.state);
+  context.print(
+    `${status.fqdn ?? status.deviceId}  ${state}  ${[status.vip4, status.vip6].filter(Boolean).join('  ')}`,
+  );
+  const place = status.nat === null ? 'unknown' : status.nat ? 'behind NAT' : 'no NAT';
+  const mapped = status.mapped.length > 0 ? `, seen as ${status.mapped.join(', ')}` : '';
+  context.print(dim(`${status.interface ?? 'no interface'}, resolver ${status.resolver ?? 'none'}, ${place}${mapped}`));
+  for (const service of status.services) {
+    const rtt = service.rttMs === null ? '' : ` ${service.rttMs.toFixed(1)} ms`;
+    context.print(`${service.role} ${service.address} ${service.state === 'up' ? good('up') : bad('down')}${rtt}`);
+  }
+  for (const warning of status.warnings) context.print(bad(warning));
+  const width = Math.max(0, ...status.peers.map((peer) => peer.fqdn.length));
+  for (const peer of status.peers) {
+    const path = peer.path === null ? peer.state : `${peer.path} ${peer.endpoint}`;
+    const rtt = peer.rttMs === null ? '' : ` ${peer.rttMs.toFixed(1)} ms`;
+    const traffic = `tx ${peer.tx.bytes} B rx ${peer.rx.bytes} B`;
+    context.print(`${peer.fqdn.padEnd(width)}  ${peer.vip4 ?? peer.vip6}  ${path}${rtt}  ${dim(traffic)}`);
+  }
+}

@@ -1,0 +1,42 @@
+/** `status --json` as the interface documentation lists it: every field always there, unknown = null, lists = []. */
+
+import { suiteNames } from '../../proto/constants.ts';
+import { version } from '../../version.ts';
+import type { LiveNode } from './live.ts';
+import { INNER_MTU } from './live.ts';
+import type { DaemonState } from './state.ts';
+
+export function buildStatus(state: DaemonState, live: LiveNode | null) {
+  const status = live?.status() ?? null;
+  const snapshot = status?.snapshot ?? null;
+  return {
+    role: 'node',
+    version,
+    state: snapshot?.state ?? 'authenticating',
+    deviceId: state.network.deviceId,
+    nodeId: snapshot?.nodeId ?? state.session?.nodeId ?? null,
+    fqdn: snapshot?.fqdn ?? state.session?.fqdn ?? null,
+    vip4: snapshot?.vip4 ?? state.session?.vip4 ?? null,
+    vip6: snapshot?.vip6 ?? state.session?.vip6 ?? null,
+    interface: status?.interface ?? null,
+    mtu: status === null ? null : INNER_MTU,
+    resolver: status?.resolver ?? null,
+    suite: snapshot?.suite ?? suiteNames[state.session?.suite ?? 2],
+    nat: snapshot?.nat ?? null,
+    natType: null,
+    real: snapshot?.real ?? [],
+    mapped: snapshot?.mapped ?? [],
+    services: snapshot?.services ?? [],
+    offload: status?.offload ?? { tunTcp: false, tunUdp: false, udpSegment: false, udpGro: false },
+    workers: 0,
+    warnings: status?.warnings ?? [],
+    peers: (snapshot?.peers ?? []).map((peer) => ({ ...peer, mtu: INNER_MTU })),
+    inner: null,
+    gateway4: null,
+    gateway6: null,
+    generalNodes: [],
+    counters: status?.counters ?? {},
+  };
+}
+
+export type Status = ReturnType<typeof buildStatus>;
