@@ -17,12 +17,18 @@ export type Request = Draft extends infer D ? (D extends Draft ? Omit<D, 'transa
 type Outstanding<Tag> = {
   readonly tag: Tag;
   readonly channel: Channel;
-  readonly draft: Draft;
-  readonly to: Endpoint;
+  draft: Draft;
+  to: Endpoint;
+  /** Where it went before it was redirected: an answer may still come from there. */
+  readonly before: Endpoint[];
   echo: string | null;
   echoes: number;
   tries: number;
   readonly maxTries: number;
+  /** Delay after the n-th transmission, n from 1 (ms). */
+  readonly delay: (tries: number) => number;
+  /** Time of the one transmission that an answer can belong to (ms), null if there are several. */
+  sentAt: number | null;
   /** When the next transmission, or after the last one the failure, is due (ms). */
   due: number;
 };
@@ -54,14 +60,23 @@ export class Exchanges<Tag> {
   }
 
   /** Sends a request now and again until it is settled or `tries` transmissions went unanswered. */
-  start(channel: Channel, request: Request, to: Endpoint, tag: Tag, now: Now, tries = RETRANSMIT_TRIES): Action[] {
+  start(
+    channel: Channel,
+    request: Request,
+    to: Endpoint,
+    tag: Tag,
+    now: Now,
+    maxTries = RETRANSMIT_TRIES,
+    delay = retransmitDelay,
+  ): Action[] {
     let transactionId = 0;
     while (transactionId === 0 || this.#outstanding.has(transactionId)) {
       const octets = this.#primitives.random(4);
       transactionId = new DataView(octets.buffer, octets.byteOffset).getUint32(0);
     }
     const draft = { ...request, transactionId } as Draft;
-    const entry = { tag, channel, draft, to, echo: null, echoes: 0, tries: 0, maxTries: tries, due: 0 };
+    const progress = { echo: null, echoes: 0, tries: 0, sentAt: null, due: 0 };
+    const entry = { tag, channel, draft, to, before: [], ...progress, maxTries, delay };
     this.#outstanding.set(transactionId, entry);
     return this.#repeat(entry, now);
   }
@@ -69,7 +84,20 @@ export class Exchanges<Tag> {
   /** Whether a datagram with this Transaction ID from this address answers a request of ours. */
   expects(transactionId: number, from: Endpoint): boolean {
     const entry = this.#outstanding.get(transactionId);
-    return entry !== undefined && sameEndpoint(entry.to, from);
+    return entry !== undefined && [entry.to, ...entry.before].some((to) => sameEndpoint(to, from));
+  }
+
+  /** Sends the same request elsewhere from now on, with other flags, and as often as a new one. */
+  redirect(tag: Tag, to: Endpoint, flags: number, now: Now): Action[] {
+    for (const entry of this.#outstanding.values()) {
+      if (entry.tag !== tag) continue;
+      entry.before.push(entry.to);
+      entry.to = to;
+      entry.draft = { ...entry.draft, flags };
+      entry.tries = 0;
+      return this.#repeat(entry, now);
+    }
+    return [];
   }
 
   /** What the request of this Transaction ID was for; it stays outstanding. */
@@ -79,26 +107,28 @@ export class Exchanges<Tag> {
 
   /**
    * Takes an answer. If it is a challenge, the request goes out again with its echo; otherwise the request is settled
-   * and its tag returned. Null: not a request of ours.
+   * and its tag returned, with the round trip unless retransmission leaves that open. Null: not a request of ours.
    */
   answer(
     message: Message,
     from: Endpoint,
     now: Now,
-  ): { readonly settled: Tag } | { readonly actions: Action[] } | null {
+  ): { readonly settled: Tag; readonly rttMs: number | null } | { readonly actions: Action[] } | null {
     const entry = this.#outstanding.get(message.transactionId);
-    if (entry === undefined || !sameEndpoint(entry.to, from)) return null;
+    if (entry === undefined || !this.expects(message.transactionId, from)) return null;
     if (message.type === 'ack' && message.options.challenge !== undefined) {
       // One immediate repetition for each new challenge: a replayed one makes us send nothing.
       if (entry.echo === message.options.challenge.value) return { actions: [] };
       entry.echo = message.options.challenge.value;
       entry.echoes += 1;
       if (entry.echoes > MAX_ECHOES) return { actions: [] };
-      entry.due = now.ms + retransmitDelay(entry.tries);
+      entry.due = now.ms + entry.delay(entry.tries);
+      // Only this repetition has the echo, so only this one is answered.
+      entry.sentAt = now.ms;
       return { actions: this.#transmit(entry) };
     }
     this.#outstanding.delete(message.transactionId);
-    return { settled: entry.tag };
+    return { settled: entry.tag, rttMs: entry.sentAt === null ? null : now.ms - entry.sentAt };
   }
 
   cancel(which: (tag: Tag) => boolean): void {
@@ -135,7 +165,8 @@ export class Exchanges<Tag> {
 
   #repeat(entry: Outstanding<Tag>, now: Now): Action[] {
     entry.tries += 1;
-    entry.due = now.ms + retransmitDelay(entry.tries);
+    entry.sentAt = entry.tries === 1 && entry.before.length === 0 ? now.ms : null;
+    entry.due = now.ms + entry.delay(entry.tries);
     this.#earliest = Math.min(this.#earliest, entry.due);
     return this.#transmit(entry);
   }
