@@ -1,8 +1,9 @@
 import { expect, it } from 'vitest';
 import type { Lab } from './toolkit/lab.ts';
 import { natTypes } from './toolkit/nat.ts';
-import { classify, UdpAgent } from './toolkit/nat-classifier.ts';
+import { classify } from './toolkit/nat-classifier.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
+import { UdpAgent } from './toolkit/udp.ts';
 
 const expected = {
   'full-cone': { mapping: 'endpoint-independent', filtering: 'endpoint-independent' },

@@ -1,0 +1,211 @@
+/** A CYPHONIC network in the laboratory, run only by its commands, as a user or a script would. */
+
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { until } from './command.ts';
+import type { Host, Lab } from './lab.ts';
+import type { Exit, Program, ProgramOptions } from './program.ts';
+
+const launcher = fileURLToPath(new URL('../../../bin/cyphonic', import.meta.url));
+
+export type PeerStatus = {
+  readonly fqdn: string;
+  readonly nodeId: string;
+  readonly vip4: string | null;
+  readonly vip6: string | null;
+  readonly state: 'directing' | 'establishing' | 'up' | 'idle';
+  readonly path: 'direct' | 'lan' | 'relay' | null;
+  readonly endpoint: string | null;
+  readonly rttMs: number | null;
+  readonly epoch: number | null;
+  readonly tx: { readonly packets: number; readonly bytes: number; readonly dropped: number };
+  readonly rx: {
+    readonly packets: number;
+    readonly bytes: number;
+    readonly dropped: number;
+    readonly replayed: number;
+    readonly rejected: number;
+  };
+};
+
+export type NodeStatus = {
+  readonly state: string;
+  readonly deviceId: string;
+  readonly nodeId: string | null;
+  readonly fqdn: string | null;
+  readonly vip4: string | null;
+  readonly vip6: string | null;
+  readonly interface: string | null;
+  readonly resolver: string | null;
+  readonly nat: boolean | null;
+  readonly mapped: readonly string[];
+  readonly warnings: readonly string[];
+  readonly peers: readonly PeerStatus[];
+};
+
+export type PingReply = {
+  readonly seq: number;
+  readonly rttMs: number;
+  readonly path: 'direct' | 'lan' | 'relay';
+  readonly endpoint: string;
+};
+
+export type PingResult = {
+  readonly target: string;
+  readonly replies: readonly PingReply[];
+  readonly sent: number;
+  readonly received: number;
+};
+
+export type Ended = Exit & { readonly stdout: string; readonly stderr: string };
+
+export type NetworkOptions = {
+  readonly domain?: string;
+  /** The program under test instead of the checkout's. */
+  readonly program?: string;
+  /** More arguments of `cloud init`. */
+  readonly init?: readonly string[];
+};
+
+export class Network {
+  readonly lab: Lab;
+  readonly domain: string;
+  readonly cloud: Host;
+  readonly directory: string;
+  readonly program: string;
+  service: Program;
+
+  private constructor(lab: Lab, cloud: Host, options: NetworkOptions, service: Program) {
+    this.lab = lab;
+    this.cloud = cloud;
+    this.domain = options.domain ?? 'lab.example';
+    this.program = options.program ?? launcher;
+    this.directory = join(lab.directory, 'cloud');
+    this.service = service;
+  }
+
+  /** Makes a new network and serves it on `cloud`. */
+  static async start(lab: Lab, cloud: Host, options: NetworkOptions = {}): Promise<Network> {
+    const { program = launcher, domain = 'lab.example', init = [] } = options;
+    const directory = join(lab.directory, 'cloud');
+    const { v4, v6 } = cloud.addresses;
+    await cloud.run([
+      ...[program, 'cloud', 'init', '--dir', directory, '--domain', domain],
+      ...(v4 === null ? [] : ['--address', v4]),
+      ...(v6 === null ? [] : ['--address6', v6]),
+      ...init,
+    ]);
+    const service = cloud.spawn([program, 'cloud', 'serve', '--dir', directory]);
+    const network = new Network(lab, cloud, options, service);
+    await service.output(/^ready/m);
+    return network;
+  }
+
+  /** Starts the cloud again after its program ended. */
+  async restart(): Promise<void> {
+    this.service = this.cloud.spawn([this.program, 'cloud', 'serve', '--dir', this.directory]);
+    await this.service.output(/^ready/m);
+  }
+
+  /** Runs one command to its end, whatever it ends with. */
+  async command(host: Host, args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
+    const program = host.spawn([this.program, ...args], { input: '', ...options });
+    return { ...(await program.exited), stdout: program.stdout, stderr: program.stderr };
+  }
+
+  /** Registers a device and returns its enrolment token. */
+  async addDevice(deviceId: string, flags: readonly string[] = []): Promise<string> {
+    const args = ['device', 'add', deviceId, '--dir', this.directory, ...flags];
+    return (await this.cloud.run([this.program, ...args])).trim();
+  }
+
+  /** `device show`, `remove`, `disable` … */
+  async device(action: string, deviceId: string): Promise<string> {
+    return this.cloud.run([this.program, 'device', action, deviceId, '--dir', this.directory]);
+  }
+
+  /** Registers a device and brings its node up on `host`. */
+  async addNode(host: Host, deviceId: string = host.title, flags: readonly string[] = []): Promise<Node> {
+    const node = new Node(this, host, deviceId, await this.addDevice(deviceId));
+    await node.up(flags);
+    return node;
+  }
+}
+
+/** A device with its daemon. */
+export class Node {
+  readonly network: Network;
+  readonly host: Host;
+  readonly deviceId: string;
+  readonly fqdn: string;
+  readonly state: string;
+  readonly #tokenFile: string;
+  #daemon: Program | null = null;
+
+  constructor(network: Network, host: Host, deviceId: string, token: string) {
+    this.network = network;
+    this.host = host;
+    this.deviceId = deviceId;
+    this.fqdn = `${deviceId}.${network.domain}`;
+    const directory = join(network.lab.directory, `node-${deviceId}`);
+    this.state = join(directory, 'state');
+    this.#tokenFile = join(directory, 'token');
+    mkdirSync(directory, { mode: 0o700, recursive: true });
+    writeFileSync(this.#tokenFile, `${token}\n`, { mode: 0o600 });
+    // A resolver file that is a mount of its own is one the daemon may write to.
+    host.resolver('# no name server\n');
+  }
+
+  get daemon(): Program {
+    if (this.#daemon === null) throw new Error(`${this.deviceId} was never up`);
+    return this.#daemon;
+  }
+
+  /** Starts the daemon and waits until it serves. */
+  async up(flags: readonly string[] = []): Promise<void> {
+    this.start(flags);
+    await this.daemon.output(/^ready/m);
+  }
+
+  start(flags: readonly string[] = []): void {
+    const args = ['node', 'up', '--state', this.state, '--token-file', this.#tokenFile, ...flags];
+    this.#daemon = this.host.spawn([this.network.program, ...args]);
+  }
+
+  command(args: readonly string[]): Promise<Ended> {
+    return this.network.command(this.host, [...args, '--state', this.state]);
+  }
+
+  async status(): Promise<NodeStatus> {
+    return JSON.parse(await this.host.run([this.network.program, 'status', '--state', this.state, '--json']));
+  }
+
+  async peer(other: Node): Promise<PeerStatus | undefined> {
+    return (await this.status()).peers.find((peer) => peer.fqdn === other.fqdn);
+  }
+
+  /** Pings within the overlay and tells each reply's path; no reply at all is no failure here. */
+  async ping(target: string, flags: readonly string[] = []): Promise<PingResult> {
+    const { code, stdout, stderr } = await this.command(['ping', target, '--json', ...flags]);
+    if (code !== 0 && code !== 1) throw new Error(`ping ${target} ended with ${code}: ${stderr}`);
+    return JSON.parse(stdout);
+  }
+
+  /** Waits until the peer is reached by a path of this kind. */
+  async reaches(other: Node, path: PeerStatus['path']): Promise<PeerStatus> {
+    return until(
+      async () => {
+        const peer = await this.peer(other);
+        return peer?.state === 'up' && peer.path === path ? peer : undefined;
+      },
+      { what: `${this.deviceId} to reach ${other.deviceId} by ${path}`, intervalMs: 200 },
+    );
+  }
+
+  /** The system's own ping by name, through the node's resolver. Fails unless every packet came back. */
+  async systemPing(target: string, flags: readonly string[] = []): Promise<void> {
+    const output = await this.host.run(['ping', '-c', '1', '-W', '4', ...flags, target]);
+    if (!/ 0% packet loss/.test(output)) throw new Error(output);
+  }
+}
