@@ -129,3 +129,18 @@ export type RegisterChange =
   | { readonly set: 'seen'; readonly nodeId: string; readonly at: number };
 
 export type SaveResult = 'saved' | 'conflict' | 'unknown-device';
+
+/** A DeviceID is one DNS label (RFC 1123 section 2.1), as it becomes the first of the device's name. */
+export function isDeviceId(text: string): boolean {
+  return /^[a-z\d]([a-z\d-]{0,61}[a-z\d])?$/i.test(text);
+}
+
+/** Whether exactly these keys are pinned. */
+export function isPinned(
+  device: Pick<Device, 'signKey' | 'handshakeKey'>,
+  keys: { readonly signKey: Uint8Array; readonly handshakeKey: Uint8Array },
+): boolean {
+  const { signKey, handshakeKey } = device;
+  if (signKey === null || handshakeKey === null) return false;
+  return Buffer.compare(signKey, keys.signKey) === 0 && Buffer.compare(handshakeKey, keys.handshakeKey) === 0;
+}

@@ -4,6 +4,7 @@
  */
 
 import type { Credentials, Device, Network, NewDevice, RegisterChange, SaveResult } from '../lib/device.ts';
+import { isPinned } from '../lib/device.ts';
 import { addressAt, hostCount } from '../lib/ip.ts';
 
 export type DeviceRecord = Omit<Device, 'state' | 'lastSeen'> & {
@@ -83,7 +84,7 @@ export function toTombstone(device: DeviceRecord, now: number): Omit<Tombstone, 
 
 export function afterLogin({ device, credentials }: Changed, change: LoginChange): Changed | SaveResult {
   const { signKey, handshakeKey, certificate, pendingCommonKey, keyExpires } = change;
-  const pinned = sameKey(device.signKey, signKey) && sameKey(device.handshakeKey, handshakeKey);
+  const pinned = isPinned(device, change);
   const mayPin = change.mayPin && (device.signKey === null || credentials.keysReplaceable);
   if (device.disabled || (!pinned && !mayPin)) return 'conflict';
   return {
@@ -93,13 +94,12 @@ export function afterLogin({ device, credentials }: Changed, change: LoginChange
 }
 
 export function afterAcknowledged({ device, credentials }: Changed, change: AcknowledgedChange): Changed | SaveResult {
-  if (!sameKey(device.pendingCommonKey, change.commonKey)) return 'conflict';
+  const { pendingCommonKey } = device;
+  if (pendingCommonKey === null || Buffer.compare(pendingCommonKey, change.commonKey) !== 0) return 'conflict';
+  // A secret made since the keys were pinned is still unspent: this was a login by keys.
+  const spent = credentials.secretExpires !== null && !credentials.keysReplaceable;
   return {
     device: { ...device, commonKey: change.commonKey, pendingCommonKey: null, enrolled: true },
-    credentials: { ...credentials, secretUsed: credentials.secretExpires !== null },
+    credentials: { ...credentials, secretUsed: credentials.secretUsed || spent },
   };
-}
-
-function sameKey(a: Uint8Array | null, b: Uint8Array): boolean {
-  return a !== null && a.length === b.length && a.every((octet, i) => octet === b[i]);
 }

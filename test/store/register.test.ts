@@ -164,6 +164,10 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
       secretExpires: 5,
       secretUsed: false,
     });
+    // A renewal by the present keys leaves the new secret unspent.
+    await register.change(login('gw', 1, false));
+    await register.change({ set: 'acknowledged', deviceId: 'gw', commonKey: key(3) });
+    expect((await credentialsOf(register, 'gw'))?.secretUsed).toBe(false);
     for (const deviceId of ['gw', 'cam']) {
       expect(await register.change(login(deviceId, 1, false))).toBe('saved');
       expect(await register.change(login(deviceId, 5, false))).toBe('conflict');

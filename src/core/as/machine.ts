@@ -1,0 +1,389 @@
+/**
+ * The AS (protocol sections 2.1, 2.4 and 4.1): accepts or refuses logins. A connection is named by its remote endpoint;
+ * one login is one function that reads from top to bottom and pauses where it needs the register or a password hash.
+ */
+
+import type { Certificate, CertificateContent } from '../../crypto/certificate.ts';
+import { verifyLogin } from '../../crypto/identity.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import {
+  type Device,
+  isDeviceId,
+  type Network,
+  type RegisterAnswer,
+  type SaveResult,
+  type Service,
+} from '../../lib/device.ts';
+import { type Endpoint, familyOf, formatAddress, formatEndpoint, parseAddress } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import { decodePlain, encodePlain, type MessageOf } from '../../proto/codec.ts';
+import { CERTIFICATE_DAYS, Suite } from '../../proto/constants.ts';
+import { AuthType, Flag } from '../../proto/messages.ts';
+import { Refusal } from '../../proto/options.ts';
+import type { Action } from '../actions.ts';
+import type { Machine } from '../machine.ts';
+import { Buckets } from './limits.ts';
+import { judge } from './verdict.ts';
+
+export type AsAction =
+  /** Compare this password with the stored hash, at the same cost if that is null; comes back as `hashed(ticket, …)`. */
+  | { readonly do: 'hash'; readonly ticket: number; readonly password: Uint8Array; readonly hash: string | null }
+  /** End this connection once everything was sent. */
+  | { readonly do: 'close'; readonly connection: Endpoint };
+
+type Actions = (Action | AsAction)[];
+
+export type AsOptions = {
+  readonly primitives: Primitives;
+  readonly network: Network;
+  /** Signs a certificate with the network's CA key, which the machine itself never sees. */
+  readonly issue: (content: CertificateContent) => Certificate;
+};
+
+type Connection = {
+  readonly endpoint: Endpoint;
+  /** TLS exporter value that login signatures on this connection cover. */
+  readonly exporter: Uint8Array;
+  /** DeviceID of the device that proved its identity here: an adapter then brings in its general nodes. */
+  proven: string | null;
+  /** Transaction IDs of logins in progress. */
+  readonly running: Set<number>;
+  /** Answered logins that wait for their ACK, by Transaction ID. */
+  readonly answered: Map<
+    number,
+    { readonly deviceId: string; readonly nodeId: string; readonly commonKey: Uint8Array }
+  >;
+  /** When it is closed (ms) unless something is received. */
+  deadline: number;
+};
+
+type LoginRequest = MessageOf<'loginRequest'>;
+type Login = { readonly connection: Connection; readonly request: LoginRequest; now: Now };
+
+/** What a login waits for: an action that carries a ticket; and what comes back under it. */
+type Question = (ticket: number) => Action | AsAction;
+type Reply = RegisterAnswer | SaveResult | boolean | null;
+type Steps<T> = Generator<Question, T, Reply>;
+
+/** From connecting to the first accepted login (ms). */
+const LOGIN_MS = 30_000;
+/** Afterwards, between two messages (ms). */
+const IDLE_MS = 60_000;
+const CHECK_INTERVAL_MS = 1_000;
+const MAX_RUNNING = 32;
+const MAX_ANSWERED = 256;
+/** Password hashes in progress or waiting; at 0.2 s each and two at once, nobody waits for longer than a few seconds. */
+const MAX_HASHES = 32;
+/** Logins of one address. Those that succeed do not count, so that a site behind one NAT can come back at once. */
+const ADDRESS_RATE = { burst: 256, perSecond: 4 };
+/** Guesses at one DeviceID's secret; devices with pinned keys do not need it. */
+const DEVICE_RATE = { burst: 10, perSecond: 0.2 };
+
+const NO_ID = '0'.repeat(32);
+const refusalNames = Object.fromEntries(Object.entries(Refusal).map(([name, value]) => [value, name]));
+
+export class AsMachine implements Machine<AsAction> {
+  readonly #options: AsOptions;
+  readonly #connections = new Map<string, Connection>();
+  readonly #logins = new Map<number, { readonly login: Login; readonly steps: Steps<Actions> }>();
+  /** Acknowledgements that are being saved, by ticket. */
+  readonly #acknowledging = new Map<number, { readonly deviceId: string }>();
+  readonly #addresses = new Buckets(ADDRESS_RATE);
+  readonly #devices = new Buckets(DEVICE_RATE);
+  #hashes = 0;
+  #lastTicket = 0;
+
+  constructor(options: AsOptions) {
+    this.#options = options;
+  }
+
+  /** A TLS handshake was completed. */
+  connected(endpoint: Endpoint, exporter: Uint8Array, now: Now): Actions {
+    const deadline = now.ms + LOGIN_MS;
+    const connection = { endpoint, exporter, proven: null, running: new Set<number>(), answered: new Map(), deadline };
+    this.#connections.set(formatEndpoint(endpoint), connection);
+    return this.#connections.size === 1 ? [{ do: 'wake', at: now.ms + CHECK_INTERVAL_MS }] : [];
+  }
+
+  closed(endpoint: Endpoint): Actions {
+    this.#connections.delete(formatEndpoint(endpoint));
+    return [];
+  }
+
+  /** One whole message of a connection. */
+  receive(octets: Uint8Array, from: Endpoint, now: Now): Actions {
+    const connection = this.#connections.get(formatEndpoint(from));
+    if (connection === undefined) return [];
+    const message = decodePlain(octets);
+    if (typeof message === 'string') return this.#abandon(connection, message);
+    if (connection.proven !== null) connection.deadline = now.ms + IDLE_MS;
+    if (message.type === 'loginRequest') return this.#begin(connection, message, now);
+    if (message.type === 'ack') return this.#acknowledge(connection, message);
+    return this.#abandon(connection, 'unexpected');
+  }
+
+  loaded(ticket: number, answer: RegisterAnswer | null, now: Now): Actions {
+    return this.#resume(ticket, answer, now);
+  }
+
+  hashed(ticket: number, matches: boolean, now: Now): Actions {
+    this.#hashes--;
+    return this.#resume(ticket, matches, now);
+  }
+
+  saved(ticket: number, result: SaveResult | null, now: Now): Actions {
+    const acknowledged = this.#acknowledging.get(ticket);
+    if (acknowledged === undefined) return this.#resume(ticket, result, now);
+    this.#acknowledging.delete(ticket);
+    if (result === 'saved') return [{ do: 'count', name: 'login-acknowledged' }];
+    // The device goes on with what it has and acknowledges its next login.
+    return [{ do: 'log', level: 'warn', message: 'login not acknowledged', fields: { ...acknowledged, result } }];
+  }
+
+  tick(now: Now): Actions {
+    const actions: Actions = [];
+    for (const connection of this.#connections.values()) {
+      if (connection.deadline > now.ms || connection.running.size > 0) continue;
+      actions.push({ do: 'count', name: 'connection-timeout' }, ...this.#close(connection));
+    }
+    if (this.#connections.size > 0) actions.push({ do: 'wake', at: now.ms + CHECK_INTERVAL_MS });
+    return actions;
+  }
+
+  #close(connection: Connection): Actions {
+    this.#connections.delete(formatEndpoint(connection.endpoint));
+    return [{ do: 'close', connection: connection.endpoint }];
+  }
+
+  #abandon(connection: Connection, reason: Extract<Action, { do: 'drop' }>['reason']): Actions {
+    return [{ do: 'drop', reason, from: connection.endpoint }, ...this.#close(connection)];
+  }
+
+  #begin(connection: Connection, request: LoginRequest, now: Now): Actions {
+    const { running } = connection;
+    if (running.has(request.transactionId) || running.size >= MAX_RUNNING)
+      return this.#abandon(connection, 'unexpected');
+    running.add(request.transactionId);
+    const login = { connection, request, now };
+    return this.#advance(login, this.#login(login), null);
+  }
+
+  #resume(ticket: number, reply: Reply, now: Now): Actions {
+    const waiting = this.#logins.get(ticket);
+    if (waiting === undefined) return [];
+    this.#logins.delete(ticket);
+    const { login } = waiting;
+    if (this.#connections.get(formatEndpoint(login.connection.endpoint)) !== login.connection) return [];
+    login.now = now;
+    return this.#advance(login, waiting.steps, reply);
+  }
+
+  #advance(login: Login, steps: Steps<Actions>, reply: Reply): Actions {
+    const step = steps.next(reply);
+    if (step.done) {
+      login.connection.running.delete(login.request.transactionId);
+      return step.value;
+    }
+    const ticket = ++this.#lastTicket;
+    this.#logins.set(ticket, { login, steps });
+    return [step.value(ticket)];
+  }
+
+  *#login(login: Login): Steps<Actions> {
+    const { connection, request } = login;
+    const { primitives } = this.#options;
+    const { deviceId, authType, password } = request.body;
+    const address = siteOf(connection.endpoint);
+
+    // An adapter that proved itself brings in hundreds of devices at once.
+    const stranger = connection.proven === null;
+    if (stranger && !this.#addresses.take(address, login.now.ms)) return this.#refuse(login, Refusal.overloaded);
+    const keys = request.options.identity;
+    if (
+      keys === undefined ||
+      !isDeviceId(deviceId) ||
+      !verifyLogin(primitives, keys, connection.exporter, keys.signature)
+    ) {
+      return this.#refuse(login, Refusal.badCredentials);
+    }
+
+    // The same questions for every DeviceID, so that neither answer nor time tells whether there is such a device.
+    const device = yield* loadDevice(deviceId);
+    const credentials = yield* loadCredentials(deviceId);
+    const adapter = connection.proven === null ? null : yield* loadDevice(connection.proven);
+    if (device === undefined || credentials === undefined || adapter === undefined) {
+      return this.#refuse(login, Refusal.overloaded);
+    }
+    let passwordMatches = false;
+    if (authType === AuthType.password) {
+      const allowed = this.#hashes < MAX_HASHES && this.#devices.take(deviceId.toLowerCase(), login.now.ms);
+      if (!allowed) return this.#refuse(login, Refusal.overloaded);
+      this.#hashes++;
+      const hash = credentials?.secretHash ?? null;
+      passwordMatches = (yield (ticket) => ({ do: 'hash', ticket, password, hash })) === true;
+    }
+
+    const mac = authType === AuthType.mac && password.length === 6 ? formatMac(password) : null;
+    const { wall } = login.now;
+    const verdict = judge({ authType, keys, device, credentials, passwordMatches, mac, adapter, wall });
+    if ('refuse' in verdict) return this.#refuse(login, verdict.refuse);
+
+    const services = yield* loadServices();
+    const nms = services?.filter((service) => service.role === 'nms');
+    if (nms === undefined || nms.length === 0) return this.#refuse(login, Refusal.overloaded);
+    const certificate = this.#issue(verdict.device, keys, login.now);
+    const commonKey = primitives.random(32);
+    const keyExpires = certificate.notAfter * 1000;
+    const result = yield (ticket) => ({
+      do: 'save',
+      ticket,
+      change: {
+        set: 'login',
+        deviceId,
+        mayPin: verdict.mayPin,
+        signKey: keys.signKey,
+        handshakeKey: keys.handshakeKey,
+        certificate: certificate.octets,
+        pendingCommonKey: commonKey,
+        keyExpires,
+      },
+    });
+    // Between loading and saving somebody may have pinned other keys, disabled or removed the device, or stopped the register.
+    if (result === 'conflict') return this.#refuse(login, Refusal.keyMismatch);
+    if (result === 'unknown-device') return this.#refuse(login, Refusal.badCredentials);
+    if (result !== 'saved') return this.#refuse(login, Refusal.overloaded);
+
+    if (stranger) this.#addresses.giveBack(address);
+    if (authType === AuthType.password) this.#devices.giveBack(deviceId.toLowerCase());
+    return this.#accept(login, verdict.device, certificate, commonKey, nms[primitives.random(1)[0]! % nms.length]!);
+  }
+
+  #issue(device: Device, keys: { signKey: Uint8Array; handshakeKey: Uint8Array }, now: Now): Certificate {
+    const { nodeId, fqdn, vip4, vip6, groups } = device;
+    const { signKey, handshakeKey } = keys;
+    const notBefore = Math.floor(now.wall / 1000);
+    const notAfter = notBefore + CERTIFICATE_DAYS * 86_400;
+    return this.#options.issue({ nodeId, fqdn, vip4, vip6, groups, signKey, handshakeKey, notBefore, notAfter });
+  }
+
+  #accept(login: Login, device: Device, certificate: Certificate, commonKey: Uint8Array, nms: Service): Actions {
+    const { connection, request, now } = login;
+    const { range4, range6, domain } = this.#options.network;
+    const { deviceId, nodeId, fqdn } = device;
+    if (device.kind !== 'general') connection.proven = deviceId;
+    connection.deadline = now.ms + IDLE_MS;
+    connection.answered.set(request.transactionId, { deviceId, nodeId, commonKey });
+    if (connection.answered.size > MAX_ANSWERED) connection.answered.delete(connection.answered.keys().next().value!);
+    const datagram = encodePlain({
+      type: 'loginResponse',
+      id: nodeId,
+      transactionId: request.transactionId,
+      flags: Flag.response,
+      body: {
+        cipherType: Suite.aes256Gcm,
+        expires: new Date(certificate.notAfter * 1000).toISOString().slice(0, 10),
+        virtual4: device.vip4,
+        virtual6: device.vip6,
+        nms4: nms.address4,
+        nms6: nms.address6,
+        commonKey,
+        fqdn,
+      },
+      options: {
+        certificate: { certificate: certificate.octets },
+        network: {
+          prefix4: range4.address,
+          length4: range4.length,
+          prefix6: range6.address,
+          length6: range6.length,
+          domain,
+        },
+        nmsPort: { port: nms.port },
+      },
+    });
+    return [
+      { do: 'count', name: 'login-accepted' },
+      {
+        do: 'log',
+        level: 'info',
+        message: 'login accepted',
+        fields: { deviceId, from: formatEndpoint(connection.endpoint) },
+      },
+      { do: 'send', to: connection.endpoint, datagram },
+    ];
+  }
+
+  #refuse(login: Login, reason: Refusal): Actions {
+    const { connection, request } = login;
+    const datagram = encodePlain({
+      type: 'loginResponse',
+      id: NO_ID,
+      transactionId: request.transactionId,
+      flags: Flag.response | Flag.failure,
+      body: {
+        cipherType: 0,
+        expires: null,
+        virtual4: null,
+        virtual6: null,
+        nms4: null,
+        nms6: null,
+        commonKey: new Uint8Array(0),
+        fqdn: '',
+      },
+      options: { refusal: { reason } },
+    });
+    const fields = {
+      deviceId: request.body.deviceId.slice(0, 64),
+      reason: refusalNames[reason],
+      from: formatEndpoint(connection.endpoint),
+    };
+    return [
+      { do: 'count', name: `login-refused-${fields.reason}` },
+      { do: 'log', level: 'warn', message: 'login refused', fields },
+      { do: 'send', to: connection.endpoint, datagram },
+      // Others on the connection of a proven adapter go on.
+      ...(connection.proven === null ? this.#close(connection) : []),
+    ];
+  }
+
+  /** The device has its session on disk: the new key counts from now on. */
+  #acknowledge(connection: Connection, message: MessageOf<'ack'>): Actions {
+    const answered = connection.answered.get(message.transactionId);
+    if (answered === undefined || answered.nodeId !== message.id) return this.#abandon(connection, 'unexpected');
+    connection.answered.delete(message.transactionId);
+    const { deviceId, commonKey } = answered;
+    const ticket = ++this.#lastTicket;
+    this.#acknowledging.set(ticket, { deviceId });
+    return [{ do: 'save', ticket, change: { set: 'acknowledged', deviceId, commonKey } }];
+  }
+}
+
+/** Each is undefined if the register could not be asked. */
+function* loadDevice(deviceId: string): Steps<Device | null | undefined> {
+  const answer = yield* load({ get: 'device', selector: { by: 'deviceId', value: deviceId } });
+  return answer?.got === 'device' ? answer.device : undefined;
+}
+
+function* loadCredentials(deviceId: string) {
+  const answer = yield* load({ get: 'credentials', deviceId });
+  return answer?.got === 'credentials' ? answer.credentials : undefined;
+}
+
+function* loadServices() {
+  const answer = yield* load({ get: 'services' });
+  return answer?.got === 'services' ? answer.services : undefined;
+}
+
+function* load(query: Extract<Action, { do: 'load' }>['query']): Steps<RegisterAnswer | null> {
+  return (yield (ticket) => ({ do: 'load', ticket, query })) as RegisterAnswer | null;
+}
+
+function formatMac(octets: Uint8Array): string {
+  return octets.toHex().replaceAll(/..(?=.)/g, '$&:');
+}
+
+/** Who counts as one for rate limits: an IPv4 address, or an IPv6 /64, as one host may use all of it. */
+function siteOf({ address }: Endpoint): string {
+  if (familyOf(address) === 4) return address;
+  return formatAddress(parseAddress(address)!.fill(0, 8));
+}
