@@ -8,6 +8,7 @@ export PATH
 private='mount -t tmpfs tmpfs /run && mkdir /run/upper /run/work &&
   mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc && ip link set lo up'
 if unshare -Urnm sh -c "$private" 2>/dev/null; then
+  export CYPHONIC_USERNS=1
   exec unshare -Urnm sh -c "$private"' && exec "$@"' sh "$@"
 fi
 exec "$@"

@@ -77,7 +77,10 @@ function watchProcess(): void {
       // A second signal does not wait for programs to end by themselves.
       if (stopping) process.exit(128 + number);
       stopping = true;
-      void Promise.all([...open].map((lab) => lab.close())).finally(() => process.exit(128 + number));
+      // A program that is meant to be ended this way has set its exit code before.
+      void Promise.all([...open].map((lab) => lab.close())).finally(() =>
+        process.exit(process.exitCode ?? 128 + number),
+      );
     });
   }
 }
