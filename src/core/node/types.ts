@@ -1,24 +1,17 @@
 /** What the shell of a node gives to and gets from its machine. */
 
+import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { Address, Endpoint, Prefix } from '../../lib/ip.ts';
 import type { PathCommand } from '../../lib/path.ts';
 import type { Suite } from '../../proto/constants.ts';
 import type { Action } from '../actions.ts';
 
-/** The private halves of a device's identity (protocol section 2.1); they never leave it. */
-export type PrivateKeys = {
-  /** Ed25519: login. */
-  readonly signKey: Uint8Array;
-  /** X25519: handshakes. */
-  readonly handshakeKey: Uint8Array;
-};
-
 export type NodeOptions = {
   readonly primitives: Primitives;
   /** The suite this device wants: `cbcMd5` talks to its like only, the others never to that one. */
   readonly suite: Suite;
-  readonly privateKeys: PrivateKeys;
+  readonly identity: Identity;
 };
 
 /** What a login brought: the result of `readLoginResponse`, with the public key the enrolment token gave. */

@@ -96,8 +96,7 @@ export class LiveNode {
     this.#options = options;
     this.#session = options.session;
     const { identity, primitives, suite, log } = options;
-    const privateKeys = { signKey: identity.sign.privateKey, handshakeKey: identity.handshake.privateKey };
-    this.#machine = new NodeMachine({ primitives, suite, privateKeys });
+    this.#machine = new NodeMachine({ primitives, suite, identity });
     this.#shell = new Shell<MachineExtra>({
       machine: this.#machine,
       send: (to, datagram) => void this.#plane?.sendSignalling(to, datagram),

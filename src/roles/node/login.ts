@@ -2,7 +2,6 @@
 
 import { buildLoginAck, buildLoginRequest, readLoginResponse } from '../../core/node/login.ts';
 import type { Session } from '../../core/node/types.ts';
-import { publicIdentity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
@@ -63,13 +62,11 @@ async function logInAt(
   const tlsRoot = state.tlsRoot ?? (await fetchTlsRoot(endpoint, state.network));
   const connection = await connectAs(endpoint, state.network, tlsRoot);
   try {
-    const { sign, handshake } = state.identity;
     const request = {
       deviceId: state.network.deviceId,
       password: state.session === null ? (password ?? state.secret) : null,
       certificate: state.session?.certificate ?? null,
-      privateKeys: { signKey: sign.privateKey, handshakeKey: handshake.privateKey },
-      publicKeys: publicIdentity(state.identity),
+      identity: state.identity,
       exporter: connection.exporter,
     };
     connection.send(buildLoginRequest(primitives, request));
