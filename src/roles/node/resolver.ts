@@ -1,0 +1,234 @@
+/** The overlay's DNS resolver on this host: UDP and TCP on the virtual addresses, for this host only unless told otherwise. */
+
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
+import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import type { Counters } from '../../lib/counters.ts';
+import { raise } from '../../lib/errors.ts';
+import { type Address, canonicalAddress, contains, type Endpoint, familyOf } from '../../lib/ip.ts';
+import type { Log } from '../../lib/log.ts';
+import type { VirtualAddresses } from '../../lib/path.ts';
+import { fitUdp } from '../../net/dns.ts';
+import { DnsResponder, type Lookup, type LookupResult, type OverlayZone } from '../../net/dns-responder.ts';
+import { DnsForwarder, type Transport } from './dns-forwarder.ts';
+import { DnsStream, frame } from './dns-stream.ts';
+
+export type ResolverOptions = VirtualAddresses & {
+  readonly zone: OverlayZone;
+  readonly lookUp: Lookup;
+  /** The first port to try. */
+  readonly port?: number;
+  /** Who is answered; by default whoever has an address of this host. */
+  readonly mayAsk?: (source: Address) => boolean;
+  readonly log: Log;
+  readonly counters: Counters;
+};
+
+export type Resolver = {
+  /** Where it listens: the virtual IPv4 address if there is one. */
+  readonly endpoint: Endpoint;
+  /** The servers for all other names; those that would lead back here are left out. */
+  setUpstreams(upstreams: readonly Endpoint[]): void;
+  close(): void;
+};
+
+export const DNS_PORT = 53;
+const PORTS_TRIED = 64;
+/** A silent peer is SERVFAIL within 4 s, before a stub asks again. */
+const LOOKUP_MS = 3800;
+const MAX_CONCURRENT = 512;
+const MAX_CONNECTIONS = 64;
+const MAX_PIPELINED = 32;
+const IDLE_CONNECTION_MS = 10_000;
+
+export async function startResolver(options: ResolverOptions): Promise<Resolver> {
+  const addresses = [options.vip4, options.vip6].filter((vip): vip is Address => vip !== null);
+  const service = new ResolverService(options);
+  const first = options.port ?? DNS_PORT;
+  for (let port = first; port < first + PORTS_TRIED; port++) {
+    const listeners: Listener[] = [];
+    try {
+      for (const address of addresses) {
+        listeners.push(await listenUdp(service, address, port), await listenTcp(service, address, port));
+      }
+    } catch (cause) {
+      for (const listener of listeners) listener.close();
+      const why = (cause as NodeJS.ErrnoException).code;
+      if (why === 'EADDRINUSE') continue;
+      raise('SYS_RESOLVER', { address: addresses.join(', '), port, why }, cause);
+    }
+    return {
+      endpoint: { address: addresses[0]!, port },
+      setUpstreams: (upstreams) =>
+        service.setUpstreams(
+          upstreams.filter((u) => !options.zone.overlay.some((range) => contains(range, u.address))),
+        ),
+      close: () => {
+        for (const listener of listeners) listener.close();
+        service.close();
+      },
+    };
+  }
+  return raise('SYS_RESOLVER', { address: addresses.join(', '), port: first, why: 'EADDRINUSE, as all that follow' });
+}
+
+type Listener = { close(): void };
+
+class ResolverService {
+  readonly #options: ResolverOptions;
+  readonly #responder: DnsResponder;
+  readonly #forwarder: DnsForwarder;
+  readonly #mayAsk: (source: Address) => boolean;
+  #concurrent = 0;
+
+  constructor(options: ResolverOptions) {
+    this.#options = options;
+    this.#responder = new DnsResponder(options.zone, (target, requester) =>
+      withDeadline(options.lookUp(target, requester), options.log),
+    );
+    this.#forwarder = new DnsForwarder({ overlay: options.zone.overlay, log: options.log, counters: options.counters });
+    this.#mayAsk = options.mayAsk ?? ownAddresses(options);
+  }
+
+  setUpstreams(upstreams: readonly Endpoint[]): void {
+    this.#forwarder.upstreams = upstreams;
+  }
+
+  mayAsk(source: string | undefined): boolean {
+    const allowed = source !== undefined && this.#mayAsk(withoutZone(source));
+    if (!allowed) this.#options.counters.add('dns_foreign_source');
+    return allowed;
+  }
+
+  /** The response to one message, or null if it gets none. */
+  async answer(octets: Uint8Array, source: string, transport: Transport): Promise<Uint8Array | null> {
+    const { counters, log } = this.#options;
+    if (this.#concurrent >= MAX_CONCURRENT) {
+      counters.add('dns_overload');
+      return null;
+    }
+    this.#concurrent++;
+    try {
+      const decision = await this.#responder.decide(octets, withoutZone(source));
+      if (decision.do === 'drop') {
+        counters.add(`dns_${decision.reason}`);
+        return null;
+      }
+      const { query } = decision;
+      const response =
+        decision.do === 'answer' ? decision.response : await this.#forwarder.forward(octets, decision.query, transport);
+      return transport === 'udp' && query !== null ? fitUdp(query, response) : response;
+    } catch (error) {
+      log.error('DNS query failed', { why: String(error) });
+      return null;
+    } finally {
+      this.#concurrent--;
+    }
+  }
+
+  close(): void {
+    this.#forwarder.close();
+  }
+}
+
+/** A lookup that takes too long is a silent peer; so is one that fails, after a line in the log. */
+function withDeadline(lookup: Promise<LookupResult>, log: Log): Promise<LookupResult> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => resolve('silent'), LOOKUP_MS);
+    lookup
+      .catch((error: unknown): LookupResult => {
+        log.error('name lookup failed', { why: String(error) });
+        return 'silent';
+      })
+      .then((result) => {
+        clearTimeout(timer);
+        resolve(result);
+      });
+  });
+}
+
+function withoutZone(source: string): Address {
+  const text = source.split('%', 1)[0]!;
+  return canonicalAddress(text) ?? text;
+}
+
+/** Tells this host's addresses; the list is read again once a second at most, as strangers can make us look. */
+function ownAddresses({ vip4, vip6 }: VirtualAddresses): (source: Address) => boolean {
+  let known = new Set<Address>();
+  let readAt = Number.NEGATIVE_INFINITY;
+  return (source) => {
+    if (source === vip4 || source === vip6 || known.has(source)) return true;
+    const now = performance.now();
+    if (now - readAt < 1000) return false;
+    readAt = now;
+    known = new Set(Object.values(networkInterfaces()).flatMap((list = []) => list.map(({ address }) => address)));
+    return known.has(source);
+  };
+}
+
+function listenUdp(service: ResolverService, address: Address, port: number): Promise<Listener> {
+  return new Promise((resolve, reject) => {
+    const socket: UdpSocket = createSocket(familyOf(address) === 4 ? 'udp4' : 'udp6');
+    let open = false;
+    const close = (): void => {
+      open = false;
+      socket.close();
+    };
+    socket.once('error', (error) => {
+      socket.close();
+      reject(error);
+    });
+    socket.on('message', async (octets, source) => {
+      if (!service.mayAsk(source.address)) return;
+      const response = await service.answer(octets, source.address, 'udp');
+      // Who doesn't wait for the answer any more makes the send fail: nobody's loss.
+      if (response !== null && open) socket.send(response, source.port, source.address, () => {});
+    });
+    socket.bind({ address, port }, () => {
+      open = true;
+      socket.removeAllListeners('error').on('error', () => {});
+      resolve({ close });
+    });
+  });
+}
+
+function listenTcp(service: ResolverService, address: Address, port: number): Promise<Listener> {
+  return new Promise((resolve, reject) => {
+    const connections = new Set<TcpSocket>();
+    const server: Server = createServer((socket) => {
+      if (!service.mayAsk(socket.remoteAddress)) return void socket.destroy();
+      connections.add(socket);
+      socket.once('close', () => connections.delete(socket));
+      serveStream(service, socket, socket.remoteAddress!);
+    });
+    server.maxConnections = MAX_CONNECTIONS;
+    server.once('error', reject);
+    server.listen({ host: address, port }, () =>
+      resolve({
+        close: () => {
+          server.close();
+          for (const socket of connections) socket.destroy();
+        },
+      }),
+    );
+  });
+}
+
+function serveStream(service: ResolverService, socket: TcpSocket, source: string): void {
+  const stream = new DnsStream();
+  let pipelined = 0;
+  socket.setTimeout(IDLE_CONNECTION_MS, () => socket.destroy());
+  socket.on('error', () => socket.destroy());
+  socket.on('data', (chunk) => {
+    // Unless it's told otherwise, a socket's data are octets.
+    for (const message of stream.push(chunk as Buffer)) {
+      if (++pipelined > MAX_PIPELINED) return void socket.destroy();
+      // Answers may overtake each other (RFC 7766 section 6.2.1.1).
+      void service.answer(message, source, 'tcp').then((response) => {
+        pipelined--;
+        if (response === null) socket.destroy();
+        else if (socket.writable) socket.write(frame(response));
+      });
+    }
+  });
+}
