@@ -5,11 +5,11 @@ import type { Action } from './actions.ts';
 
 /**
  * A state machine that speaks the protocol: inputs in, actions out. `Extra` are actions of its own beside the common ones.
- * A null answer says that the register could not be asked.
+ * Only machines that load and save have the last two inputs; a null answer says that the register could not be asked.
  */
 export interface Machine<Extra = never> {
   receive(datagram: Uint8Array, from: Endpoint, now: Now): (Action | Extra)[];
   tick(now: Now): (Action | Extra)[];
-  loaded(ticket: number, answer: RegisterAnswer | null, now: Now): (Action | Extra)[];
-  saved(ticket: number, result: SaveResult | null, now: Now): (Action | Extra)[];
+  loaded?(ticket: number, answer: RegisterAnswer | null, now: Now): (Action | Extra)[];
+  saved?(ticket: number, result: SaveResult | null, now: Now): (Action | Extra)[];
 }

@@ -99,10 +99,10 @@ export class Shell<Extra extends { readonly do: string } = never> {
         counters.add(action.name);
         break;
       case 'load':
-        this.#bring(register?.query(action.query), (m, answer, now) => m.loaded(action.ticket, answer, now));
+        this.#bring(register?.query(action.query), (m, answer, now) => m.loaded?.(action.ticket, answer, now) ?? []);
         break;
       case 'save':
-        this.#bring(register?.change(action.change), (m, result, now) => m.saved(action.ticket, result, now));
+        this.#bring(register?.change(action.change), (m, result, now) => m.saved?.(action.ticket, result, now) ?? []);
         break;
     }
   }
