@@ -14,7 +14,7 @@ export class ReplayWindow {
   readonly #state: Int32Array;
 
   /** `state` is all zero for a new window; its length comes from `lengthFor`. */
-  constructor(size: number, state = new Int32Array(ReplayWindow.lengthFor(size))) {
+  constructor(size: number, state: Int32Array = new Int32Array(ReplayWindow.lengthFor(size))) {
     if (size < 32 || (size & (size - 1)) !== 0 || state.length !== ReplayWindow.lengthFor(size)) {
       raise('BUG_ARGUMENT', { what: `a replay window of ${size} numbers in ${state.length} words` });
     }

@@ -1,5 +1,4 @@
 import { createCipheriv } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { nodePrimitives } from '../../src/crypto/node.ts';
 import { initiateNoise, type NoiseParameters, receiveNoise } from '../../src/crypto/noise.ts';
@@ -7,6 +6,7 @@ import type { KeyPair } from '../../src/crypto/primitives.ts';
 import { readableAead } from '../../src/crypto/readable.ts';
 import { Suite } from '../../src/proto/constants.ts';
 import { evpAead } from '../../src/sys/evp.ts';
+import { hex, readVectors } from '../vectors/read.ts';
 
 type Vector = {
   readonly protocol_name: string;
@@ -20,11 +20,6 @@ type Vector = {
   readonly messages: readonly { readonly payload: string; readonly ciphertext: string }[];
 };
 
-const { vectors } = JSON.parse(readFileSync(new URL('../vectors/noise-ikpsk2.json', import.meta.url), 'utf8')) as {
-  readonly vectors: readonly Vector[];
-};
-
-const hex = (text: string): Uint8Array => Uint8Array.fromHex(text);
 const basePoint = Uint8Array.of(9, ...new Uint8Array(31));
 
 for (const [twin, aead] of Object.entries({ evp: evpAead, readable: readableAead })) {
@@ -34,7 +29,7 @@ for (const [twin, aead] of Object.entries({ evp: evpAead, readable: readableAead
     publicKey: primitives.x25519(hex(privateKey), basePoint)!,
   });
 
-  for (const vector of vectors) {
+  for (const vector of readVectors<Vector>('noise-ikpsk2')) {
     const isGcm = vector.protocol_name.includes('AESGCM');
     const shared = {
       suite: isGcm ? Suite.aes256Gcm : Suite.chacha20Poly1305,
