@@ -4,8 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 
-# npm writes the stamp at the end of every install (package.json, postinstall).
-if [ ! -x node_modules/.bin/node ] || ! cmp -s package-lock.json node_modules/.installed-lock; then
+if [ ! -x node_modules/.bin/node ] || ! node scripts/is-installed.mjs; then
   echo "Installing npm packages (npm ci)"
   npm ci
 fi
