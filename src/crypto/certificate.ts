@@ -81,7 +81,7 @@ export function issueCertificate(
   to.octets(primitives.ed25519Sign(caPrivateKey, signedText(to.written)));
   const octets = to.written.slice();
   const certificate = readCertificate(octets);
-  if (typeof certificate !== 'string') return certificate;
+  if (typeof certificate !== 'string' && groups.every(isGroupName)) return certificate;
   return raise('CONFIG_CERTIFICATE', { fqdn: content.fqdn, length: octets.length, limit: MAX_CERTIFICATE });
 }
 

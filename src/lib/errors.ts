@@ -13,7 +13,7 @@ export const errorTable = {
   USAGE_INTERFACE_NAME: '"{name}" is no name for an interface; use 1 to 15 letters, digits, dots and dashes',
   CONFIG_INVALID: '{file}: {why}; correct the file',
   CONFIG_CERTIFICATE:
-    'no certificate of at most {limit} octets can be made for {fqdn} (it would have {length}); use fewer or shorter names and groups',
+    'no certificate can be made for {fqdn} ({length} of at most {limit} octets); use lower-case names, at most 8 groups, and shorter ones',
   SYS_CALL: '{call} failed: {errno}{hint}',
   SYS_PORT_IN_USE: 'UDP port {port} is already in use; stop the program that has it or choose another with --port',
   SYS_BIND: 'cannot use UDP port {port} on {address}: {errno}; choose an address of this machine and a permitted port',
@@ -38,7 +38,6 @@ export const errorTable = {
   REGISTER_GENERAL_NODE: 'device {deviceId} is a general node and logs in through its adapter; it has no token',
   REGISTER_RANGE_FULL:
     'no virtual address is free in {range4} and {range6}; remove devices or make a network with wider ranges',
-  REGISTER_SERVICE_EXISTS: 'there is already a service {name}; choose another name',
   PEER_WRONG_NETWORK:
     'the AS at {address} belongs to another network than the enrolment token; check the address or ask for a new token',
   CONFIG_TOKEN_MISSING:
