@@ -188,12 +188,9 @@ export class EmbeddedRegister implements Register {
     return this.#tables.devices().map((record) => this.#view(record));
   }
 
-  async addService(service: Service): Promise<void> {
+  async putService(service: Service): Promise<void> {
     const tables = this.#tables;
     this.#commit(() => {
-      if (tables.services().some((known) => known.name === service.name)) {
-        raise('REGISTER_SERVICE_EXISTS', { name: service.name });
-      }
       tables.putService(service);
       tables.nextRevision();
     });

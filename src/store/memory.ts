@@ -16,7 +16,7 @@ class MemoryTables implements Tables {
   /** Every other value a device can be found by → lower-case DeviceID. */
   readonly #index = new Map<string, string>();
   readonly #lastSeen = new Map<string, number>();
-  readonly #services: Service[] = [];
+  readonly #services = new Map<string, Service>();
   readonly #removed: Tombstone[] = [];
   #revision = 0;
 
@@ -98,11 +98,11 @@ class MemoryTables implements Tables {
   }
 
   services(): Service[] {
-    return [...this.#services];
+    return [...this.#services.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   putService(service: Service): void {
-    this.#services.push(service);
+    this.#services.set(service.name, service);
   }
 
   /** No other process sees this register. */

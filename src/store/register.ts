@@ -31,7 +31,8 @@ export interface Register {
   renewSecret(deviceId: string, secret: { readonly hash: string; readonly expires: number } | null): Promise<Device>;
   /** All devices by DeviceID. */
   list(): Promise<readonly Device[]>;
-  addService(service: Service): Promise<void>;
+  /** Adds a service, or replaces the one of that name. */
+  putService(service: Service): Promise<void>;
 
   /** Number of the latest change of any device or service; presence does not count. */
   revision(): Promise<number>;

@@ -250,10 +250,14 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
       address6: null,
       port: 7441,
     };
-    await register.addService(service);
-    await expect(register.addService(service)).rejects.toMatchObject({ code: 'REGISTER_SERVICE_EXISTS' });
-    expect(await register.query({ get: 'services' })).toEqual({ got: 'services', services: [service] });
-    expect(await register.revision()).toBe(1);
+    const other: Service = { ...service, name: 'a', role: 'trs', nodeId: '2'.repeat(32), address6: '2001:db8::1' };
+    await register.putService(service);
+    await register.putService(other);
+    expect(await register.query({ get: 'services' })).toEqual({ got: 'services', services: [other, service] });
+    const moved = { ...service, address4: '192.0.2.2', port: 9 };
+    await register.putService(moved);
+    expect(await register.query({ get: 'services' })).toEqual({ got: 'services', services: [other, moved] });
+    expect(await register.revision()).toBe(3);
   });
 
   test('calls watchers back after a change, not after presence, and not once they stopped', async () => {

@@ -1,0 +1,112 @@
+/**
+ * X.509 certificates of the AS and the controller: a root of our own, pinned by its hash in enrolment tokens, and server
+ * certificates under it. ECDSA P-256, as many TLS stacks refuse Ed25519 chains. The only user of @peculiar/x509.
+ */
+
+import 'reflect-metadata';
+import { X509Certificate as NodeCertificate, webcrypto } from 'node:crypto';
+import {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
+import type { Address } from '../lib/ip.ts';
+
+/** A certificate and its private key, both PEM. */
+export type TlsIdentity = { readonly certificate: string; readonly privateKey: string };
+
+const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+const DAY_MS = 86_400_000;
+/** Devices keep the root for life; it is replaced with the network only. */
+const ROOT_DAYS = 7_300;
+const SERVER_DAYS = 397;
+/** Clocks of devices may be behind ours. */
+const BACKDATE_MS = DAY_MS;
+
+/** The network's TLS root. `wall` is Unix milliseconds. */
+export async function makeTlsRoot(domain: string, wall: number): Promise<TlsIdentity> {
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const certificate = await X509CertificateGenerator.createSelfSigned(
+    {
+      name: [{ CN: [`CYPHONIC ${domain}`] }],
+      ...validity(wall, ROOT_DAYS),
+      keys: keys as { privateKey: CryptoKey; publicKey: CryptoKey },
+      signingAlgorithm: algorithm,
+      extensions: [
+        new BasicConstraintsExtension(true, 0, true),
+        new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
+        await SubjectKeyIdentifierExtension.create(keys.publicKey as CryptoKey),
+      ],
+    },
+    webcrypto as Crypto,
+  );
+  return { certificate: certificate.toString('pem'), privateKey: await exportKey(keys.privateKey) };
+}
+
+/** A server certificate for these names and addresses, signed by the root. */
+export async function issueTlsServer(
+  root: TlsIdentity,
+  names: readonly string[],
+  addresses: readonly Address[],
+  wall: number,
+): Promise<TlsIdentity> {
+  const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const issuer = new NodeCertificate(root.certificate);
+  const rootKeys = {
+    privateKey: await importPrivate(root.privateKey),
+    publicKey: await webcrypto.subtle.importKey(
+      'spki',
+      issuer.publicKey.export({ type: 'spki', format: 'der' }),
+      algorithm,
+      true,
+      ['verify'],
+    ),
+  };
+  const certificate = await X509CertificateGenerator.create(
+    {
+      subject: [{ CN: [names[0] ?? ''] }],
+      issuer: issuer.subject,
+      ...validity(wall, SERVER_DAYS),
+      signingKey: rootKeys.privateKey as CryptoKey,
+      publicKey: keys.publicKey as CryptoKey,
+      signingAlgorithm: algorithm,
+      extensions: [
+        new BasicConstraintsExtension(false, undefined, true),
+        new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true),
+        new ExtendedKeyUsageExtension([ExtendedKeyUsage.serverAuth]),
+        new SubjectAlternativeNameExtension([
+          ...names.map((value) => ({ type: 'dns' as const, value })),
+          ...addresses.map((value) => ({ type: 'ip' as const, value })),
+        ]),
+        await AuthorityKeyIdentifierExtension.create(rootKeys.publicKey as CryptoKey),
+      ],
+    },
+    webcrypto as Crypto,
+  );
+  return { certificate: certificate.toString('pem'), privateKey: await exportKey(keys.privateKey) };
+}
+
+/** SHA-256 of a PEM certificate's DER form, which enrolment tokens pin. */
+export function tlsRootHash(certificate: string): Uint8Array {
+  return Uint8Array.fromHex(new NodeCertificate(certificate).fingerprint256.replaceAll(':', ''));
+}
+
+function validity(wall: number, days: number): { notBefore: Date; notAfter: Date } {
+  return { notBefore: new Date(wall - BACKDATE_MS), notAfter: new Date(wall + days * DAY_MS) };
+}
+
+async function importPrivate(pem: string): Promise<webcrypto.CryptoKey> {
+  const der = Buffer.from(pem.replaceAll(/-----[^-]+-----/g, ''), 'base64');
+  return webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
+}
+
+async function exportKey(key: webcrypto.CryptoKey): Promise<string> {
+  const base64 = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key)).toString('base64');
+  return `-----BEGIN PRIVATE KEY-----\n${base64.replaceAll(/.{64}/g, '$&\n').trimEnd()}\n-----END PRIVATE KEY-----\n`;
+}

@@ -1,0 +1,246 @@
+/**
+ * The files of a network's directory: cloud.yaml says what the network is and where its other files are, one YAML file per
+ * service says what an NMS or TRS is. Paths in them are relative to the file they stand in. Private keys are files of
+ * their own, one line of base64 each.
+ */
+
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { parse, stringify } from 'yaml';
+import { isFqdn } from '../crypto/certificate.ts';
+import type { Network, ServiceRole } from '../lib/device.ts';
+import { raise } from '../lib/errors.ts';
+import {
+  type Address,
+  canonicalAddress,
+  type Family,
+  familyOf,
+  hostCount,
+  type Prefix,
+  parsePrefix,
+} from '../lib/ip.ts';
+
+export const NETWORK_FILE = 'cloud.yaml';
+
+export type NetworkFile = {
+  readonly network: Network;
+  /** Where devices reach the AS; null = not on this family. */
+  readonly address4: Address | null;
+  readonly address6: Address | null;
+  readonly asPort: number;
+  readonly controllerPort: number;
+  /** Ed25519 public key that verifies node certificates. */
+  readonly caPublicKey: Uint8Array;
+  readonly caKeyFile: string;
+  readonly registerFile: string;
+  readonly tlsRootFile: string;
+  readonly tlsRootKeyFile: string;
+  readonly tlsServerFile: string;
+  readonly tlsServerKeyFile: string;
+  readonly apiTokenFile: string;
+  /** Files of the services that `cloud serve` runs beside the AS. */
+  readonly serviceFiles: readonly string[];
+};
+
+/** One NMS or TRS. */
+export type ServiceFile = {
+  readonly role: ServiceRole;
+  readonly name: string;
+  readonly nodeId: string;
+  readonly address4: Address | null;
+  readonly address6: Address | null;
+  readonly port: number;
+  /** Holds the private service key (X25519). */
+  readonly keyFile: string;
+  readonly registerFile: string;
+  readonly network: Network;
+};
+
+export function readNetworkFile(file: string): NetworkFile {
+  const settings = new Settings(file);
+  return settings.finish({
+    network: settings.network(),
+    ...settings.addresses(),
+    asPort: settings.port('as-port'),
+    controllerPort: settings.port('controller-port'),
+    caPublicKey: settings.key('ca-public-key'),
+    caKeyFile: settings.path('ca-key'),
+    registerFile: settings.path('register'),
+    tlsRootFile: settings.path('tls-root'),
+    tlsRootKeyFile: settings.path('tls-root-key'),
+    tlsServerFile: settings.path('tls-server'),
+    tlsServerKeyFile: settings.path('tls-server-key'),
+    apiTokenFile: settings.path('api-token'),
+    serviceFiles: settings.paths('services'),
+  });
+}
+
+export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
+  const settings = new Settings(file);
+  const found = settings.text('role');
+  if ((found !== 'nms' && found !== 'trs') || (role !== undefined && found !== role)) {
+    settings.fail(`role is ${found}, not ${role ?? 'nms or trs'}`);
+  }
+  return settings.finish({
+    role: found as ServiceRole,
+    name: settings.text('name'),
+    nodeId: settings.text('node-id', /^[\da-f]{32}$/),
+    ...settings.addresses(),
+    port: settings.port('port'),
+    keyFile: settings.path('key'),
+    registerFile: settings.path('register'),
+    network: settings.network(),
+  });
+}
+
+/** A private key file; only the role it belongs to calls this. */
+export function readKeyFile(file: string): Uint8Array {
+  const key = decodeKey(readText(file).trim());
+  return key ?? raise('CONFIG_INVALID', { file, why: 'it holds no key of 32 octets in base64' });
+}
+
+export function encodeKey(key: Uint8Array): string {
+  return Buffer.from(key).toString('base64');
+}
+
+export function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    return raise('CONFIG_UNREADABLE', { file, why: (cause as NodeJS.ErrnoException).code }, cause);
+  }
+}
+
+/** Writes a file that was not there before, readable only by this process's user. */
+export function writeNewFile(file: string, content: string | Uint8Array): void {
+  try {
+    writeFileSync(file, content, { flag: 'wx', mode: 0o600, flush: true });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') raise('SYS_NOT_EMPTY', { path: file }, cause);
+    raise('SYS_WRITE', { file, why: code }, cause);
+  }
+}
+
+/** Makes a directory (0700) that was not there before. */
+export function makeNewDirectory(directory: string): void {
+  try {
+    mkdirSync(dirname(resolve(directory)), { recursive: true });
+    mkdirSync(directory, { mode: 0o700 });
+  } catch (cause) {
+    const { code } = cause as NodeJS.ErrnoException;
+    if (code === 'EEXIST') raise('SYS_NOT_EMPTY', { path: directory }, cause);
+    raise('SYS_WRITE', { file: directory, why: code }, cause);
+  }
+}
+
+/** Text of a YAML file, null and empty settings left out. */
+export function formatSettings(comment: string, settings: Readonly<Record<string, unknown>>): string {
+  const present = Object.entries(settings).filter(([, value]) => value !== null);
+  return `# ${comment}\n${stringify(Object.fromEntries(present))}`;
+}
+
+export function parseRange(text: string, family: Family): Prefix | null {
+  const prefix = parsePrefix(text);
+  // Room for the network itself, the gateway, one device and the broadcast address.
+  return prefix !== null && familyOf(prefix.address) === family && hostCount(prefix) >= 4 ? prefix : null;
+}
+
+function decodeKey(text: string): Uint8Array | null {
+  const octets = new Uint8Array(Buffer.from(text, 'base64'));
+  return octets.length === 32 && encodeKey(octets) === text ? octets : null;
+}
+
+function parseYaml(file: string): object {
+  const text = readText(file);
+  let content: unknown;
+  try {
+    content = parse(text);
+  } catch (cause) {
+    return raise('CONFIG_INVALID', { file, why: (cause as Error).message.split('\n')[0] }, cause);
+  }
+  if (typeof content === 'object' && content !== null && !Array.isArray(content)) return content;
+  return raise('CONFIG_INVALID', { file, why: 'it holds no settings' });
+}
+
+/** Reads a file's settings one by one; what is missing, wrong or left over ends in one error. */
+class Settings {
+  readonly #file: string;
+  readonly #values: Map<string, unknown>;
+
+  constructor(file: string) {
+    this.#file = file;
+    this.#values = new Map(Object.entries(parseYaml(file)));
+  }
+
+  fail(why: string): never {
+    return raise('CONFIG_INVALID', { file: this.#file, why });
+  }
+
+  finish<T>(read: T): T {
+    const [unknown] = this.#values.keys();
+    if (unknown !== undefined) this.fail(`there is no setting "${unknown}"`);
+    return read;
+  }
+
+  text(name: string, pattern = /./): string {
+    const value = this.#take(name);
+    return typeof value === 'string' && pattern.test(value) ? value : this.fail(`"${name}" is missing or wrong`);
+  }
+
+  port(name: string): number {
+    const value = this.#take(name);
+    if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 65_536) return value;
+    return this.fail(`"${name}" is no port number`);
+  }
+
+  path(name: string): string {
+    return resolve(dirname(this.#file), this.text(name));
+  }
+
+  paths(name: string): string[] {
+    const value = this.#take(name) ?? [];
+    if (!Array.isArray(value)) return this.fail(`"${name}" is no list`);
+    return value.map((path) => join(dirname(this.#file), String(path)));
+  }
+
+  key(name: string): Uint8Array {
+    return decodeKey(this.text(name)) ?? this.fail(`"${name}" is no key of 32 octets in base64`);
+  }
+
+  addresses(): { address4: Address | null; address6: Address | null } {
+    const found = { address4: this.#address('address', 4), address6: this.#address('address6', 6) };
+    return (found.address4 ?? found.address6) === null ? this.fail('"address" and "address6" are both missing') : found;
+  }
+
+  network(): Network {
+    return {
+      domain: this.#matching('domain', isFqdn, 'domain name in lower case'),
+      range4: this.#range('vip4', 4),
+      range6: this.#range('vip6', 6),
+    };
+  }
+
+  #take(name: string): unknown {
+    const value = this.#values.get(name);
+    this.#values.delete(name);
+    return value;
+  }
+
+  #matching(name: string, test: (text: string) => boolean, what: string): string {
+    const text = this.text(name);
+    return test(text) ? text : this.fail(`"${name}" is no ${what}`);
+  }
+
+  #range(name: string, family: Family): Prefix {
+    return parseRange(this.text(name), family) ?? this.fail(`"${name}" is no IPv${family} range with room for devices`);
+  }
+
+  #address(name: string, family: Family): Address | null {
+    const value = this.#take(name);
+    if (value === undefined) return null;
+    const address = canonicalAddress(String(value));
+    if (address !== null && familyOf(address) === family) return address;
+    return this.fail(`"${name}" is no IPv${family} address`);
+  }
+}
