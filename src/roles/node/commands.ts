@@ -84,13 +84,12 @@ async function up(flags: UpFlags, context: Context): Promise<void> {
 
 /** Stops the daemon; after a crash, undoes what it left behind. */
 async function down({ state }: { state: string }): Promise<void> {
-  const restored = async (): Promise<boolean> =>
-    [await takeInterfaceDown(state), await restoreDns(state)].includes(true);
   try {
     await requestControl(state, { method: 'down', params: null });
   } catch (error) {
     if (!(error instanceof CyphonicError && error.code === 'DAEMON_NOT_RUNNING')) throw error;
-    if (await restored()) return;
+    restoreDns(state);
+    if (await takeInterfaceDown(state)) return;
     throw error;
   }
   const deadline = performance.now() + DOWN_TIMEOUT_MS;
@@ -98,7 +97,6 @@ async function down({ state }: { state: string }): Promise<void> {
     if (performance.now() > deadline) raise('SYS_DAEMON_STAYS', { directory: state, pid: stateHolder(state) });
     await new Promise((resolve) => setTimeout(resolve, DOWN_POLL_MS));
   }
-  await restored();
 }
 
 const DOWN_TIMEOUT_MS = 10_000;

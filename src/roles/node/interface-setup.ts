@@ -34,12 +34,13 @@ export async function bringInterfaceUp(plan: InterfacePlan): Promise<string[]> {
   return configureLink(plan);
 }
 
-/** Undoes `bringInterfaceUp` of the daemon of this state directory, running or not; the TUN itself goes with its daemon. */
-export async function takeInterfaceDown(stateDirectory: string): Promise<void> {
+/** Undoes `bringInterfaceUp` of the daemon of this state directory, running or not; the TUN itself goes with its daemon. False: there was nothing to undo. */
+export async function takeInterfaceDown(stateDirectory: string): Promise<boolean> {
   const name = recordedInterface(stateDirectory);
-  if (name === null) return;
+  if (name === null) return false;
   await removeFirewall(name);
   rmSync(recordFile(stateDirectory), { force: true });
+  return true;
 }
 
 function configureLink(plan: InterfacePlan): string[] {

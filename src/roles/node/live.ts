@@ -17,11 +17,12 @@ import { canonicalAddress, formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import type { PathEvent } from '../../lib/path.ts';
 import { readClock } from '../../lib/time.ts';
+import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
 import { Shell } from '../shell.ts';
-import { configureDns, type DnsConfig, type DnsMode } from './dns-config.ts';
+import { configureDns, type DnsMode } from './dns-config.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
 import { candidateAddresses, refuseOverlap } from './local-addresses.ts';
 import { type Resolver, startResolver } from './resolver.ts';
@@ -131,7 +132,7 @@ export class LiveNode {
     const { vip4, vip6, overlay } = session;
     const plan = { stateDirectory: state, interface: plane.interfaceName, overlay, mtu: INNER_MTU, vip4, vip6 };
     this.#warnings = await bringInterfaceUp(plan);
-    this.#cleanup.defer(() => takeInterfaceDown(state));
+    this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
     this.#shell.input((_, now) => this.#machine.session(session, now));
     this.#announceAddresses();
@@ -141,26 +142,31 @@ export class LiveNode {
     const anyway = setTimeout(() => this.#serving.resolve(), SERVING_ANYWAY_MS);
     this.#cleanup.defer(() => (clearInterval(traffic), clearTimeout(anyway)));
 
+    const { domain } = session;
     const resolver = await startResolver({
-      domain: session.domain,
-      overlay,
-      addresses: local,
-      resolve: (question) => this.resolve(question),
+      vip4,
+      vip6,
+      zone: { domain, overlay, server: session.fqdn },
+      lookUp: (target) => this.#lookUp(target),
       log,
       counters: this.#counters,
     });
     this.#resolver = resolver;
     this.#cleanup.defer(() => resolver.close());
-    const config: DnsConfig = await configureDns({
+    const setup = await configureDns({
       mode: dns,
       stateDirectory: state,
       interface: plane.interfaceName,
-      domain: session.domain,
-      resolver,
-      log,
+      server: resolver.endpoint,
+      domain,
+      reverseZones: reverseZones(overlay),
     });
-    this.#warnings.push(...config.warnings);
-    this.#cleanup.defer(() => config.restore());
+    this.#cleanup.defer(() => setup.restore());
+    resolver.setUpstreams(setup.upstreams);
+    if (setup.warning !== null) {
+      this.#warnings.push(setup.warning);
+      log.warn(setup.warning);
+    }
     this.#cleanup.defer(() => this.#shell.input((_, now) => this.#machine.stop(now)));
   }
 
@@ -209,6 +215,12 @@ export class LiveNode {
     };
   }
 
+  async #lookUp(target: LookupTarget): Promise<LookupResult> {
+    const question = target.by === 'name' ? { name: target.name } : { address: target.address };
+    const result = await this.resolve(question);
+    return result.status === 'found' ? result : result.status;
+  }
+
   #ask(
     give: (ticket: number, now: ReturnType<typeof readClock>) => NodeAction[],
   ): Promise<ResolveResult | ProbeResult> {
@@ -220,16 +232,19 @@ export class LiveNode {
   }
 
   #onEvent(event: PathEvent): void {
-    switch (event.on) {
-      case 'datagram':
-        return this.#shell.receive(event.datagram, event.from);
-      case 'unrouted':
-        return this.#shell.input((_, now) => this.#machine.packet(event.packet, event.destination, now));
-      case 'opened':
-        return this.#shell.input((_, now) => this.#machine.opened(event.pathId, event.epoch, event.from, now));
-      case 'moved':
-        return this.#shell.input((_, now) => this.#machine.moved(event.pathId, event.from, now));
-    }
+    const machine = this.#machine;
+    this.#shell.input((_, now) => {
+      switch (event.on) {
+        case 'datagram':
+          return machine.receive(event.datagram, event.from, now);
+        case 'unrouted':
+          return machine.packet(event.packet, event.destination, now);
+        case 'opened':
+          return machine.opened(event.pathId, event.epoch, event.from, now);
+        case 'moved':
+          return machine.moved(event.pathId, event.from, now);
+      }
+    });
   }
 
   #perform(action: MachineExtra): void {
