@@ -34,6 +34,15 @@ function load() {
       program,
       'int setsockopt(int fd, int level, int option, int64_t value, int length)',
     ),
+    send: bind<(fd: number, address: number, length: number, flags: number) => number>(
+      program,
+      'int64_t send(int fd, int64_t address, int64_t length, int flags)',
+    ),
+    recv: bind<(fd: number, address: number, length: number, flags: number) => number>(
+      program,
+      'int64_t recv(int fd, int64_t address, int64_t length, int flags)',
+    ),
+    flock: bind<(fd: number, operation: number) => number>(program, 'int flock(int fd, int operation)'),
     sendmmsg: bind<(fd: number, messages: number, count: number, flags: number) => number>(
       program,
       'int sendmmsg(int fd, int64_t messages, int count, int flags)',

@@ -4,7 +4,8 @@ import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from 'nod
 import { join } from 'node:path';
 import { raise } from '../lib/errors.ts';
 import { raiseErrno } from './errno.ts';
-import { bind, errno, library } from './ffi.ts';
+import { errno } from './ffi.ts';
+import { libc } from './libc.ts';
 
 const LOCK_EXCLUSIVE = 2;
 const LOCK_NONBLOCKING = 4;
@@ -45,11 +46,8 @@ function readHolder(directory: string): number | null {
   return Number.isSafeInteger(pid) && pid > 0 ? pid : null;
 }
 
-let flock: ((fd: number, operation: number) => number) | undefined;
-
 function tryLock(fd: number): boolean {
-  flock ??= bind<(fd: number, operation: number) => number>(library(null), 'int flock(int fd, int operation)');
-  if (flock(fd, LOCK_EXCLUSIVE | LOCK_NONBLOCKING) === 0) return true;
+  if (libc().flock(fd, LOCK_EXCLUSIVE | LOCK_NONBLOCKING) === 0) return true;
   const code = errno();
   return code === EWOULDBLOCK ? false : raiseErrno('flock', '', code);
 }

@@ -6,7 +6,8 @@
 import { raise } from '../lib/errors.ts';
 import type { Prefix } from '../lib/ip.ts';
 import { raiseErrno } from './errno.ts';
-import { addressOf, bind, errno, library } from './ffi.ts';
+import { addressOf, errno } from './ffi.ts';
+import { check, libc } from './libc.ts';
 import {
   changeGroups,
   decodeError,
@@ -50,45 +51,21 @@ const ENOBUFS = 105;
 /** The largest read the kernel offers is 32 KiB. */
 const READ_SIZE = 65536;
 
-type Calls = {
-  socket(domain: number, type: number, protocol: number): number;
-  bind(fd: number, address: number, length: number): number;
-  send(fd: number, octets: number, length: number, flags: number): number;
-  recv(fd: number, octets: number, length: number, flags: number): number;
-  setsockopt(fd: number, level: number, option: number, value: number, length: number): number;
-  close(fd: number): number;
-};
-
-let bound: Calls | undefined;
-
-function calls(): Calls {
-  const libc = library(null);
-  bound ??= {
-    socket: bind(libc, 'int socket(int domain, int type, int protocol)'),
-    bind: bind(libc, 'int bind(int fd, int64_t address, uint32_t length)'),
-    send: bind(libc, 'int64_t send(int fd, int64_t octets, int64_t length, int flags)'),
-    recv: bind(libc, 'int64_t recv(int fd, int64_t octets, int64_t length, int flags)'),
-    setsockopt: bind(libc, 'int setsockopt(int fd, int level, int option, int64_t value, uint32_t length)'),
-    close: bind(libc, 'int close(int fd)'),
-  };
-  return bound;
-}
-
 class NetlinkSocket {
   readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE);
   readonly #bufferAddress = addressOf(this.#buffer);
   #fd: number;
 
   constructor(groups = 0) {
-    this.#fd = calls().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE);
-    if (this.#fd < 0) raiseErrno('socket(AF_NETLINK)');
+    this.#fd = check(libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE), 'socket(AF_NETLINK)');
     const address = Buffer.allocUnsafeSlow(12).fill(0);
     address.writeUInt16LE(AF_NETLINK, 0);
     address.writeUInt32LE(groups, 8);
-    if (calls().bind(this.#fd, addressOf(address), address.length) < 0) {
-      const code = errno();
+    try {
+      check(libc().bind(this.#fd, addressOf(address), address.length), 'bind(AF_NETLINK)');
+    } catch (error) {
       this.close();
-      raiseErrno('bind(AF_NETLINK)', '', code);
+      throw error;
     }
   }
 
@@ -96,21 +73,21 @@ class NetlinkSocket {
     const octets = Buffer.allocUnsafeSlow(4);
     octets.writeInt32LE(value);
     // Every option set here only makes things better; an older kernel without it still works.
-    calls().setsockopt(this.#fd, level, option, addressOf(octets), octets.length);
+    libc().setsockopt(this.#fd, level, option, addressOf(octets), octets.length);
   }
 
   send(octets: Buffer): void {
-    if (calls().send(this.#fd, addressOf(octets), octets.length, 0) < 0) raiseErrno('send(AF_NETLINK)');
+    check(libc().send(this.#fd, addressOf(octets), octets.length, 0), 'send(AF_NETLINK)');
   }
 
   /** One read, valid until the next; or the errno. */
   receive(flags: number): Buffer | number {
-    const length = calls().recv(this.#fd, this.#bufferAddress, READ_SIZE, flags);
+    const length = libc().recv(this.#fd, this.#bufferAddress, READ_SIZE, flags);
     return length < 0 ? errno() : this.#buffer.subarray(0, length);
   }
 
   close(): void {
-    if (this.#fd >= 0) calls().close(this.#fd);
+    if (this.#fd >= 0) libc().close(this.#fd);
     this.#fd = -1;
   }
 }
