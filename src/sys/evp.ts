@@ -86,11 +86,12 @@ function loadShared() {
   const address = addressOf(scratch);
   const macParametersAddress = address + scratchAt.macParameters;
   scratch.set(digestParameter(macParametersAddress), scratchAt.macParameters);
-  const fetch = (suite: SuiteNumber): number => openSsl.fetchCipher(0, cipherNames[suite], 0);
+  const cipher = (suite: SuiteNumber): number =>
+    fetched(openSsl.fetchCipher(0, cipherNames[suite], 0), cipherNames[suite]);
   return {
     ...openSsl,
-    ciphers: { 1: fetch(1), 2: fetch(2), 3: fetch(3) },
-    hmac: openSsl.fetchMac(0, 'HMAC', 0),
+    ciphers: { 1: cipher(1), 2: cipher(2), 3: cipher(3) },
+    hmac: fetched(openSsl.fetchMac(0, 'HMAC', 0), 'HMAC'),
     scratch,
     key: address + scratchAt.key,
     outLength: address + scratchAt.outLength,
@@ -317,6 +318,10 @@ function open(context: number): number {
 function checkRange(buffer: Uint8Array, aadStart: number, bodyStart: number, end: number): void {
   if (!(aadStart >= 0 && aadStart <= bodyStart && bodyStart <= end && end <= buffer.length))
     raise('BUG_ARGUMENT', { what: `octets ${aadStart}, ${bodyStart}, ${end} in a buffer of ${buffer.length}` });
+}
+
+function fetched(algorithm: number, name: string): number {
+  return algorithm === 0 ? raise('SYS_OPENSSL', { call: name }) : algorithm;
 }
 
 function must(result: number, call: string): void {
