@@ -192,6 +192,17 @@ describe('bounds', () => {
     expect(feed(ended(20), 'b', 102)).toMatchObject({ sequence: 20 });
   });
 
+  it('gives up what a silent sender left behind a busy one', () => {
+    bounded({ lifetime: 100 });
+    feed(begun(1), 'busy', 0);
+    feed(begun(1), 'silent', 10);
+    feed(begun(20), 'busy', 90);
+    feed(begun(1), 'other', 120);
+    expect(buffer.abandoned).toBe(2);
+    expect(feed(ended(1), 'silent', 121)).toBe(null);
+    expect(feed(ended(20), 'busy', 121)).toMatchObject({ sequence: 20 });
+  });
+
   it('forgets a sender', () => {
     feed(begun(1), 'a');
     feed(begun(9), 'a');
