@@ -75,6 +75,7 @@ export class Channel {
   readonly #aead: Aead;
   readonly #parts: PartBuffer;
   #sequence = 0;
+  #closed = false;
   /** Believed senders, oldest first. */
   #believed: Correspondent[] = [];
   #strangers: Correspondent[] = [];
@@ -94,8 +95,12 @@ export class Channel {
     return this.#options.id;
   }
 
-  /** The datagrams of one message, sealed; a repeated message is sealed again, as every number is used once. */
+  /**
+   * The datagrams of one message, sealed; a repeated message is sealed again, as every number is used once. None once the
+   * channel is closed, as a request outlives its channel until somebody gives it up.
+   */
   seal(draft: Draft): Uint8Array[] {
+    if (this.#closed) return [];
     const { own } = this.#options;
     const signed = { ...draft, options: { instance: own, ...draft.options } } as Draft;
     return layout(signed, this.#aead, () => ++this.#sequence).map((laid) => {
@@ -114,6 +119,7 @@ export class Channel {
    * ours to this very address. The datagram itself stays untouched.
    */
   open(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now, answersUs: boolean): Opened {
+    if (this.#closed) return drop('unknown-sender');
     const claimed = envelope.options.instance;
     if (claimed === undefined) return drop('no-instance');
     const limit = this.#options.accept.get(claimed.kind as SenderKind);
@@ -122,7 +128,7 @@ export class Channel {
 
     const known = this.#believed.find((c) => sameSender(c, sender));
     const correspondent = known ?? this.#stranger(sender);
-    const bytes = datagram.slice();
+    const bytes = new Uint8Array(datagram);
     const { bodyStart, sequence } = envelope;
     const plainLength = correspondent.aead.open(bytes, 0, bodyStart, bytes.length, sequence);
     if (plainLength < 0) return drop('tag');
@@ -152,6 +158,8 @@ export class Channel {
   }
 
   close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
     this.#aead.close();
     for (const c of [...this.#believed, ...this.#strangers]) this.#forget(c);
   }
