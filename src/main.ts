@@ -61,7 +61,7 @@ function readConfiguration(command: Command, file: string): void {
 
 function configurationFile(argv: readonly string[], env: Context['env']): string | undefined {
   const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
-  if (at < 0) return env['CYPHONIC_CONFIG'];
+  if (at < 0) return env.CYPHONIC_CONFIG;
   return argv[at] === '--config' ? argv[at + 1] : argv[at]?.slice('--config='.length);
 }
 
@@ -90,7 +90,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const context: Context = {
     version,
     env: process.env,
-    colour: process.stdout.isTTY === true && !process.env['NO_COLOR'],
+    colour: process.stdout.isTTY === true && !process.env.NO_COLOR,
     print: (line) => void process.stdout.write(`${line}\n`),
     complain: (line) => void process.stderr.write(`${line}\n`),
     readStdin: () => text(process.stdin),

@@ -58,7 +58,7 @@ export async function runNode(options: NodeOptions, context: Context): Promise<v
 
   const online = daemon.start().then((line) => {
     context.print(line);
-    notifyReady(context.env['NOTIFY_SOCKET']);
+    notifyReady(context.env.NOTIFY_SOCKET);
   });
   // A failed start ends the daemon; a stop while it starts ends it as well.
   await Promise.race([online.then(() => ended.promise), ended.promise]);
@@ -206,7 +206,14 @@ class Daemon {
         signal.removeEventListener('abort', stop);
         resolve();
       }, ms);
-      signal.addEventListener('abort', () => (clearTimeout(timer), stop()), { once: true });
+      signal.addEventListener(
+        'abort',
+        () => {
+          clearTimeout(timer);
+          stop();
+        },
+        { once: true },
+      );
     });
   }
 }

@@ -140,7 +140,10 @@ export class LiveNode {
     this.#cleanup.defer(() => monitor.close());
     const traffic = setInterval(() => this.#reportTraffic(), TRAFFIC_MS);
     const anyway = setTimeout(() => this.#serving.resolve(), SERVING_ANYWAY_MS);
-    this.#cleanup.defer(() => (clearInterval(traffic), clearTimeout(anyway)));
+    this.#cleanup.defer(() => {
+      clearInterval(traffic);
+      clearTimeout(anyway);
+    });
 
     const { domain } = session;
     const resolver = await startResolver({
