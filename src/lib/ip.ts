@@ -106,7 +106,9 @@ export function parsePrefix(text: string): Prefix | null {
   const bits = Number(match?.[2]);
   if (octets === null || bits > octets.length * 8) return null;
   for (let i = 0; i < octets.length; i++) octets[i]! &= 0xff00 >> Math.min(8, Math.max(0, bits - 8 * i));
-  return { address: formatAddress(octets), length: bits };
+  const first = formatAddress(octets);
+  // A range of IPv4-mapped addresses is one of IPv4.
+  return { address: first, length: octets.length === 16 && familyOf(first) === 4 ? bits - 96 : bits };
 }
 
 export function formatPrefix(prefix: Prefix): string {
@@ -142,7 +144,7 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
 }
 
 const neverOuter4 = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/4', '240.0.0.0/4'].map((t) => parsePrefix(t)!);
-const neverOuter6 = ['::/127', '::ffff:0:0/96', 'ff00::/8'].map((t) => parsePrefix(t)!);
+const neverOuter6 = ['::/127', 'ff00::/8'].map((t) => parsePrefix(t)!);
 const linkLocal = ['169.254.0.0/16', 'fe80::/10'].map((t) => parsePrefix(t)!);
 const privateRanges = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7'].map(
   (t) => parsePrefix(t)!,
@@ -158,10 +160,14 @@ export function isPrivate(address: Address): boolean {
 }
 
 /**
- * Whether an outer datagram may go to `address` at all (protocol section 2.4): never to loopback, multicast,
- * unspecified, link-local or overlay addresses. `overlay` lists the overlay's own ranges.
+ * Where outer datagrams may never go or come from (protocol section 2.4): loopback, multicast, unspecified, link-local
+ * and overlay addresses. `overlay` lists the overlay's own ranges.
  */
+export function forbiddenOuter(overlay: readonly Prefix[]): readonly Prefix[] {
+  return [...neverOuter4, ...neverOuter6, ...linkLocal, ...overlay];
+}
+
+/** Whether an outer datagram may not go to `address`. */
 export function isForbiddenOuter(address: Address, overlay: readonly Prefix[]): boolean {
-  const never = familyOf(address) === 4 ? neverOuter4 : neverOuter6;
-  return never.some((p) => contains(p, address)) || isLinkLocal(address) || overlay.some((p) => contains(p, address));
+  return forbiddenOuter(overlay).some((prefix) => contains(prefix, address));
 }

@@ -39,10 +39,14 @@ export const dropReasons = [
   'forbidden-address',
   // inner packets
   'inner-malformed',
+  'inner-too-large',
   'inner-source',
   'inner-destination',
   'outer-loop',
   'no-route',
+  'key-exhausted',
+  'not-sent',
+  'not-written',
   'backlog-full',
   // services
   'login-refused',

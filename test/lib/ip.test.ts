@@ -179,6 +179,9 @@ describe('prefixes', () => {
     ['2001:db8:ffff::1/33', '2001:db8:8000::/33'],
     ['2001:db8::1/128', '2001:db8::1/128'],
     ['ffff::/0', '::/0'],
+    ['::ffff:10.1.2.3/104', '10.0.0.0/8'],
+    ['::ffff:0:0/96', '0.0.0.0/0'],
+    ['::ffff:0:0/95', '::fffe:0:0/95'],
   ])('%s begins at %s', (text, canonical) => {
     expect(formatPrefix(prefix(text))).toBe(canonical);
   });
@@ -222,6 +225,16 @@ describe('prefixes', () => {
         const expected = a.length === other.length && bits(a).slice(0, common) === bits(other).slice(0, common);
         expect(overlaps(left, right)).toBe(expected);
         expect(overlaps(right, left)).toBe(expected);
+      }),
+    );
+  });
+
+  it('come back from text as they were', () => {
+    fc.assert(
+      fc.property(anyPrefix, ([octets, length]) => {
+        const range = prefix(`${formatAddress(octets)}/${length}`);
+        expect(parsePrefix(formatPrefix(range))).toEqual(range);
+        expect(range.length).toBe(length);
       }),
     );
   });
