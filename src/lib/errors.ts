@@ -26,7 +26,13 @@ export const errorTable = {
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
   CONFIG_SCHEMA: 'the register {file} has schema version {found}, this program knows {known}; use the newer program',
+  CONFIG_NO_NETWORK: 'there is no network in {directory}; correct --dir, or make one with `cyphonic cloud init`',
   CONFIG_UNREADABLE: 'cannot read {file} ({why}); correct the path, or its owner and mode',
+  USAGE_VALUE: '{option} {value}: {why}',
+  USAGE_NO_CONTROLLER: '--controller is not served by this version; run the command on the cloud host with --dir',
+  SYS_ARCHIVE: 'backup {file} cannot be restored: {why}; use another backup',
+  SYS_LISTEN:
+    'cannot listen on TCP port {port} ({why}); stop the program that has it or choose another port in cloud.yaml',
   SYS_WRITE: 'cannot write {file} ({why}); choose another place, or correct owner, mode and free space',
   SYS_REGISTER: 'cannot use the register {file}: {why}',
   SYS_NOT_EMPTY: '{path} already exists and is not overwritten; choose another place or move it away',
@@ -48,6 +54,7 @@ export const errorTable = {
   REFUSED_DEVICE:
     'device {device} was disabled or removed by the administrator; ask for it to be enabled or added again',
   CONFIG_CLOCK: "the clock of this machine ({time}) is outside the certificate's validity; set the clock",
+  SYS_CONNECTION: 'connection failed: {why}',
   SYS_UNREACHABLE: 'no AS answers ({why}); check the network and that the cloud runs',
   DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with "cyphonic down --state {directory}"',
   SYS_TOOL_MISSING: '{name} is missing on this system; install the package {package}',

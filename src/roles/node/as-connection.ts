@@ -2,7 +2,7 @@
 
 import { createHash, X509Certificate } from 'node:crypto';
 import { connect, type TLSSocket } from 'node:tls';
-import { raise } from '../../lib/errors.ts';
+import { CyphonicError, raise } from '../../lib/errors.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import { loginFrameLength } from '../../proto/codec.ts';
 import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
@@ -41,7 +41,7 @@ function open(
       ...trust,
     });
     socket.setTimeout(CONNECT_TIMEOUT_MS, () =>
-      socket.destroy(Object.assign(new RangeError('timeout'), { code: 'ETIMEDOUT' })),
+      socket.destroy(new CyphonicError('SYS_CONNECTION', { why: 'ETIMEDOUT' })),
     );
     socket.once('error', reject);
     socket.once('secureConnect', () => {
@@ -90,12 +90,10 @@ export async function connectAs(
     wake();
   });
   socket.on('close', () => {
-    failure ??= Object.assign(new RangeError('connection closed'), { code: 'ECONNRESET' });
+    failure ??= new CyphonicError('SYS_CONNECTION', { why: 'closed by the AS' });
     wake();
   });
-  socket.setTimeout(ANSWER_TIMEOUT_MS, () =>
-    socket.destroy(Object.assign(new RangeError('no answer'), { code: 'ETIMEDOUT' })),
-  );
+  socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy(new CyphonicError('SYS_CONNECTION', { why: 'no answer' })));
 
   return {
     exporter,

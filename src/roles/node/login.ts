@@ -43,10 +43,11 @@ export async function logIn(
     try {
       return await logInAt(endpoint, directory, state, password, primitives);
     } catch (error) {
-      if (error instanceof CyphonicError) throw error;
+      // Another address of the AS can't change what the network or this host's own files say.
+      if (error instanceof CyphonicError && /^(REFUSED|CONFIG)_/.test(error.code)) throw error;
       const { code, message } = error as NodeJS.ErrnoException;
       if (clockErrors.includes(code ?? '')) raise('CONFIG_CLOCK', { time: new Date().toISOString() }, error);
-      failures.push(`${formatEndpoint(endpoint)}: ${code ?? message}`);
+      failures.push(`${formatEndpoint(endpoint)}: ${error instanceof CyphonicError ? message : (code ?? message)}`);
     }
   }
   return raise('SYS_UNREACHABLE', { why: failures.join(', ') });
