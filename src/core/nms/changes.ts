@@ -1,0 +1,157 @@
+/** What follows when the register changes or a node is gone: records and keys are replaced, the other ends are told. */
+
+import { sameOctets } from '../../lib/bytes.ts';
+import type { Device, RegisterAnswer } from '../../lib/device.ts';
+import type { Now } from '../../lib/time.ts';
+import { NoticeReason } from '../../proto/messages.ts';
+import type { Action } from '../actions.ts';
+import type { Directions } from './directions.ts';
+import type { Directory } from './directory.ts';
+import type { Notices } from './notices.ts';
+import type { PathTable } from './paths.ts';
+import type { PresentNode } from './presence.ts';
+import type { Relays } from './relays.ts';
+
+export type ChangesOptions = {
+  readonly nodes: ReadonlyMap<string, PresentNode>;
+  readonly directory: Directory;
+  readonly directions: Directions;
+  readonly paths: PathTable;
+  readonly relays: Relays;
+  readonly notices: Notices;
+  readonly nextTicket: () => number;
+};
+
+export class Changes {
+  readonly #options: ChangesOptions;
+  /** Number of the latest change taken over; null before the first answer. */
+  #revision: number | null = null;
+  #changesTicket: number | null = null;
+  #servicesTicket: number | null = null;
+  #stale = false;
+
+  constructor(options: ChangesOptions) {
+    this.#options = options;
+  }
+
+  /** Asks the register for what is new, or does so once the question under way is answered. */
+  refresh(): Action[] {
+    this.#stale = true;
+    return this.retry();
+  }
+
+  /** Asks again what could not be answered. */
+  retry(): Action[] {
+    if (!this.#stale || this.#changesTicket !== null || this.#servicesTicket !== null) return [];
+    this.#stale = false;
+    this.#changesTicket = this.#options.nextTicket();
+    this.#servicesTicket = this.#options.nextTicket();
+    // Before the first answer nothing is held that could have changed.
+    const since = this.#revision ?? Number.MAX_SAFE_INTEGER;
+    return [
+      { do: 'load', ticket: this.#servicesTicket, query: { get: 'services' } },
+      { do: 'load', ticket: this.#changesTicket, query: { get: 'changes', since } },
+    ];
+  }
+
+  loaded(ticket: number, answer: RegisterAnswer | null, now: Now): Action[] {
+    if (ticket === this.#servicesTicket) {
+      this.#servicesTicket = null;
+      if (answer?.got === 'services') this.#options.relays.update(answer.services);
+      else this.#stale = true;
+      return [];
+    }
+    if (ticket !== this.#changesTicket) return [];
+    this.#changesTicket = null;
+    if (answer?.got !== 'changes') {
+      this.#stale = true;
+      return [];
+    }
+    const first = this.#revision === null;
+    this.#revision = answer.revision;
+    if (first) return [];
+    return [
+      ...answer.changed.flatMap((device) => this.changed(device, now)),
+      ...answer.removed.flatMap(({ nodeId }) => this.#removed(nodeId, now)),
+    ];
+  }
+
+  changed(device: Device, now: Now): Action[] {
+    const { directory, nodes } = this.#options;
+    const node = nodes.get(device.nodeId);
+    const before = node?.device ?? directory.known(device.nodeId);
+    directory.changed(device);
+    if (before !== undefined && before.revision >= device.revision) return [];
+    const told = before === undefined || concernsAdapter(before, device) ? this.#tellAdapters(before, device, now) : [];
+    if (device.state === 'disabled') return [...told, ...this.#revoke(device.nodeId, now)];
+    if (node !== undefined) {
+      node.revoked = false;
+      node.update(device);
+    }
+    const rekeyed = before?.handshakeKey != null && !sameKey(before.handshakeKey, device.handshakeKey);
+    return rekeyed ? [...told, ...this.loses(device.nodeId, NoticeReason.peerGone, now)] : told;
+  }
+
+  /** A node's paths end: their other ends and relays are told. */
+  loses(subject: string, reason: number, now: Now): Action[] {
+    const { paths, notices } = this.#options;
+    return paths.of(subject).flatMap((path) => {
+      paths.remove(path.pathId);
+      const peer = path.initiator === subject ? path.responder : path.initiator;
+      const atRelay = { reason: NoticeReason.pathClosed, subject: path.pathId };
+      return [
+        ...notices.push({ to: peer, reason, subject }, now),
+        ...(path.relay === null ? [] : notices.push({ to: path.relay, ...atRelay }, now)),
+      ];
+    });
+  }
+
+  #removed(nodeId: string, now: Now): Action[] {
+    const { directory, nodes } = this.#options;
+    const before = nodes.get(nodeId)?.device ?? directory.known(nodeId);
+    directory.removed(nodeId);
+    const told = before === undefined ? [] : this.#tellAdapters(before, undefined, now);
+    return [...told, ...this.#revoke(nodeId, now)];
+  }
+
+  /** Disabled or removed: it and everybody who may have a path with it is told. */
+  #revoke(subject: string, now: Now): Action[] {
+    const { directions, nodes, notices } = this.#options;
+    const node = nodes.get(subject);
+    if (node?.revoked) return [];
+    const told: Action[] = [{ do: 'log', level: 'info', message: 'device revoked', fields: { nodeId: subject } }];
+    if (node !== undefined) {
+      node.revoked = true;
+      told.push(...directions.abandon(node, now));
+      told.push(...notices.push({ to: subject, reason: NoticeReason.refused, subject }, now));
+    }
+    const reason = NoticeReason.peerRevoked;
+    told.push(...this.loses(subject, reason, now));
+    for (const { nodeId, mayHaveOldPaths } of nodes.values()) {
+      if (mayHaveOldPaths && nodeId !== subject) told.push(...notices.push({ to: nodeId, reason, subject }, now));
+    }
+    return told;
+  }
+
+  /** The adapter that has, or had, a general node asks the controller again when told. */
+  #tellAdapters(before: Device | undefined, after: Device | undefined, now: Now): Action[] {
+    const { directory, notices } = this.#options;
+    const adapters = new Set([before?.adapter, after?.adapter].filter((adapter) => adapter != null));
+    return [...adapters].flatMap((value) =>
+      directory.find({ by: 'deviceId', value }, true, now, (found, later) => {
+        if (found === null || found === 'busy') return [];
+        return notices.push({ to: found.nodeId, reason: NoticeReason.registerChanged, subject: found.nodeId }, later);
+      }),
+    );
+  }
+}
+
+function sameKey(a: Uint8Array, b: Uint8Array | null): boolean {
+  return b !== null && sameOctets(a, b);
+}
+
+/** Whether an adapter must know: its general nodes' logins change their records too, but not what it acts on. */
+function concernsAdapter(before: Device, after: Device): boolean {
+  const fields = ['adapter', 'mac', 'auth', 'mode', 'state'] as const;
+  return fields.some((field) => before[field] !== after[field]);
+}

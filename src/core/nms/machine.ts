@@ -1,0 +1,368 @@
+/**
+ * The Node Management Service: hears where every node is, directs pairs of them to each other, tells the ends of a path
+ * when the other one is gone (protocol section 4). It never sees an End Key, and nobody has to believe it about names:
+ * what it hands out are certificates that the ends verify themselves.
+ */
+
+import type { KeyPair, Primitives } from '../../crypto/primitives.ts';
+import type { Device, RegisterAnswer, SaveResult } from '../../lib/device.ts';
+import { contains, type Endpoint, familyOf, type Prefix } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import { type Draft, type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
+import { PRESENCE_MS } from '../../proto/constants.ts';
+import type { DropReason } from '../../proto/drop.ts';
+import { Flag, type MessageName, NoticeReason } from '../../proto/messages.ts';
+import { type Options, Refusal } from '../../proto/options.ts';
+import { PartBuffer } from '../../proto/parts.ts';
+import type { Action } from '../actions.ts';
+import type { Channel, Opened, Sender } from '../channel.ts';
+import { Exchanges, sendAll } from '../exchange.ts';
+import type { Machine } from '../machine.ts';
+import { Changes } from './changes.ts';
+import { Directions, type NmsTag } from './directions.ts';
+import { Directory } from './directory.ts';
+import { type Notice, Notices } from './notices.ts';
+import { PathTable } from './paths.ts';
+import { PresentNode } from './presence.ts';
+import { type Relay, Relays } from './relays.ts';
+
+export type NmsOptions = {
+  readonly primitives: Primitives;
+  /** This service's NodeID and key pair, as registered. */
+  readonly nodeId: string;
+  readonly keys: KeyPair;
+  readonly overlay: readonly Prefix[];
+  /** Families this service can send in. */
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+};
+
+const SWEEP_MS = 1_000;
+/** Timers are asked for in steps of this, so that many requests share a wake-up (ms). */
+const TIMER_STEP_MS = 10;
+const MAX_SAVES = 64;
+
+/** What a node that is not known yet may begin with; nothing else is worth asking the register for. */
+const opening = new Set<MessageName>(['registrationRequest', 'keepAlive', 'directionRequest']);
+
+export class NmsMachine implements Machine {
+  readonly #options: NmsOptions;
+  readonly #exchanges: Exchanges<NmsTag>;
+  readonly #directory: Directory;
+  readonly #directions: Directions;
+  readonly #relays: Relays;
+  readonly #paths = new PathTable();
+  readonly #notices: Notices;
+  readonly #changes: Changes;
+  readonly #parts = new PartBuffer();
+  /** By NodeID. */
+  readonly #nodes = new Map<string, PresentNode>();
+  #tickets = 0;
+  readonly #saves = new Set<number>();
+  #sweepAt = 0;
+  /** The timer we have, null = none. */
+  #wakeAt: number | null = null;
+
+  constructor(options: NmsOptions) {
+    this.#options = options;
+    this.#exchanges = new Exchanges(options.primitives);
+    const nextTicket = (): number => ++this.#tickets;
+    this.#directory = new Directory(nextTicket);
+    this.#relays = new Relays({ ...options, parts: this.#parts });
+    this.#notices = new Notices((notice, now) => this.#sendNotice(notice, now));
+    this.#directions = new Directions({
+      ...options,
+      exchanges: this.#exchanges,
+      directory: this.#directory,
+      paths: this.#paths,
+      relays: this.#relays,
+      present: (nodeId) => this.#nodes.get(nodeId),
+      closeRelay: (to, subject, now) => this.#notices.push({ to, reason: NoticeReason.pathClosed, subject }, now),
+    });
+    this.#changes = new Changes({
+      nodes: this.#nodes,
+      directory: this.#directory,
+      directions: this.#directions,
+      paths: this.#paths,
+      relays: this.#relays,
+      notices: this.#notices,
+      nextTicket,
+    });
+  }
+
+  /** Sizes, for reports and for tests of the bounds. */
+  get sizes(): {
+    readonly nodes: number;
+    readonly paths: number;
+    readonly records: number;
+    readonly questions: number;
+  } {
+    const { size: records, open: questions } = this.#directory;
+    return { nodes: this.#nodes.size, paths: this.#paths.size, records, questions };
+  }
+
+  receive(datagram: Uint8Array, from: Endpoint, now: Now): Action[] {
+    const envelope = readEnvelope(datagram);
+    if (typeof envelope === 'string') return dropped(envelope, from);
+    return this.#wake(this.#dispatch(datagram, envelope, from, now));
+  }
+
+  tick(now: Now): Action[] {
+    this.#wakeAt = null;
+    const { actions, failed } = this.#exchanges.tick(now);
+    const given = failed.flatMap((tag) =>
+      tag.for === 'notice' ? this.#notices.failed(tag.notice, now) : this.#directions.failed(tag, now),
+    );
+    return this.#wake([...actions, ...given, ...(now.ms >= this.#sweepAt ? this.#sweep(now) : [])]);
+  }
+
+  /** The register changed, or may have: asks for what is new. Also the first input of all. */
+  registerChanged(_now: Now): Action[] {
+    return this.#wake(this.#changes.refresh());
+  }
+
+  loaded(ticket: number, answer: RegisterAnswer | null, now: Now): Action[] {
+    return this.#wake(this.#directory.loaded(ticket, answer, now) ?? this.#changes.loaded(ticket, answer, now));
+  }
+
+  saved(ticket: number, _result: SaveResult | null, _now: Now): Action[] {
+    this.#saves.delete(ticket);
+    return [];
+  }
+
+  #dispatch(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): Action[] {
+    if (this.#options.overlay.some((range) => contains(range, from.address))) return dropped('forbidden-address', from);
+    const relay = this.#relayOf(envelope);
+    if (relay !== undefined) return this.#fromRelay(relay, datagram, envelope, from, now);
+    const confirming = envelope.type === 'routeDirectionConfirmation';
+    const node = confirming ? this.#directions.responderOf(envelope.id) : this.#nodes.get(envelope.id);
+    if (node !== undefined) return this.#fromNode(node, datagram, envelope, from, now);
+    if (!opening.has(envelope.type)) return dropped(confirming ? 'unknown-path' : 'unknown-sender', from);
+    return this.#directory.find({ by: 'nodeId', value: envelope.id }, false, now, (found, later) => {
+      if (found === 'busy') return dropped('rate-limited', from);
+      if (found === null) return dropped('unknown-sender', from);
+      return this.#fromNode(this.#admit(found, later), datagram, envelope, from, later);
+    });
+  }
+
+  /** A TRS speaks under its own NodeID; what answers us carries ours. */
+  #relayOf({ id, transactionId }: Envelope): Relay | undefined {
+    if (id !== this.#options.nodeId) return this.#relays.get(id);
+    const tag = this.#exchanges.peek(transactionId);
+    if (tag?.for === 'relay') return tag.relay;
+    return tag?.for === 'notice' ? this.#relays.get(tag.notice.to) : undefined;
+  }
+
+  #admit(device: Device, now: Now): PresentNode {
+    const known = this.#nodes.get(device.nodeId);
+    if (known !== undefined) return known;
+    const { primitives, overlay } = this.#options;
+    const node = new PresentNode({ primitives, overlay, parts: this.#parts }, device, now);
+    node.revoked = device.state === 'disabled';
+    this.#nodes.set(device.nodeId, node);
+    return node;
+  }
+
+  #fromRelay(relay: Relay, datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): Action[] {
+    const answersUs = this.#exchanges.expects(envelope.transactionId, from);
+    const opened = relay.channel.open(datagram, envelope, from, now, answersUs);
+    if (opened.kind !== 'message') return unopened(opened, from);
+    const { message } = opened;
+    if (message.type !== 'notice') return this.#answered(relay, message, from, now);
+    if (message.body.reason === NoticeReason.relayDraining) this.#relays.draining(relay, now);
+    return this.#reply(relay.channel, message, 'ack', from);
+  }
+
+  #fromNode(node: PresentNode, datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): Action[] {
+    const answersUs = this.#exchanges.expects(envelope.transactionId, from);
+    const opened = node.open(datagram, envelope, from, now, answersUs);
+    if (opened.kind === 'drop' && opened.reason === 'tag' && node.mayReload(now)) {
+      // It may have logged in again: then the register has a newer Common Key.
+      return this.#directory.reload(node.nodeId, now, (found, later) => {
+        if (found === null || found === 'busy' || found.revision === node.device.revision) return dropped('tag', from);
+        const changed = this.#changes.changed(found, later);
+        const again = node.open(datagram, envelope, from, later, answersUs);
+        return [...changed, ...this.#opened(node, again, from, later)];
+      });
+    }
+    return this.#opened(node, opened, from, now);
+  }
+
+  #opened(node: PresentNode, opened: Opened, from: Endpoint, now: Now): Action[] {
+    return opened.kind === 'message' ? this.#said(node, opened, from, now) : unopened(opened, from);
+  }
+
+  #said(node: PresentNode, { message, sender }: Opened & { kind: 'message' }, from: Endpoint, now: Now): Action[] {
+    if (message.id !== node.nodeId && message.type !== 'routeDirectionConfirmation') return dropped('unexpected', from);
+    node.hear(sender, message.sequence, from, now);
+    const seen = this.#seen(node, now);
+    switch (message.type) {
+      case 'registrationRequest':
+        return [...seen, ...this.#register(node, message, sender, from, now)];
+      case 'keepAlive':
+        return [...seen, ...this.#keepAlive(node, message, from)];
+      case 'directionRequest':
+        return [...seen, ...this.#directions.request(node, message, sender, from, now)];
+      case 'notice':
+        return [...seen, ...this.#noticed(node, message, from, now)];
+      case 'ack':
+      case 'routeDirectionConfirmation':
+        return [...seen, ...this.#answered(node, message, from, now)];
+      default:
+        return dropped('unexpected', from);
+    }
+  }
+
+  #register(
+    node: PresentNode,
+    message: MessageOf<'registrationRequest'>,
+    by: Sender,
+    from: Endpoint,
+    now: Now,
+  ): Action[] {
+    if (node.revoked) return this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
+    const first = (message.flags & Flag.first) !== 0;
+    if (!node.registered) node.mayHaveOldPaths = !first;
+    node.register(message, by);
+    const lost =
+      first && node.firstInstance !== by.instance ? this.#changes.loses(node.nodeId, NoticeReason.peerGone, now) : [];
+    if (first) node.firstInstance = by.instance;
+    const natFlag = node.natted(familyOf(from.address), now) ? 1 : 0;
+    const answer: Draft = {
+      type: 'registrationResponse',
+      id: message.id,
+      transactionId: message.transactionId,
+      flags: Flag.response,
+      body: { natFlag },
+      options: { mapped: { endpoint: from } },
+    };
+    const owed = this.#notices.returned(node.nodeId, now);
+    return [{ do: 'count', name: 'registrations' }, ...this.#seal(node.channel, answer, from), ...lost, ...owed];
+  }
+
+  #keepAlive(node: PresentNode, message: MessageOf<'keepAlive'>, from: Endpoint): Action[] {
+    if (node.revoked) return this.#refuseNode(node, message, 'ack', Refusal.disabled, from);
+    if (!node.registered)
+      return this.#reply(node.channel, message, 'ack', from, Flag.failure, { refusal: { reason: Refusal.offline } });
+    const options = { mapped: { endpoint: from } };
+    return [{ do: 'count', name: 'keep-alives' }, ...this.#reply(node.channel, message, 'ack', from, 0, options)];
+  }
+
+  /** A node says that it leaves. */
+  #noticed(node: PresentNode, message: MessageOf<'notice'>, from: Endpoint, now: Now): Action[] {
+    const answer = this.#reply(node.channel, message, 'ack', from);
+    const { reason, subject } = message.body;
+    if (reason !== NoticeReason.serviceStopping || subject !== node.nodeId) return answer;
+    const told = this.#changes.loses(node.nodeId, NoticeReason.peerGone, now);
+    this.#forget(node);
+    return [...answer, ...told];
+  }
+
+  #refuseNode(
+    node: PresentNode,
+    message: Message,
+    type: 'ack' | 'registrationResponse',
+    reason: number,
+    from: Endpoint,
+  ): Action[] {
+    const refused: Action[] = [
+      { do: 'drop', reason: 'login-refused', from },
+      { do: 'log', level: 'info', message: 'device refused', fields: { fqdn: node.device.fqdn, type: message.type } },
+    ];
+    return [...refused, ...this.#reply(node.channel, message, type, from, Flag.failure, { refusal: { reason } })];
+  }
+
+  #reply(
+    channel: Channel | null,
+    { id, transactionId }: Message,
+    type: 'ack' | 'registrationResponse',
+    to: Endpoint,
+    flags = 0,
+    options: Options = {},
+  ): Action[] {
+    const head = { id, transactionId, flags: Flag.response | flags, options };
+    const answer: Draft = type === 'ack' ? { type, ...head, body: {} } : { type, ...head, body: { natFlag: 0 } };
+    return this.#seal(channel, answer, to);
+  }
+
+  #seal(channel: Channel | null, draft: Draft, to: Endpoint): Action[] {
+    return sendAll(channel?.seal(draft) ?? [], to);
+  }
+
+  /** An answer counts only if it comes from whom the request went to. */
+  #answered(by: PresentNode | Relay, message: Message, from: Endpoint, now: Now): Action[] {
+    const tag = this.#exchanges.peek(message.transactionId);
+    const asked = tag === undefined ? undefined : this.#receiverOf(tag);
+    const answer = asked === by ? this.#exchanges.answer(message, from, now) : null;
+    // Answers to repeated requests come more than once.
+    if (answer === null) return [{ do: 'count', name: 'duplicates' }];
+    if ('actions' in answer) return answer.actions;
+    const { settled } = answer;
+    if (settled.for === 'notice') return this.#notices.acknowledged(settled.notice, now);
+    if (settled.for === 'relay') return this.#directions.relayAnswered(settled, message, now);
+    return this.#directions.confirmed(settled.direction, message, now);
+  }
+
+  #receiverOf(tag: NmsTag): PresentNode | Relay | undefined {
+    if (tag.for === 'relay') return tag.relay;
+    if (tag.for === 'direction') return tag.direction.responder;
+    return this.#relays.get(tag.notice.to) ?? this.#nodes.get(tag.notice.to);
+  }
+
+  #sendNotice(notice: Notice, now: Now): Action[] {
+    const relay = this.#relays.get(notice.to);
+    const node = this.#nodes.get(notice.to);
+    const channel = relay?.channel ?? node?.channel ?? null;
+    const endpoint = relay?.endpoint ?? node?.endpoint() ?? null;
+    if (channel === null || endpoint === null) return [];
+    const { reason, subject } = notice;
+    const request = {
+      type: 'notice',
+      id: relay === undefined ? notice.to : this.#options.nodeId,
+      body: { reason, subject },
+    } as const;
+    return [
+      { do: 'count', name: 'notices' },
+      ...this.#exchanges.start(channel, request, endpoint, { for: 'notice', notice }, now),
+    ];
+  }
+
+  #seen(node: PresentNode, now: Now): Action[] {
+    if (node.revoked || this.#saves.size >= MAX_SAVES || !node.dueSeen(now)) return [];
+    const ticket = ++this.#tickets;
+    this.#saves.add(ticket);
+    return [{ do: 'save', ticket, change: { set: 'seen', nodeId: node.nodeId, at: now.wall } }];
+  }
+
+  #sweep(now: Now): Action[] {
+    this.#sweepAt = now.ms + SWEEP_MS;
+    for (const node of this.#nodes.values()) if (now.ms - node.heard > PRESENCE_MS) this.#forget(node);
+    this.#paths.expire(now);
+    return [...this.#directory.tick(now), ...this.#changes.retry()];
+  }
+
+  #forget(node: PresentNode): void {
+    this.#nodes.delete(node.nodeId);
+    node.close();
+  }
+
+  /** Asks for the next tick if its time changed. */
+  #wake(actions: Action[]): Action[] {
+    const due = Math.min(this.#exchanges.due, this.#sweepAt);
+    const at = Math.ceil(due / TIMER_STEP_MS) * TIMER_STEP_MS;
+    if (at === this.#wakeAt) return actions;
+    this.#wakeAt = at;
+    return [...actions, { do: 'wake', at }];
+  }
+}
+
+function dropped(reason: DropReason, from: Endpoint): Action[] {
+  return [{ do: 'drop', reason, from }];
+}
+
+/** What a datagram that held no whole message leads to. */
+function unopened(opened: Exclude<Opened, { kind: 'message' }>, from: Endpoint): Action[] {
+  if (opened.kind === 'drop') return dropped(opened.reason, from);
+  if (opened.kind === 'part') return [];
+  return [{ do: 'count', name: 'challenges' }, ...sendAll(opened.datagrams, from)];
+}

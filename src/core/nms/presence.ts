@@ -1,0 +1,221 @@
+/** The nodes this NMS hears of: where each is (protocol section 4.2) and the channels to speak with it. */
+
+import type { Primitives } from '../../crypto/primitives.ts';
+import { sameOctets } from '../../lib/bytes.ts';
+import type { Device } from '../../lib/device.ts';
+import {
+  type Address,
+  type Endpoint,
+  type Family,
+  familyOf,
+  isForbiddenOuter,
+  type Prefix,
+  sameEndpoint,
+} from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import type { Envelope, MessageOf } from '../../proto/codec.ts';
+import { PRESENCE_MS, Suite } from '../../proto/constants.ts';
+import { type Candidate, MAX_CANDIDATES, SenderKind } from '../../proto/options.ts';
+import type { PartBuffer } from '../../proto/parts.ts';
+import { Channel, type Opened, type Sender } from '../channel.ts';
+import { Answers } from '../exchange.ts';
+
+/** Where datagrams of one family came from last, and the number of the latest of them. */
+type Mapped = { readonly endpoint: Endpoint; readonly heard: number; readonly by: Sender; readonly sequence: number };
+
+/** What a node said in its latest Registration Request. */
+type Registration = {
+  readonly by: Sender;
+  readonly sequence: number;
+  readonly port: number;
+  readonly real: Readonly<Record<Family, Address | null>>;
+  readonly hosts: readonly Candidate[];
+  readonly suites: number;
+};
+
+export type PresenceOptions = {
+  readonly primitives: Primitives;
+  readonly overlay: readonly Prefix[];
+  readonly parts: PartBuffer;
+};
+
+/** Willing to use what every node can, if it didn't say. */
+const DEFAULT_SUITES = (1 << Suite.aes256Gcm) | (1 << Suite.chacha20Poly1305);
+const RELOAD_MS = 1_000;
+const SEEN_MS = 45_000;
+
+export class PresentNode {
+  readonly #options: PresenceOptions;
+  #device: Device;
+  /** Current and pending Common Key; the one that opened the latest datagram first. */
+  #channels: { readonly key: Uint8Array; readonly channel: Channel }[] = [];
+  readonly #mapped: Record<Family, Mapped | null> = { 4: null, 6: null };
+  #registration: Registration | null = null;
+  readonly answers = new Answers();
+  /** When a datagram of this node was last authenticated, or the node was first asked for (ms). */
+  heard: number;
+  /** Disabled or removed: it is only told so. */
+  revoked = false;
+  /** The life whose *first* registration was dealt with. */
+  firstInstance: string | null = null;
+  /** It lived before this NMS did: it may have paths that we know nothing of. */
+  mayHaveOldPaths = false;
+  #reloadAt = Number.NEGATIVE_INFINITY;
+  #seenAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: PresenceOptions, device: Device, now: Now) {
+    this.#options = options;
+    this.#device = device;
+    this.heard = now.ms;
+    this.update(device);
+  }
+
+  get nodeId(): string {
+    return this.#device.nodeId;
+  }
+
+  get device(): Device {
+    return this.#device;
+  }
+
+  get registered(): boolean {
+    return this.#registration !== null;
+  }
+
+  get suites(): number {
+    return this.#registration?.suites ?? DEFAULT_SUITES;
+  }
+
+  get port(): number {
+    return this.#registration?.port ?? 0;
+  }
+
+  /** Takes over a newer record: channels of keys that are no longer in force end. */
+  update(device: Device): void {
+    this.#device = device;
+    const keys = [device.commonKey, device.pendingCommonKey].filter((key) => key !== null);
+    const kept = this.#channels.filter((c) => keys.some((key) => sameOctets(key, c.key)));
+    for (const gone of this.#channels) if (!kept.includes(gone)) gone.channel.close();
+    const added = keys.filter((key) => !kept.some((c) => sameOctets(key, c.key)));
+    this.#channels = [...kept, ...added.map((key) => ({ key, channel: this.#channelOf(key) }))];
+  }
+
+  /** The channel this node speaks on; a new one once its numbers are used up. */
+  get channel(): Channel | null {
+    const first = this.#channels[0];
+    if (first === undefined || !first.channel.exhausted) return first?.channel ?? null;
+    first.channel.close();
+    const renewed = { key: first.key, channel: this.#channelOf(first.key) };
+    this.#channels[0] = renewed;
+    return renewed.channel;
+  }
+
+  open(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now, answersUs: boolean): Opened {
+    for (const entry of this.#channels) {
+      const opened = entry.channel.open(datagram, envelope, from, now, answersUs);
+      if (opened.kind === 'drop' && opened.reason === 'tag') continue;
+      if (opened.kind === 'message') this.#channels = [entry, ...this.#channels.filter((c) => c !== entry)];
+      return opened;
+    }
+    return { kind: 'drop', reason: 'tag' };
+  }
+
+  /** An authenticated datagram from a proven address; one that was overtaken on its way moves nothing back. */
+  hear(by: Sender, sequence: number, from: Endpoint, now: Now): void {
+    if (this.revoked) return;
+    this.heard = now.ms;
+    const family = familyOf(from.address);
+    const last = this.#mapped[family];
+    if (last?.by.instance === by.instance && last.sequence > sequence) return;
+    this.#mapped[family] = { endpoint: from, heard: now.ms, by, sequence };
+  }
+
+  register({ body, options, sequence }: MessageOf<'registrationRequest'>, by: Sender): void {
+    const last = this.#registration;
+    if (last?.by.instance === by.instance && last.sequence > sequence) return;
+    this.#registration = {
+      by,
+      sequence,
+      port: body.port,
+      real: { 4: this.#offerable(body.node4), 6: this.#offerable(body.node6) },
+      hosts: (options.candidates?.list ?? []).filter((c) => this.#offerable(c.address) !== null),
+      suites: options.suites?.mask ?? DEFAULT_SUITES,
+    };
+  }
+
+  /** Where datagrams of one family came from, if that is recent. */
+  mapped(family: Family, now: Now): Endpoint | null {
+    const mapped = this.#mapped[family];
+    return mapped === null || now.ms - mapped.heard > PRESENCE_MS ? null : mapped.endpoint;
+  }
+
+  /** The mapped endpoint, if it may be told to peers. */
+  reachable(family: Family, now: Now): Endpoint | null {
+    const mapped = this.mapped(family, now);
+    return mapped === null || this.#offerable(mapped.address) === null ? null : mapped;
+  }
+
+  real(family: Family): Address | null {
+    return this.#registration?.real[family] ?? null;
+  }
+
+  /** Whether something between the node and us translates addresses of this family. */
+  natted(family: Family, now: Now): boolean {
+    const mapped = this.mapped(family, now);
+    return mapped !== null && (mapped.address !== this.real(family) || mapped.port !== this.port);
+  }
+
+  /** Where to send what it didn't ask for: the address it was heard from last. */
+  endpoint(): Endpoint | null {
+    const [a, b] = [this.#mapped[4], this.#mapped[6]];
+    if (a === null || b === null) return (a ?? b)?.endpoint ?? null;
+    return a.heard >= b.heard ? a.endpoint : b.endpoint;
+  }
+
+  candidates(now: Now): Candidate[] {
+    const mapped = ([4, 6] as const)
+      .map((family) => this.reachable(family, now))
+      .filter((endpoint) => endpoint !== null)
+      .map((endpoint): Candidate => ({ ...endpoint, kind: 'mapped' }));
+    const hosts = (this.#registration?.hosts ?? []).filter((host) => !mapped.some((m) => sameEndpoint(m, host)));
+    return [...hosts.slice(0, MAX_CANDIDATES - mapped.length), ...mapped];
+  }
+
+  /** Whether the register may be asked for this node again, which a wrong tag alone can bring about. */
+  mayReload(now: Now): boolean {
+    if (now.ms - this.#reloadAt < RELOAD_MS) return false;
+    this.#reloadAt = now.ms;
+    return true;
+  }
+
+  /** Whether the register should be told that this node was seen. */
+  dueSeen(now: Now): boolean {
+    if (now.ms - this.#seenAt < SEEN_MS) return false;
+    this.#seenAt = now.ms;
+    return true;
+  }
+
+  close(): void {
+    for (const { channel } of this.#channels) channel.close();
+  }
+
+  #offerable(address: Address | null): Address | null {
+    return address === null || isForbiddenOuter(address, this.#options.overlay) ? null : address;
+  }
+
+  /** Each channel has an instance of its own: one that was dropped and made again must not repeat numbers. */
+  #channelOf(key: Uint8Array): Channel {
+    const { primitives, parts } = this.#options;
+    return new Channel({
+      primitives,
+      suite: Suite.aes256Gcm,
+      baseKey: key,
+      id: this.nodeId,
+      own: { kind: SenderKind.nms, instance: primitives.random(16).toHex() },
+      accept: new Map([[SenderKind.node, 1]]),
+      proveAddress: true,
+      freshKey: false,
+      parts,
+    });
+  }
+}

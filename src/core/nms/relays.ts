@@ -1,0 +1,111 @@
+/** The TRSs of the network, as this NMS sees them: one channel to each, and which to take for the next path. */
+
+import { serviceKey } from '../../crypto/kdf.ts';
+import type { KeyPair, Primitives } from '../../crypto/primitives.ts';
+import { sameOctets } from '../../lib/bytes.ts';
+import type { Service } from '../../lib/device.ts';
+import type { Endpoint } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import { Suite } from '../../proto/constants.ts';
+import { SenderKind } from '../../proto/options.ts';
+import type { PartBuffer } from '../../proto/parts.ts';
+import { Channel } from '../channel.ts';
+
+export type Relay = {
+  service: Service;
+  readonly channel: Channel;
+  readonly endpoint: Endpoint;
+  /** It didn't answer, or is about to stop: others go first until then (ms). */
+  downUntil: number;
+};
+
+export type RelaysOptions = {
+  readonly primitives: Primitives;
+  readonly nodeId: string;
+  readonly keys: KeyPair;
+  /** Families in which this NMS can send. */
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+  readonly parts: PartBuffer;
+};
+
+const DOWN_MS = 10_000;
+const DRAINING_MS = 60_000;
+
+export class Relays {
+  readonly #options: RelaysOptions;
+  readonly #relays = new Map<string, Relay>();
+
+  constructor(options: RelaysOptions) {
+    this.#options = options;
+  }
+
+  get(nodeId: string): Relay | undefined {
+    return this.#relays.get(nodeId);
+  }
+
+  /** Takes over the register's list. */
+  update(services: readonly Service[]): void {
+    const listed = new Map(services.filter((s) => s.role === 'trs').map((s) => [s.nodeId, s]));
+    for (const [nodeId, relay] of this.#relays) {
+      const service = listed.get(nodeId);
+      const endpoint = service === undefined ? null : this.#endpointOf(service);
+      const same =
+        service !== undefined &&
+        sameOctets(service.publicKey, relay.service.publicKey) &&
+        endpoint?.address === relay.endpoint.address &&
+        endpoint.port === relay.endpoint.port;
+      if (same) {
+        relay.service = service;
+      } else {
+        relay.channel.close();
+        this.#relays.delete(nodeId);
+      }
+    }
+    for (const [nodeId, service] of listed) {
+      const relay = this.#relays.has(nodeId) ? null : this.#relayOf(service);
+      if (relay !== null) this.#relays.set(nodeId, relay);
+    }
+  }
+
+  /** The TRSs to ask, best first: those that answer before those that did not lately, then by load. */
+  ranked(usable: (service: Service) => boolean, load: (nodeId: string) => number, now: Now): Relay[] {
+    const down = (relay: Relay): number => Math.max(0, relay.downUntil - now.ms);
+    return [...this.#relays.values()]
+      .filter((relay) => usable(relay.service))
+      .sort((a, b) => down(a) - down(b) || load(a.service.nodeId) - load(b.service.nodeId));
+  }
+
+  silent(relay: Relay, now: Now): void {
+    relay.downUntil = now.ms + DOWN_MS;
+  }
+
+  draining(relay: Relay, now: Now): void {
+    relay.downUntil = now.ms + DRAINING_MS;
+  }
+
+  #endpointOf(service: Service): Endpoint | null {
+    const { ipv4, ipv6 } = this.#options;
+    const address = (ipv4 ? service.address4 : null) ?? (ipv6 ? service.address6 : null);
+    return address === null ? null : { address, port: service.port };
+  }
+
+  #relayOf(service: Service): Relay | null {
+    const { primitives, nodeId, keys, parts } = this.#options;
+    const endpoint = this.#endpointOf(service);
+    const baseKey = serviceKey(primitives, keys, service.publicKey);
+    if (endpoint === null || baseKey === null) return null;
+    const channel = new Channel({
+      primitives,
+      suite: Suite.aes256Gcm,
+      baseKey,
+      id: nodeId,
+      own: { kind: SenderKind.nms, instance: primitives.random(16).toHex() },
+      accept: new Map([[SenderKind.trs, 1]]),
+      proveAddress: true,
+      freshKey: false,
+      parts,
+    });
+    return { service, channel, endpoint, downUntil: 0 };
+  }
+}
