@@ -153,7 +153,9 @@ function reach(directory: string): Promise<Socket> {
     socket.once('error', reject);
   })
     .catch((cause: NodeJS.ErrnoException) => {
-      if (cause.code === 'ENOENT' || cause.code === 'ECONNREFUSED') raise('DAEMON_NOT_RUNNING', { directory }, cause);
+      // Reset: it was about to end and took us no more.
+      const absent = ['ENOENT', 'ECONNREFUSED', 'ECONNRESET'].includes(cause.code ?? '');
+      if (absent) raise('DAEMON_NOT_RUNNING', { directory }, cause);
       return raise('CONFIG_STATE_DIRECTORY', { directory, why: cause.code }, cause);
     })
     .finally(() => place.close());
