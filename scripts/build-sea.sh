@@ -1,10 +1,12 @@
 #!/bin/sh
-# Makes dist/cyphonic: the whole program, Node included, in one file for this machine's architecture.
+# Makes dist/cyphonic: the whole program, Node included, in one file for this machine's architecture. An argument names
+# another directory than dist.
 set -eu
 cd "$(dirname "$0")/.."
 sh scripts/prepare.sh
 PATH=$PWD/node_modules/.bin:$PATH
-build=dist/build
+output=${1:-dist}
+build=$output/build
 rm -rf "$build"
 mkdir -p "$build"
 
@@ -19,4 +21,3 @@ fi
 node --disable-warning=ExperimentalWarning scripts/bundle.ts "$build"
 node --build-sea "$build/sea.json"
 rm -rf "$build"
-ls -lh dist/cyphonic
