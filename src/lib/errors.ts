@@ -22,6 +22,7 @@ export const errorTable = {
     'no TUN device ({errno} on /dev/net/tun); load the module (modprobe tun) or pass the device into the container',
   SYS_TUN_PERMISSION: 'not permitted to make a TUN device ({errno}); run as root or with CAP_NET_ADMIN',
   SYS_TUN_NAME: 'cannot make the interface {name} ({errno}); another program has it, choose another name',
+  SYS_TOO_MANY_PATHS: 'more than {limit} paths; spread the devices over more processes',
   SYS_OPENSSL: 'OpenSSL refused {call}; use the Node version in package.json',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',

@@ -26,12 +26,19 @@ export type PathCommand =
       readonly sendKey: Uint8Array;
       readonly receiveKey: Uint8Array;
       readonly activate: boolean;
+      /** Both ends agreed to leave inner transport checksums to the receiver (capsule flag `partialChecksum`). */
+      readonly partialChecksum?: boolean;
     }
   | { readonly do: 'activateKey'; readonly pathId: string; readonly epoch: number }
   /** Zeroes the keys of one epoch. */
   | { readonly do: 'retireKey'; readonly pathId: string; readonly epoch: number }
   /** Where capsules of this path go; null = nowhere for now. `relayed` sets the Base Header's relayed flag. */
-  | { readonly do: 'setEndpoint'; readonly pathId: string; readonly endpoint: Endpoint | null; readonly relayed: boolean }
+  | {
+      readonly do: 'setEndpoint';
+      readonly pathId: string;
+      readonly endpoint: Endpoint | null;
+      readonly relayed: boolean;
+    }
   /** Packets from `local` to `peer` take this path from now on; null = they are handed to the control plane again. */
   | {
       readonly do: 'route';
@@ -65,3 +72,9 @@ export type PathTraffic = {
   readonly rxReplayed: number;
   readonly rxRejected: number;
 };
+
+/** What a TRS tells its port; side 0 is the initiator. Sides are bound to the addresses their ends proved, null = none. */
+export type RelayCommand =
+  | { readonly do: 'addRelay'; readonly pathId: string }
+  | { readonly do: 'bindSide'; readonly pathId: string; readonly side: 0 | 1; readonly endpoint: Endpoint | null }
+  | { readonly do: 'removeRelay'; readonly pathId: string };

@@ -30,6 +30,7 @@ export const Tcp = {
   flags: 13,
   window: 14,
   checksum: 16,
+  urgent: 18,
   length: 20,
 } as const;
 export const TcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 64, cwr: 128 } as const;
@@ -112,13 +113,9 @@ export function isWholePacket(view: DataView, ip: number, end: number): boolean 
   const version = view.getUint8(ip) >> 4;
   if (version === 4) {
     const headerLength = (view.getUint8(ip) & 15) << 2;
-    return (
-      headerLength >= Ip4.length && headerLength <= length && view.getUint16(ip + Ip4.totalLength) === length
-    );
+    return headerLength >= Ip4.length && headerLength <= length && view.getUint16(ip + Ip4.totalLength) === length;
   }
-  return (
-    version === 6 && length >= Ip6.length && view.getUint16(ip + Ip6.payloadLength) === length - Ip6.length
-  );
+  return version === 6 && length >= Ip6.length && view.getUint16(ip + Ip6.payloadLength) === length - Ip6.length;
 }
 
 /**
@@ -127,8 +124,7 @@ export function isWholePacket(view: DataView, ip: number, end: number): boolean 
  */
 export function plainHeaderLength(view: DataView, ip: number): number {
   if (isIp6(view, ip)) return Ip6.length;
-  const plain =
-    view.getUint8(ip) === 0x45 && (view.getUint16(ip + Ip4.fragment) & MORE_FRAGMENTS_OR_OFFSET) === 0;
+  const plain = view.getUint8(ip) === 0x45 && (view.getUint16(ip + Ip4.fragment) & MORE_FRAGMENTS_OR_OFFSET) === 0;
   return plain ? Ip4.length : 0;
 }
 

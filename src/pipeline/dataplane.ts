@@ -1,24 +1,22 @@
 /** The data plane of a node or adapter as the main thread sees it: a TUN, one UDP port, two I/O threads between them. */
 
-import { raise } from '../lib/errors.ts';
-import type { Address, Endpoint, Prefix } from '../lib/ip.ts';
+import { type Address, type Endpoint, forbiddenOuter, type Prefix } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
+import { closeTun, openTun } from '../sys/tun.ts';
+import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
+import { Inbox, inFlightMemory } from './outbox.ts';
+import { Places } from './places.ts';
+import { outerFilter, SignallingSender } from './signalling.ts';
+import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
+import { IoThread, type Offload, type OffloadName, type ThreadHandlers } from './threads.ts';
 
-/** What the kernel does for us; each is negotiated at the start and given up when the kernel or a device refuses. */
-export type Offload = {
-  readonly tunTcp: boolean;
-  readonly tunUdp: boolean;
-  readonly udpSegment: boolean;
-  readonly udpGro: boolean;
-};
+export type { Offload };
 
 export type DataPlaneOptions = {
   /** Name or template with %d for the TUN; default `cyp%d`. */
   readonly interfaceName?: string;
-  /** Largest inner packet; the interface's MTU is set by whoever configures its addresses. */
-  readonly mtu: number;
   readonly port: number;
   /** Whether the next free port will do if this one is taken. */
   readonly portIsDefault: boolean;
@@ -32,7 +30,7 @@ export type DataPlaneOptions = {
   /** An I/O thread ended without being asked to: the data plane is dead. */
   readonly onFailure: (error: unknown) => void;
   /** For trials and tests: switches single offloads off from the start. */
-  readonly without?: readonly (keyof Offload)[];
+  readonly without?: readonly OffloadName[];
 };
 
 export type DataPlane = {
@@ -54,6 +52,106 @@ export type DataPlane = {
   close(): Promise<void>;
 };
 
+/** Rows of the shared counters: the two I/O threads and the main thread. */
+const ROW = { inside: 0, outside: 1, main: 2 } as const;
+
+/** Brings up the TUN and the port; resolves when packets flow. Addresses and routes of the TUN are the caller's business. */
 export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlane> {
-  return raise('BUG_UNREACHABLE', { what: `data plane on port ${options.port}` });
+  const { overlay, log } = options;
+  const wanted = (name: OffloadName): boolean => !(options.without ?? []).includes(name);
+  const tun = openTun({ name: options.interfaceName ?? 'cyp%d', tcp: wanted('tunTcp'), udp: wanted('tunUdp') });
+  const udp = orUndo(
+    () =>
+      openUdp({
+        address4: '0.0.0.0',
+        address6: '::',
+        port: options.port,
+        orNext: options.portIsDefault,
+        segment: wanted('udpSegment'),
+        gro: wanted('udpGro'),
+      }),
+    () => closeTun(tun),
+  );
+  const offload = { tunTcp: tun.tcp, tunUdp: tun.udp, udpSegment: udp.segment, udpGro: udp.gro };
+  const shared = { tally: tallyMemory(3), traffic: trafficMemory(), inFlight: inFlightMemory() };
+  const tally = new Tally(shared.tally, ROW.main);
+  const traffic = new TrafficCounters(shared.traffic);
+  const inbox = new Inbox(shared.inFlight);
+  const handlers: ThreadHandlers = {
+    onEvents: (events) => {
+      for (const event of events) {
+        inbox.handled(event);
+        options.onEvent(event);
+      }
+    },
+    onRefused: (name) => {
+      offload[name] = false;
+      log.warn('offload refused by the system, going on without it', { offload: name });
+    },
+    onFailure: options.onFailure,
+  };
+  const setup = {
+    ...shared,
+    tun,
+    udp,
+    overlay,
+    forbidden: forbiddenOuter(overlay),
+    local: options.local ?? [],
+    relay: false,
+  };
+  const started = await Promise.allSettled([
+    IoThread.start({ ...setup, direction: 'inside', row: ROW.inside }, handlers),
+    IoThread.start({ ...setup, direction: 'outside', row: ROW.outside }, handlers),
+  ]);
+  const threads = started.filter((result) => result.status === 'fulfilled').map((result) => result.value);
+  const close = async (): Promise<void> => {
+    await Promise.all(threads.map((thread) => thread.stop()));
+    closeUdp(udp);
+    closeTun(tun);
+  };
+  const failed = started.find((result) => result.status === 'rejected');
+  if (failed !== undefined) {
+    await close();
+    throw failed.reason;
+  }
+
+  const mayGoTo = outerFilter(overlay);
+  const signalling = new SignallingSender(new UdpPort(udp), tally, mayGoTo);
+  const places = new Places();
+  const permitted = (command: PathCommand): PathCommand => {
+    if (command.do !== 'setEndpoint' || command.endpoint === null || mayGoTo(command.endpoint)) return command;
+    tally.drop('forbidden-address');
+    return { ...command, endpoint: null };
+  };
+  return {
+    interfaceName: tun.name,
+    localPort: udp.port,
+    get offload() {
+      return { ...offload };
+    },
+    get drops() {
+      return readDrops(shared.tally);
+    },
+    command(command) {
+      const place = command.do === 'installPath' ? places.take(command.pathId) : 0;
+      if (command.do === 'removePath') places.release(command.pathId);
+      for (const thread of threads) thread.send(permitted(command), place);
+    },
+    setLocal(addresses) {
+      for (const thread of threads) thread.send({ do: 'setLocal', addresses });
+    },
+    sendSignalling: (to, datagram) => signalling.send(to, datagram),
+    traffic: () => [...places].map(([pathId, place]) => ({ pathId, ...traffic.read(place) })),
+    counters: () => readEdges(shared.tally),
+    close,
+  };
+}
+
+function orUndo<T>(attempt: () => T, undo: () => void): T {
+  try {
+    return attempt();
+  } catch (error) {
+    undo();
+    throw error;
+  }
 }

@@ -1,15 +1,21 @@
 /** The UDP port of an NMS or TRS: the data plane's receiving thread without a TUN, with the same filter and bounded hand-over. */
 
-import { raise } from '../lib/errors.ts';
-import type { Address, Endpoint, Prefix } from '../lib/ip.ts';
+import { type Address, type Endpoint, forbiddenOuter, type Prefix } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
 import type { DropReason } from '../proto/drop.ts';
-import type { Offload } from './dataplane.ts';
+import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
+import { Inbox, inFlightMemory } from './outbox.ts';
+import { Places } from './places.ts';
+import { type RelayCommand, relayCounter } from './relay.ts';
+import { outerFilter, SignallingSender } from './signalling.ts';
+import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
+import { IoThread, type Offload, type OffloadName } from './threads.ts';
 
 export type ServicePortOptions = {
   /** Addresses to bind, null = no socket of that family. `0.0.0.0` and `::` mean all. */
   readonly address4: Address | null;
   readonly address6: Address | null;
+  /** 0 = any free one. */
   readonly port: number;
   /** Forward datagrams with the relayed flag (TRS); without it they are handed over like all others. */
   readonly relay: boolean;
@@ -18,8 +24,8 @@ export type ServicePortOptions = {
   readonly log: Log;
   readonly onDatagram: (datagram: Uint8Array, from: Endpoint) => void;
   readonly onFailure: (error: unknown) => void;
-  readonly without?: readonly (keyof Offload)[];
-  /** For trials and tests on one machine: loopback addresses may be sent to. */
+  readonly without?: readonly OffloadName[];
+  /** For trials and tests on one machine: loopback addresses may be talked to. */
   readonly loopback?: boolean;
 };
 
@@ -49,6 +55,88 @@ export type ServicePort = {
   close(): Promise<void>;
 };
 
+/** Rows of the shared counters. */
+const ROW = { outside: 0, main: 1 } as const;
+
 export async function openServicePort(options: ServicePortOptions): Promise<ServicePort> {
-  return raise('BUG_UNREACHABLE', { what: `service port ${options.port}` });
+  const { overlay, log, loopback = false } = options;
+  const wanted = (name: OffloadName): boolean => !(options.without ?? []).includes(name);
+  const udp = openUdp({
+    address4: options.address4,
+    address6: options.address6,
+    port: options.port,
+    orNext: false,
+    segment: wanted('udpSegment'),
+    gro: wanted('udpGro'),
+  });
+  const offload = { tunTcp: false, tunUdp: false, udpSegment: udp.segment, udpGro: udp.gro };
+  const shared = { tally: tallyMemory(2), traffic: trafficMemory(), inFlight: inFlightMemory() };
+  const tally = new Tally(shared.tally, ROW.main);
+  const traffic = new TrafficCounters(shared.traffic);
+  const inbox = new Inbox(shared.inFlight);
+  const thread = await IoThread.start(
+    {
+      ...shared,
+      direction: 'outside',
+      row: ROW.outside,
+      tun: null,
+      udp,
+      overlay,
+      forbidden: loopback ? overlay : forbiddenOuter(overlay),
+      local: [],
+      relay: options.relay,
+    },
+    {
+      onEvents: (events) => {
+        for (const event of events) {
+          inbox.handled(event);
+          if (event.on === 'datagram') options.onDatagram(event.datagram, event.from);
+        }
+      },
+      onRefused: (name) => {
+        offload[name] = false;
+        log.warn('offload refused by the system, going on without it', { offload: name });
+      },
+      onFailure: options.onFailure,
+    },
+  ).catch((error: unknown) => {
+    closeUdp(udp);
+    throw error;
+  });
+
+  const mayGoTo = outerFilter(overlay, loopback);
+  const signalling = new SignallingSender(new UdpPort(udp), tally, mayGoTo);
+  const places = new Places();
+  const command = (relayCommand: RelayCommand, place = 0): void => thread.send(relayCommand, place);
+  return {
+    localPort: udp.port,
+    get offload() {
+      return { ...offload };
+    },
+    get drops() {
+      return readDrops(shared.tally);
+    },
+    send: (to, datagram) => signalling.send(to, datagram),
+    addRelay: (pathId) => command({ do: 'addRelay', pathId }, places.take(pathId)),
+    bindSide(pathId, side, endpoint) {
+      const permitted = endpoint === null || mayGoTo(endpoint);
+      if (!permitted) tally.drop('forbidden-address');
+      command({ do: 'bindSide', pathId, side, endpoint: permitted ? endpoint : null });
+    },
+    removeRelay(pathId) {
+      places.release(pathId);
+      command({ do: 'removeRelay', pathId });
+    },
+    relayTraffic: () =>
+      [...places].map(([pathId, place]) => ({
+        pathId,
+        packets: [traffic.get(place, relayCounter.packets[0]), traffic.get(place, relayCounter.packets[1])],
+        bytes: [traffic.get(place, relayCounter.bytes[0]), traffic.get(place, relayCounter.bytes[1])],
+      })),
+    counters: () => readEdges(shared.tally),
+    async close() {
+      await thread.stop();
+      closeUdp(udp);
+    },
+  };
 }

@@ -26,6 +26,10 @@ function load() {
       program,
       'int64_t mmap(int64_t hint, int64_t length, int protection, int flags, int fd, int64_t offset)',
     ),
+    memcpy: bind<(to: number, from: number, length: number) => number>(
+      program,
+      'int64_t memcpy(int64_t to, int64_t from, int64_t length)',
+    ),
     munmap: bind<(address: number, length: number) => number>(program, 'int munmap(int64_t address, int64_t length)'),
     socket: bind<Call3>(program, 'int socket(int domain, int type, int protocol)'),
     bind: bind<Call3>(program, 'int bind(int fd, int64_t address, int length)'),

@@ -6,7 +6,7 @@
 
 import { allocate, type Memory } from './memory.ts';
 import { SOCKADDR_ROOM } from './sockaddr.ts';
-import { IOVEC, setVector } from './vectors.ts';
+import { IOVEC, setVector, vectorAddress, vectorLength } from './vectors.ts';
 
 export const MMSGHDR = 64;
 const NAME = 0;
@@ -192,17 +192,30 @@ export class SendBatch {
 
   /** Adds every datagram of a message to another batch, as a message of its own; that one must be empty and have room. */
   unfold(message: number, into: SendBatch): void {
-    const { view } = this.memory;
     const segment = this.#segment[message]!;
     const destination = this.destination(message);
     for (let piece = 0; piece < this.#pieces[message]!; piece++) {
       const at = this.#vectorAt(message, piece);
-      const address = view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
-      const octets = view.getUint32(at + 8, true);
+      const address = vectorAddress(this.memory.view, at);
+      const octets = vectorLength(this.memory.view, at);
       for (let done = 0; done < octets; done += segment) {
         into.add(-1, destination, message, address + done, Math.min(segment, octets - done));
       }
     }
+  }
+
+  /** The size of a message's datagrams. */
+  segment(message: number): number {
+    return this.#segment[message]!;
+  }
+
+  /** The iovecs of a message: where they start in `memory`, and how many. */
+  vectors(message: number): number {
+    return this.#vectorAt(message, 0);
+  }
+
+  pieces(message: number): number {
+    return this.#pieces[message]!;
   }
 }
 
@@ -272,7 +285,11 @@ export class ReceiveBatch {
     return this.#names + index * NAME_ROOM;
   }
 
-  get names(): Uint8Array {
+  get names(): DataView {
+    return this.#headers.view;
+  }
+
+  get nameBytes(): Uint8Array {
     return this.#headers.bytes;
   }
 

@@ -8,13 +8,14 @@ import { type Endpoint, familyOf, formatAddress, parseAddress } from '../lib/ip.
 
 export const AF_INET = 2;
 export const AF_INET6 = 10;
+const SOCKADDR4 = 16;
 export const SOCKADDR_ROOM = 28;
 
 /** A socket address of 16 or 28 octets. */
-export function encodeSockaddr(endpoint: Endpoint): Uint8Array {
+export function encodeSockaddr(endpoint: Endpoint): Uint8Array<ArrayBuffer> {
   const address = parseAddress(endpoint.address) ?? raise('BUG_ARGUMENT', { what: `the address ${endpoint.address}` });
   const v4 = familyOf(endpoint.address) === 4;
-  const octets = new Uint8Array(v4 ? 16 : SOCKADDR_ROOM);
+  const octets = new Uint8Array(v4 ? SOCKADDR4 : SOCKADDR_ROOM);
   octets[0] = v4 ? AF_INET : AF_INET6;
   octets[2] = endpoint.port >> 8;
   octets[3] = endpoint.port & 255;
@@ -29,11 +30,9 @@ export function decodeSockaddr(octets: Uint8Array, at = 0): Endpoint {
 }
 
 /** Whether the socket address at `at` is `known`; flow label and scope don't count. */
-export function isSockaddr(octets: Uint8Array, at: number, known: Uint8Array): boolean {
-  const v4 = known.length === 16;
-  for (let i = 0; i < 4; i++) if (octets[at + i] !== known[i]) return false;
-  const start = v4 ? 4 : 8;
-  const end = v4 ? 8 : 24;
-  for (let i = start; i < end; i++) if (octets[at + i] !== known[i]) return false;
+export function isSockaddr(view: DataView, at: number, known: DataView): boolean {
+  if (view.getInt32(at) !== known.getInt32(0)) return false;
+  if (known.byteLength === SOCKADDR4) return view.getInt32(at + 4) === known.getInt32(4);
+  for (let i = 8; i < 24; i += 4) if (view.getInt32(at + i) !== known.getInt32(i)) return false;
   return true;
 }

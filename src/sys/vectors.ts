@@ -10,3 +10,11 @@ export function setVector(memory: Memory, at: number, address: number, length: n
   memory.view.setUint32(at + 4, address / 0x1_0000_0000, true);
   memory.view.setUint32(at + 8, length, true);
 }
+
+export function vectorAddress(view: DataView, at: number): number {
+  return view.getUint32(at, true) + view.getUint32(at + 4, true) * 0x1_0000_0000;
+}
+
+export function vectorLength(view: DataView, at: number): number {
+  return view.getUint32(at + 8, true);
+}

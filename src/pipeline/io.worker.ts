@@ -1,0 +1,100 @@
+/** An I/O thread: one direction of the data path, in a loop that blocks in poll and ends when it is told to. */
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { raise } from '../lib/errors.ts';
+import { EventFd, Poller } from '../sys/poll.ts';
+import { Tun } from '../sys/tun.ts';
+import { UdpPort } from '../sys/udp.ts';
+import { Inside } from './inside.ts';
+import { Mailbox } from './mailbox.ts';
+import { Outbox } from './outbox.ts';
+import { Outside } from './outside.ts';
+import { Relay } from './relay.ts';
+import { Tally, TrafficCounters } from './tally.ts';
+import type { OffloadName, Report, ThreadCommand, ThreadSetup } from './threads.ts';
+import { warmUp } from './warmup.ts';
+
+const port = parentPort ?? raise('BUG_UNREACHABLE', { what: 'an I/O thread without a parent' });
+const setup = workerData as ThreadSetup;
+const wake = new EventFd(setup.wakeFd);
+const mailbox = new Mailbox<ThreadCommand>(port, setup.pending, wake);
+const tally = new Tally(setup.tally, setup.row);
+const traffic = new TrafficCounters(setup.traffic);
+const report = (message: Report): void => port.postMessage(message);
+const outbox = new Outbox(setup.inFlight, (events) => report({ events }));
+const udp = new UdpPort(setup.udp);
+let running = true;
+
+/** Tells once of every offload that was given up on the way. */
+function watchOffload(name: OffloadName, enabled: () => boolean): () => void {
+  let known = enabled();
+  return () => {
+    if (!known || enabled()) return;
+    known = false;
+    report({ refused: name });
+  };
+}
+
+function routineInside(inside: Inside, tunFd: number): void {
+  const poller = new Poller([tunFd, setup.wakeFd]);
+  const watch = watchOffload('udpSegment', () => udp.segment);
+  const handle = ({ command, place }: ThreadCommand): void => {
+    if (command.do === 'stop') running = false;
+    else if (command.do === 'setLocal') inside.setLocal(command.addresses);
+    else if (command.do !== 'addRelay' && command.do !== 'bindSide' && command.do !== 'removeRelay') {
+      inside.command(command, place);
+    }
+  };
+  while (running) {
+    poller.wait(mailbox.waiting ? 0 : -1);
+    if (mailbox.waiting) mailbox.take(handle);
+    inside.pump();
+    watch();
+  }
+}
+
+function routineOutside(outside: Outside): void {
+  const poller = new Poller([setup.udp.fd4, setup.udp.fd6, setup.wakeFd]);
+  const { coalescer } = outside;
+  const watches = [watchOffload('udpSegment', () => udp.segment)];
+  if (coalescer !== null) {
+    watches.push(
+      watchOffload('tunTcp', () => coalescer.tcp),
+      watchOffload('tunUdp', () => coalescer.udp),
+    );
+  }
+  const handle = ({ command, place }: ThreadCommand): void => {
+    if (command.do === 'stop') running = false;
+    else if (command.do === 'addRelay' || command.do === 'bindSide' || command.do === 'removeRelay') {
+      outside.relay?.command(command, place);
+    } else if (command.do !== 'setLocal') outside.command(command, place);
+  };
+  while (running) {
+    poller.wait(mailbox.waiting ? 0 : -1);
+    if (mailbox.waiting) mailbox.take(handle);
+    if (poller.ready(0)) outside.pump(0);
+    if (poller.ready(1)) outside.pump(1);
+    for (const watch of watches) watch();
+  }
+}
+
+const parts = { port: udp, tally, traffic, outbox };
+const device = setup.tun === null ? null : new Tun(setup.tun);
+if (device !== null) warmUp();
+if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
+  const inside = new Inside({ ...parts, device, overlay: setup.overlay, localPort: setup.udp.port });
+  inside.setLocal(setup.local);
+  report({ ready: true });
+  routineInside(inside, setup.tun.fd);
+} else {
+  const outside = new Outside({
+    ...parts,
+    device,
+    offload: { tcp: setup.tun?.tcp ?? false, udp: setup.tun?.udp ?? false },
+    relay: setup.relay ? (received) => new Relay(udp, received, tally, traffic) : null,
+    forbidden: setup.forbidden,
+    now: () => performance.now(),
+  });
+  report({ ready: true });
+  routineOutside(outside);
+}

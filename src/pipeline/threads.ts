@@ -1,0 +1,108 @@
+/** What the main thread and its I/O threads tell each other, and how the threads are started, driven and ended. */
+
+import type { Address, Prefix } from '../lib/ip.ts';
+import type { PathCommand, PathEvent } from '../lib/path.ts';
+import { EventFd } from '../sys/poll.ts';
+import type { TunHandle } from '../sys/tun.ts';
+import type { UdpSockets } from '../sys/udp.ts';
+import { startWorker } from '../sys/worker.ts';
+import { MailboxSender } from './mailbox.ts';
+import type { RelayCommand } from './relay.ts';
+
+/** What the kernel does for us; each is negotiated at the start and given up when the kernel or a device refuses. */
+export type Offload = {
+  readonly tunTcp: boolean;
+  readonly tunUdp: boolean;
+  readonly udpSegment: boolean;
+  readonly udpGro: boolean;
+};
+export type OffloadName = keyof Offload;
+
+/** A command and the place of its path's counters in shared memory. */
+export type ThreadCommand = {
+  readonly place: number;
+  readonly command:
+    | PathCommand
+    | RelayCommand
+    | { readonly do: 'setLocal'; readonly addresses: readonly Address[] }
+    | { readonly do: 'stop' };
+};
+
+export type Report =
+  | { readonly ready: true }
+  | { readonly events: readonly PathEvent[] }
+  /** An offload that worked at the start was refused later and is off now. */
+  | { readonly refused: OffloadName };
+
+/** What a thread is started with; descriptors and shared memory are the same in all threads. */
+export type ThreadSetup = {
+  readonly direction: 'inside' | 'outside';
+  readonly row: number;
+  readonly tun: TunHandle | null;
+  readonly udp: UdpSockets;
+  readonly wakeFd: number;
+  readonly pending: SharedArrayBuffer;
+  readonly tally: SharedArrayBuffer;
+  readonly traffic: SharedArrayBuffer;
+  readonly inFlight: SharedArrayBuffer;
+  readonly overlay: readonly Prefix[];
+  readonly forbidden: readonly Prefix[];
+  readonly local: readonly Address[];
+  readonly relay: boolean;
+};
+
+export type ThreadHandlers = {
+  readonly onEvents: (events: readonly PathEvent[]) => void;
+  readonly onRefused: (offload: OffloadName) => void;
+  readonly onFailure: (error: unknown) => void;
+};
+
+/** A running I/O thread. */
+export class IoThread {
+  readonly #wake = new EventFd();
+  readonly #mailbox: MailboxSender<ThreadCommand>;
+  readonly #ready = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+  #stopping = false;
+
+  private constructor(setup: Omit<ThreadSetup, 'wakeFd' | 'pending'>, handlers: ThreadHandlers) {
+    const pending = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
+    const workerData: ThreadSetup = { ...setup, wakeFd: this.#wake.fd, pending };
+    const worker = startWorker('pipeline/io', { workerData });
+    this.#mailbox = new MailboxSender((message) => worker.postMessage(message), pending, this.#wake);
+    let ready = false;
+    worker.on('message', (report: Report) => {
+      if ('events' in report) handlers.onEvents(report.events);
+      else if ('refused' in report) handlers.onRefused(report.refused);
+      else {
+        ready = true;
+        this.#ready.resolve();
+      }
+    });
+    worker.on('error', (error) => {
+      if (ready) handlers.onFailure(error);
+      else this.#ready.reject(error);
+    });
+    worker.on('exit', () => {
+      this.#wake.close();
+      this.#ended.resolve();
+    });
+  }
+
+  /** Resolves when the thread is ready for traffic. */
+  static async start(setup: Omit<ThreadSetup, 'wakeFd' | 'pending'>, handlers: ThreadHandlers): Promise<IoThread> {
+    const thread = new IoThread(setup, handlers);
+    await thread.#ready.promise;
+    return thread;
+  }
+
+  send(command: ThreadCommand['command'], place = 0): void {
+    if (!this.#stopping) this.#mailbox.send({ command, place });
+  }
+
+  async stop(): Promise<void> {
+    this.send({ do: 'stop' });
+    this.#stopping = true;
+    await this.#ended.promise;
+  }
+}
