@@ -9,6 +9,7 @@ import type { KeyPair, Primitives } from '../crypto/primitives.ts';
 import { sameOctets } from '../lib/bytes.ts';
 import type { RegisterAnswer, SaveResult, Service } from '../lib/device.ts';
 import { contains, type Endpoint, type Prefix } from '../lib/ip.ts';
+import type { RelayCommand } from '../lib/path.ts';
 import type { Now } from '../lib/time.ts';
 import { type Draft, type Envelope, type Message, type MessageOf, readEnvelope } from '../proto/codec.ts';
 import { Suite } from '../proto/constants.ts';
@@ -21,12 +22,6 @@ import { Channel, type Opened } from './channel.ts';
 import { Exchanges, sendAll } from './exchange.ts';
 import type { Machine } from './machine.ts';
 import { type RelayLimits, type RelayPath, RelayTable } from './trs-paths.ts';
-
-/** What the data plane is told; side 0 is the initiator. */
-export type RelayCommand =
-  | { readonly do: 'addRelay'; readonly pathId: string }
-  | { readonly do: 'bindSide'; readonly pathId: string; readonly side: 0 | 1; readonly endpoint: Endpoint | null }
-  | { readonly do: 'removeRelay'; readonly pathId: string };
 
 export type TrsAction = Action | RelayCommand;
 

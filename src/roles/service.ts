@@ -1,0 +1,154 @@
+/** What an NMS and a TRS have in common: a machine on a UDP port and a register, one process or several to a host. */
+
+import { networkInterfaces } from 'node:os';
+import type { Machine } from '../core/machine.ts';
+import { nodePrimitives } from '../crypto/node.ts';
+import type { KeyPair, Primitives } from '../crypto/primitives.ts';
+import { Counters } from '../lib/counters.ts';
+import type { ServiceRole } from '../lib/device.ts';
+import { raise } from '../lib/errors.ts';
+import type { Address, Prefix } from '../lib/ip.ts';
+import { createLog, type Log } from '../lib/log.ts';
+import type { Now } from '../lib/time.ts';
+import { openServicePort, type ServicePort } from '../pipeline/service.ts';
+import type { Register } from '../store/register.ts';
+import { openSqlite } from '../store/sqlite.ts';
+import { evpAead } from '../sys/evp.ts';
+import { notifyReady } from '../sys/notify.ts';
+import type { Context, Contribution, Running } from './context.ts';
+import { readKeyFile, readServiceFile, type ServiceFile } from './network-files.ts';
+import { type RegisterAccess, Shell } from './shell.ts';
+
+export type ServiceOptions = {
+  readonly file: ServiceFile;
+  readonly register: RegisterAccess & Pick<Register, 'watch'>;
+  readonly log: Log;
+  readonly counters?: Counters;
+  /** For trials and tests on one machine: loopback addresses may be sent to. */
+  readonly loopback?: boolean;
+};
+
+export type RunningService = Running & {
+  readonly port: number;
+  /** Events, drops by reason and octets since the start. */
+  counters(): Record<string, number>;
+};
+
+/** What every service machine is made of. */
+export type ServiceIdentity = {
+  readonly primitives: Primitives;
+  readonly nodeId: string;
+  readonly keys: KeyPair;
+  readonly overlay: readonly Prefix[];
+};
+
+type ServiceMachine<Extra> = Machine<Extra> & { registerChanged(now: Now): ReturnType<Machine<Extra>['tick']> };
+
+/** Longest time until a change of the register is acted on (ms). */
+const REGISTER_MS = 1_000;
+/** The point that a private key is multiplied with to give the public key (RFC 7748 section 4.1). */
+const BASE_POINT = Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? 9 : 0));
+
+export function identityOf({ nodeId, keyFile, network }: ServiceFile): ServiceIdentity {
+  const primitives = nodePrimitives(evpAead);
+  const privateKey = readKeyFile(keyFile);
+  const publicKey = primitives.x25519(privateKey, BASE_POINT);
+  if (publicKey === null) return raise('CONFIG_INVALID', { file: keyFile, why: 'it holds no X25519 key' });
+  return { primitives, nodeId, keys: { privateKey, publicKey }, overlay: [network.range4, network.range6] };
+}
+
+export type Service<Extra extends { readonly do: string }> = RunningService & {
+  readonly shell: Shell<Extra>;
+  readonly udp: ServicePort;
+};
+
+/** Puts a machine on its port; `perform` carries out the actions that only this machine has. */
+export async function runService<Extra extends { readonly do: string } = never>(
+  { file, register, log, counters = new Counters(), loopback = false }: ServiceOptions,
+  machine: ServiceMachine<Extra>,
+  perform?: (action: Extra, udp: ServicePort) => void,
+): Promise<Service<Extra>> {
+  const { network, role, port } = file;
+  const shell: Shell<Extra> = new Shell<Extra>({
+    machine,
+    register,
+    counters,
+    log,
+    send: (to, datagram) => void udp.send(to, datagram),
+    ...(perform !== undefined && { perform: (action: Extra) => perform(action, udp) }),
+  });
+  const udp = await openServicePort({
+    address4: bindable(file.address4, '0.0.0.0'),
+    address6: bindable(file.address6, '::'),
+    port,
+    relay: role === 'trs',
+    overlay: [network.range4, network.range6],
+    log,
+    loopback,
+    onDatagram: (datagram, from) => shell.receive(datagram, from),
+    // Without its port a service is none: the process ends, whoever runs it starts it again.
+    onFailure: (error) => {
+      throw error;
+    },
+  });
+  const look = (): void => shell.input((_, now) => machine.registerChanged(now));
+  const unwatch = register.watch(look, REGISTER_MS);
+  look();
+  return {
+    shell,
+    udp,
+    port: udp.localPort,
+    counters: () => ({ ...counters.snapshot(), ...dropCounters(udp), ...udp.counters() }),
+    async stop() {
+      unwatch();
+      shell.stop();
+      await udp.close();
+    },
+  };
+}
+
+/** `cyphonic nms serve` and `cyphonic trs serve`. */
+export function serveCommand(
+  role: ServiceRole,
+  descriptions: { readonly role: string; readonly serve: string },
+  start: (options: ServiceOptions) => Promise<RunningService>,
+): Contribution {
+  return (program, context) => {
+    program
+      .command(role)
+      .description(descriptions.role)
+      .command('serve')
+      .description(descriptions.serve)
+      .requiredOption('--config <file>', "the service's YAML file")
+      .addHelpText('after', `\nExample:\n  cyphonic ${role} serve --config /var/lib/cyphonic/${role}.yaml`)
+      .action((options: { config: string }) => serve(readServiceFile(options.config, role), start, context));
+  };
+}
+
+async function serve(
+  file: ServiceFile,
+  start: (options: ServiceOptions) => Promise<RunningService>,
+  context: Context,
+): Promise<void> {
+  const register = openSqlite(file.registerFile, file.network);
+  try {
+    const running = await start({ file, register, log: createLog(file.role) });
+    context.print(`ready ${file.role} ${file.name}: port ${running.port}/udp`);
+    notifyReady(context.env.NOTIFY_SOCKET);
+    await context.stopped;
+    await running.stop();
+  } finally {
+    await register.close();
+  }
+}
+
+/** The registered address if this host has it, so that answers leave from it; behind a translation or balancer, all. */
+function bindable(address: Address | null, any: Address): Address | null {
+  if (address === null) return null;
+  const own = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((entry) => entry.address));
+  return own.includes(address) ? address : any;
+}
+
+function dropCounters(udp: ServicePort): Record<string, number> {
+  return Object.fromEntries(Object.entries(udp.drops).map(([reason, count]) => [`port-drop-${reason}`, count]));
+}

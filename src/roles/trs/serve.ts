@@ -1,0 +1,47 @@
+/** Runs the TRS: its machine says which paths and between which addresses, its port forwards. */
+
+import { TrsMachine } from '../../core/trs.ts';
+import type { RelayCommand } from '../../lib/path.ts';
+import type { ServicePort } from '../../pipeline/service.ts';
+import { identityOf, type RunningService, runService, type ServiceOptions } from '../service.ts';
+
+/** How often the machine hears which paths are in use, so that only idle ones are unbound. */
+const TRAFFIC_MS = 10_000;
+
+export async function startTrs(options: ServiceOptions): Promise<RunningService> {
+  const machine = new TrsMachine(identityOf(options.file));
+  const service = await runService<RelayCommand>(options, machine, perform);
+  let before = new Map<string, number>();
+  const report = setInterval(() => {
+    const packets = new Map(service.udp.relayTraffic().map(({ pathId, packets: [a, b] }) => [pathId, a + b]));
+    const busy = [...packets].filter(([pathId, count]) => before.get(pathId) !== count).map(([pathId]) => pathId);
+    before = packets;
+    service.shell.input((_, now) => {
+      machine.forwarded(busy, now);
+      return [];
+    });
+  }, TRAFFIC_MS);
+  report.unref();
+  return {
+    ...service,
+    async stop() {
+      clearInterval(report);
+      service.shell.input((_, now) => machine.drain(now));
+      await service.stop();
+    },
+  };
+}
+
+function perform(command: RelayCommand, udp: ServicePort): void {
+  switch (command.do) {
+    case 'addRelay':
+      udp.addRelay(command.pathId);
+      break;
+    case 'bindSide':
+      udp.bindSide(command.pathId, command.side, command.endpoint);
+      break;
+    case 'removeRelay':
+      udp.removeRelay(command.pathId);
+      break;
+  }
+}
