@@ -66,6 +66,14 @@ export function isGroupName(text: string): boolean {
   return /^[a-z0-9][a-z0-9._-]{0,31}$/.test(text);
 }
 
+/** Octets of a certificate beside its FQDN and groups. */
+const FIXED_LENGTH = 113 + SIGNATURE_LENGTH;
+
+/** Whether a certificate has room for this name and these groups. */
+export function namesFit(fqdn: string, groups: readonly string[]): boolean {
+  return groups.length <= MAX_GROUPS && FIXED_LENGTH + fqdn.length + groups.join(',').length <= MAX_CERTIFICATE;
+}
+
 /** Signs a certificate with the CA's private key. Groups may come in any order. */
 export function issueCertificate(
   primitives: Primitives,

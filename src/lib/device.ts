@@ -135,6 +135,11 @@ export function isDeviceId(text: string): boolean {
   return /^[a-z\d]([a-z\d-]{0,61}[a-z\d])?$/i.test(text);
 }
 
+/** A device's name in the overlay. */
+export function fqdnOf(deviceId: string, domain: string): string {
+  return `${deviceId}.${domain}`.toLowerCase();
+}
+
 /** Whether exactly these keys are pinned. */
 export function isPinned(
   device: Pick<Device, 'signKey' | 'handshakeKey'>,

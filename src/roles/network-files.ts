@@ -35,8 +35,6 @@ export type NetworkFile = {
   readonly registerFile: string;
   readonly tlsRootFile: string;
   readonly tlsRootKeyFile: string;
-  readonly tlsServerFile: string;
-  readonly tlsServerKeyFile: string;
   readonly apiTokenFile: string;
   /** Files of the services that `cloud serve` runs beside the AS. */
   readonly serviceFiles: readonly string[];
@@ -68,8 +66,6 @@ export function readNetworkFile(file: string): NetworkFile {
     registerFile: settings.path('register'),
     tlsRootFile: settings.path('tls-root'),
     tlsRootKeyFile: settings.path('tls-root-key'),
-    tlsServerFile: settings.path('tls-server'),
-    tlsServerKeyFile: settings.path('tls-server-key'),
     apiTokenFile: settings.path('api-token'),
     serviceFiles: settings.paths('services'),
   });

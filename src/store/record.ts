@@ -4,7 +4,7 @@
  */
 
 import type { Credentials, Device, Network, NewDevice, RegisterChange, SaveResult } from '../lib/device.ts';
-import { isPinned } from '../lib/device.ts';
+import { fqdnOf, isPinned } from '../lib/device.ts';
 import { addressAt, hostCount } from '../lib/ip.ts';
 
 export type DeviceRecord = Omit<Device, 'state' | 'lastSeen'> & {
@@ -30,10 +30,6 @@ type Changed = { readonly device: DeviceRecord; readonly credentials: Credential
 
 /** Longer than any clock of the network may be off (ms). */
 const HOLD_MARGIN_MS = 24 * 3_600_000;
-
-export function fqdnOf(deviceId: string, domain: string): string {
-  return `${deviceId}.${domain}`.toLowerCase();
-}
 
 /** The last host number that has an address in every range, the IPv4 broadcast address excluded. */
 export function lastHost(network: Network): number {
