@@ -6,7 +6,8 @@ cd "$(dirname "$0")/.."
 
 if [ ! -x node_modules/.bin/node ] || ! node scripts/is-installed.mjs; then
   echo "Installing npm packages (npm ci)"
-  npm ci
+  # The packages' own engines are those of the Node that gets installed, not of the one that runs npm.
+  npm ci --loglevel=error
 fi
 
 PATH=$PATH:/usr/sbin:/sbin
