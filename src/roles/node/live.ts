@@ -118,7 +118,6 @@ export class LiveNode {
     refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: null });
     const local = [session.vip4, session.vip6].filter((vip) => vip !== null);
     const plane = await openDataPlane({
-      mtu: INNER_MTU,
       port,
       portIsDefault,
       overlay: session.overlay,
