@@ -30,7 +30,9 @@ function variableOf(option: Option): string {
 
 /** Every option can be given as CYPHONIC_NAME; flags win. */
 function bindEnvironment(command: Command): void {
-  for (const option of command.options) if (option.envVar === undefined) option.env(variableOf(option));
+  for (const option of command.options) {
+    if (option.envVar === undefined && option.long !== '--version') option.env(variableOf(option));
+  }
   for (const child of command.commands) bindEnvironment(child);
 }
 
