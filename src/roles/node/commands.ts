@@ -7,7 +7,6 @@ import { Port, type Suite, suiteNames } from '../../proto/constants.ts';
 import { stateHolder } from '../../sys/lock.ts';
 import type { Context } from '../context.ts';
 import { requestControl } from './control-socket.ts';
-import { runNode } from './daemon.ts';
 import { type DnsMode, restoreDns } from './dns-config.ts';
 import { takeInterfaceDown } from './interface-setup.ts';
 import { runPing } from './ping.ts';
@@ -67,6 +66,8 @@ function readPassword(file: string): Uint8Array {
 }
 
 async function up(flags: UpFlags, context: Context): Promise<void> {
+  // The daemon's modules take longer to load than `status` takes to run.
+  const { runNode } = await import('./daemon.ts');
   await runNode(
     {
       state: flags.state,
