@@ -1,7 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { until } from '../lab/toolkit/command.ts';
 import type { Namespace } from '../lab/toolkit/namespace.ts';
-import type { Program } from '../lab/toolkit/program.ts';
+import type { Exit, Program } from '../lab/toolkit/program.ts';
 
 type Reply = { readonly result?: unknown; readonly error?: { readonly code: string | null; readonly message: string } };
 
@@ -38,6 +38,12 @@ export class Remote {
     const { result, error } = JSON.parse(line) as Reply;
     if (error !== undefined) throw new RemoteError(error);
     return result as T;
+  }
+
+  /** Asks for nothing more: the process ends unless the module keeps it. */
+  async leave(): Promise<Exit> {
+    this.program.write('\n');
+    return this.program.exited;
   }
 }
 
