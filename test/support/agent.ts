@@ -16,6 +16,7 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { call, args } = JSON.parse(line) as { call: string; args: unknown[] };
   console.log(JSON.stringify(await answer(call, args)));
 }
+process.stdin.destroy();
 
 async function answer(call: string, args: unknown[]): Promise<unknown> {
   try {
