@@ -1,75 +1,295 @@
-/** One overlay identity: registration, names, paths. Without I/O, clock or randomness of its own. */
+/**
+ * One overlay identity: registration, names, paths. Without I/O, clock or randomness of its own; every input returns
+ * what is to be done, in order.
+ */
 
-import { raise } from '../../lib/errors.ts';
-import type { Address, Endpoint } from '../../lib/ip.ts';
+import { type Address, contains, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
-import type { Candidate } from '../../proto/options.ts';
+import { type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
+import { Flag, NoticeReason } from '../../proto/messages.ts';
+import { type Candidate, SenderKind } from '../../proto/options.ts';
+import type { Channel, Opened, Sender } from '../channel.ts';
+import { sendAll } from '../exchange.ts';
+import type { Machine } from '../machine.ts';
+import { type Arrival, NodeContext } from './context.ts';
+import { Directory } from './directory.ts';
+import { foundOf, Quests } from './quests.ts';
+import { Registrar } from './registrar.ts';
+import { Responder } from './responder.ts';
+import { snapshotOf } from './snapshot.ts';
 import type { NodeAction, NodeOptions, NodeSnapshot, ResolveQuestion, Session } from './types.ts';
 
-export class NodeMachine {
-  readonly #options: NodeOptions;
+/** A peer that starts anew may have a path of its new life before we hear of the end of the old one (ms). */
+const NEW_LIFE_MS = 5_000;
+
+type NodeOnly = Exclude<NodeAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
+
+export class NodeMachine implements Machine<NodeOnly> {
+  readonly #context: NodeContext;
+  readonly #registrar: Registrar;
+  readonly #directory: Directory;
+  readonly #quests: Quests;
+  readonly #responder: Responder;
+  #wake = Number.POSITIVE_INFINITY;
+  #stopped = false;
 
   constructor(options: NodeOptions) {
-    this.#options = options;
+    const context = new NodeContext(options);
+    this.#context = context;
+    this.#registrar = new Registrar(context, {
+      online: (now) => {
+        context.emit({ do: 'online' });
+        this.#quests.online(now);
+      },
+      offline: () => context.log('warn', 'offline'),
+      remapped: (now) => this.#readdress(now),
+    });
+    this.#directory = new Directory(context, {
+      seek: (peer, now) => this.#quests.seek(peer, now),
+      isSeeking: (peer) => this.#quests.isSeeking(peer),
+      unreachable: (peer, now) => {
+        const { vip4, vip6 } = peer.virtual;
+        for (const address of [vip4, vip6]) if (address !== null) this.#quests.remember(address, now);
+      },
+    });
+    this.#quests = new Quests(context, this.#registrar, this.#directory);
+    this.#responder = new Responder(context, this.#registrar, this.#directory);
   }
 
   /** After a login, and again after a renewed one: existing paths stay. */
-  session(_session: Session, _now: Now): NodeAction[] {
-    return this.#todo();
+  session(session: Session, now: Now): NodeAction[] {
+    return this.#run(() => {
+      this.#context.session = session;
+      this.#quests.restart();
+      this.#registrar.session(session, now);
+    });
   }
 
   /** The host's own usable addresses with the UDP port: at start and after every network change. */
-  localAddresses(_candidates: readonly Candidate[], _now: Now): NodeAction[] {
-    return this.#todo();
+  localAddresses(candidates: readonly Candidate[], now: Now): NodeAction[] {
+    return this.#run(() => {
+      this.#context.local = candidates;
+      this.#registrar.register(now);
+      this.#readdress(now);
+    });
   }
 
-  receive(_datagram: Uint8Array, _from: Endpoint, _now: Now): NodeAction[] {
-    return this.#todo();
+  receive(datagram: Uint8Array, from: Endpoint, now: Now): NodeAction[] {
+    return this.#run(() => {
+      const envelope = readEnvelope(datagram);
+      if (typeof envelope === 'string') this.#context.drop(envelope, from);
+      else if (envelope.type === 'routeDirection' || envelope.id === this.#context.session?.nodeId) {
+        this.#receiveFromNms(datagram, envelope, from, now);
+      } else {
+        this.#receiveOnPath(datagram, envelope, from, now);
+      }
+    });
   }
 
-  tick(_now: Now): NodeAction[] {
-    return this.#todo();
+  tick(now: Now): NodeAction[] {
+    return this.#run(() => {
+      // The shell has just used up its timer.
+      this.#wake = Number.POSITIVE_INFINITY;
+      const { actions, failed } = this.#context.exchanges.tick(now);
+      this.#context.emit(...actions);
+      for (const purpose of failed) purpose.failed(now);
+      this.#registrar.tick(now);
+      this.#quests.tick(now);
+      this.#directory.tick(now);
+    });
   }
 
   /** Comes back as `answer` within 4 s. */
-  resolve(_ticket: number, _question: ResolveQuestion, _now: Now): NodeAction[] {
-    return this.#todo();
+  resolve(ticket: number, question: ResolveQuestion, now: Now): NodeAction[] {
+    return this.#run(() => {
+      const asked = 'name' in question ? { name: canonicalName(question.name) } : question;
+      const known = this.#known(asked);
+      if (known !== null) this.#context.emit({ do: 'answer', ticket, result: foundOf(known) });
+      else if ('address' in asked && !this.#isOverlay(asked.address)) {
+        this.#context.emit({ do: 'answer', ticket, result: { status: 'unknown' } });
+      } else {
+        this.#quests.resolve(ticket, asked, now);
+      }
+    });
   }
 
   /** A packet without a route: it waits for its path. */
-  packet(_packet: Uint8Array, _destination: Address, _now: Now): NodeAction[] {
-    return this.#todo();
+  packet(packet: Uint8Array, destination: Address, now: Now): NodeAction[] {
+    return this.#run(() => {
+      const { vip4, vip6 } = this.#context.virtual;
+      if (!this.#isOverlay(destination) || destination === vip4 || destination === vip6) {
+        this.#context.drop('no-route');
+        return;
+      }
+      const peer = this.#directory.byAddress(destination);
+      if (peer === undefined) this.#quests.packet(packet, destination, now);
+      else if (peer.isLive || !this.#quests.isVain(destination, now)) peer.packet(packet, now);
+      else this.#context.drop('no-route');
+    });
   }
 
-  /** Data plane events of one path. */
-  opened(_pathId: string, _epoch: number, _from: Endpoint, _now: Now): NodeAction[] {
-    return this.#todo();
+  /** The data path opened the first capsule under the keys of this epoch. */
+  opened(pathId: string, epoch: number, from: Endpoint, now: Now): NodeAction[] {
+    return this.#run(() => this.#directory.path(pathId)?.opened(epoch, from, now));
   }
 
-  moved(_pathId: string, _from: Endpoint, _now: Now): NodeAction[] {
-    return this.#todo();
+  /** Capsules of this path come from another address now. */
+  moved(pathId: string, from: Endpoint, now: Now): NodeAction[] {
+    return this.#run(() => this.#directory.path(pathId)?.moved(from, now));
   }
 
-  traffic(_totals: PathTraffic, _now: Now): NodeAction[] {
-    return this.#todo();
+  /** Running totals of one path; about once a second while they change. */
+  traffic(totals: PathTraffic, now: Now): NodeAction[] {
+    return this.#run(() => this.#directory.path(totals.pathId)?.traffic(totals, now));
   }
 
   /** One round trip to a peer; comes back as `answer`. */
-  probe(_ticket: number, _peerNodeId: string, _now: Now): NodeAction[] {
-    return this.#todo();
+  probe(ticket: number, peerNodeId: string, now: Now): NodeAction[] {
+    return this.#run(() => {
+      const peer = this.#directory.byId(peerNodeId);
+      if (peer === undefined) this.#context.emit({ do: 'answer', ticket, result: { status: 'timeout' } });
+      else peer.probe(ticket, now);
+    });
   }
 
-  /** Says goodbye to all peers; the machine is of no use afterwards. */
+  /** Says goodbye to all peers; the machine does nothing afterwards. */
   stop(_now: Now): NodeAction[] {
-    return this.#todo();
+    return this.#run(() => {
+      for (const path of this.#directory.paths) path.sayGoodbye();
+      this.#registrar.stop();
+      this.#stopped = true;
+    });
   }
 
-  snapshot(_now: Now): NodeSnapshot {
-    return this.#todo();
+  snapshot(now: Now): NodeSnapshot {
+    return snapshotOf(this.#context, this.#registrar, this.#directory, (peer) => this.#quests.isSeeking(peer), now);
   }
 
-  #todo(): never {
-    return raise('BUG_UNREACHABLE', { what: `node machine (${this.#options.suite})` });
+  #run(input: () => void): NodeAction[] {
+    if (this.#stopped) return [];
+    input();
+    const wake = this.#stopped
+      ? Number.POSITIVE_INFINITY
+      : Math.min(this.#context.exchanges.due, this.#registrar.next, this.#quests.next, this.#directory.next);
+    if (wake !== this.#wake) this.#context.emit({ do: 'wake', at: wake });
+    this.#wake = wake;
+    return this.#context.drain();
   }
+
+  #known(question: ResolveQuestion): Parameters<typeof foundOf>[0] | null {
+    const { session } = this.#context;
+    if (session === null) return null;
+    if ('name' in question) {
+      if (question.name === session.fqdn) return session;
+      const peer = this.#directory.byName(question.name);
+      return peer?.isLive === true ? peer.certificate : null;
+    }
+    if (question.address === session.vip4 || question.address === session.vip6) return session;
+    const peer = this.#directory.byAddress(question.address);
+    return peer?.isLive === true ? peer.certificate : null;
+  }
+
+  #isOverlay(address: Address): boolean {
+    return this.#context.session?.overlay.some((range) => contains(range, address)) ?? false;
+  }
+
+  #readdress(now: Now): void {
+    for (const path of this.#directory.paths) path.readdress(now);
+  }
+
+  /** Opens a datagram on its channel; null if there is nothing more to do about it. */
+  #open(
+    channel: Channel,
+    datagram: Uint8Array,
+    envelope: Envelope,
+    arrival: Arrival,
+    now: Now,
+  ): Extract<Opened, { kind: 'message' }> | null {
+    const { from } = arrival;
+    const answersUs = this.#context.exchanges.expects(envelope.transactionId, from);
+    const opened = channel.open(datagram, envelope, from, now, answersUs);
+    if (opened.kind === 'challenge') this.#context.emit(...sendAll(opened.datagrams, from));
+    if (opened.kind === 'drop') this.#context.drop(opened.reason, from);
+    if (opened.kind !== 'message') return null;
+    return this.#settle(channel, opened.message, opened.sender, arrival, now) ? null : opened;
+  }
+
+  /** Whether the message answered a request of ours. */
+  #settle(channel: Channel, message: Message, sender: Sender, arrival: Arrival, now: Now): boolean {
+    if (!this.#context.mayAnswer(message, sender, channel)) return false;
+    const answer = this.#context.exchanges.answer(message, arrival.from, now);
+    if (answer === null) return false;
+    if ('settled' in answer) answer.settled.answered(message, arrival, answer.rttMs, now);
+    else this.#context.emit(...answer.actions);
+    return true;
+  }
+
+  #receiveFromNms(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): void {
+    const { channel } = this.#registrar;
+    const arrival = { from, relayed: false };
+    if (channel === null) return;
+    const opened = this.#open(channel, datagram, envelope, arrival, now);
+    if (opened === null) return;
+    const { message, sender } = opened;
+    const isRequest = (message.flags & Flag.response) === 0;
+    if (message.type === 'routeDirection' && isRequest) {
+      this.#responder.directed(message, sender, channel, arrival, now);
+    } else if (message.type === 'notice' && isRequest) {
+      this.#noticed(message, sender, channel, arrival, now);
+    } else {
+      this.#context.drop('unexpected', from);
+    }
+  }
+
+  #noticed(message: MessageOf<'notice'>, sender: Sender, channel: Channel, arrival: Arrival, now: Now): void {
+    const { answers, session } = this.#context;
+    const isNew = answers.find(sender, message.transactionId) === undefined;
+    const ack = { type: 'ack' as const, id: message.id, transactionId: message.transactionId, body: {} };
+    answers.remember(sender, message.transactionId, ack, now);
+    this.#context.reply(channel, ack, arrival);
+    if (!isNew) return;
+    const { reason, subject } = message.body;
+    const peer = this.#directory.byId(subject);
+    if (reason === NoticeReason.refused && subject === session?.nodeId) {
+      for (const path of [...this.#directory.paths]) path.peer.closePaths(false, Number.POSITIVE_INFINITY, now);
+      this.#registrar.refuse();
+    } else if (reason === NoticeReason.peerRevoked) {
+      peer?.closePaths(false, Number.POSITIVE_INFINITY, now);
+    } else if (reason === NoticeReason.peerGone && peer !== undefined) {
+      peer.closePaths(false, now.ms - NEW_LIFE_MS, now);
+      for (const path of peer.paths) path.suspect(now);
+    } else if (reason === NoticeReason.registerChanged) {
+      this.#context.emit({ do: 'registerChanged' });
+    } else if (reason === NoticeReason.serviceStopping) {
+      this.#context.log('info', 'an NMS is about to stop', { nms: formatEndpoint(arrival.from) });
+      this.#registrar.register(now);
+    }
+  }
+
+  #receiveOnPath(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): void {
+    const path = this.#directory.path(envelope.id);
+    if (path === undefined) {
+      this.#context.drop('unknown-path', from);
+      return;
+    }
+    const relayed = (envelope.flags & Flag.relayed) !== 0;
+    const claimsRelay = envelope.options.instance?.kind === SenderKind.trs;
+    // Relayed messages come from the relay; what the relay says itself is not relayed.
+    if ((relayed || claimsRelay) !== path.isRelay(from) || (relayed && claimsRelay)) {
+      this.#context.drop('foreign-address', from);
+      return;
+    }
+    const arrival = { from, relayed };
+    const opened = this.#open(path.channel, datagram, envelope, arrival, now);
+    if (opened === null) return;
+    const isRequest = (opened.message.flags & Flag.response) === 0;
+    // A closed path only waits for the acknowledgement of its goodbye.
+    if (isRequest && !path.isClosed) path.receive(opened.message, opened.sender, arrival, now);
+    else this.#context.drop(path.isClosed ? 'unknown-path' : 'unexpected', from);
+  }
+}
+
+function canonicalName(name: string): string {
+  return name.toLowerCase().replace(/\.$/, '');
 }

@@ -1,0 +1,198 @@
+/** What the parts of one node machine share: identity, session, the host's addresses, requests under way, actions so far. */
+
+import type { OwnCertificates } from '../../crypto/handshake.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import { type Endpoint, type Family, familyOf, formatEndpoint, isForbiddenOuter, sameEndpoint } from '../../lib/ip.ts';
+import type { LogLevel } from '../../lib/log.ts';
+import type { VirtualAddresses } from '../../lib/path.ts';
+import type { Now } from '../../lib/time.ts';
+import type { Draft, Message } from '../../proto/codec.ts';
+import { Suite } from '../../proto/constants.ts';
+import type { DropReason } from '../../proto/drop.ts';
+import { Flag, type MessageName } from '../../proto/messages.ts';
+import { type Candidate, MAX_CANDIDATES, type SenderKind } from '../../proto/options.ts';
+import { PartBuffer } from '../../proto/parts.ts';
+import { Channel, type Sender } from '../channel.ts';
+import { Answers, Exchanges, type Request, retransmitDelay, sendAll } from '../exchange.ts';
+import type { NodeAction, NodeOptions, Session } from './types.ts';
+
+/** Where a message came from: `relayed` = through the TRS at that address. */
+export type Arrival = { readonly from: Endpoint; readonly relayed: boolean };
+
+/** How a request went out and what its outcome leads to. */
+export type Purpose = {
+  /** Whose request it is: `cancel` takes all of one owner. */
+  readonly owner: object;
+  readonly channel: Channel;
+  readonly request: Request;
+  readonly to: Endpoint;
+  readonly tries?: number;
+  readonly delay?: (tries: number) => number;
+  /** Who may answer, and with what type of message. */
+  readonly from: SenderKind;
+  readonly expects: MessageName;
+  answered(message: Message, arrival: Arrival, rttMs: number | null, now: Now): void;
+  failed(now: Now): void;
+};
+
+export type ChannelKey = {
+  readonly id: string;
+  readonly suite: Suite;
+  readonly baseKey: Uint8Array;
+  readonly kind: SenderKind;
+  readonly accept: ReadonlyMap<SenderKind, number>;
+  readonly proveAddress: boolean;
+  readonly freshKey: boolean;
+};
+
+/**
+ * Suites a device speaks. Whoever asks for `cbc-md5` gets nothing else, and nobody else gets it (protocol section 2.2);
+ * ChaCha20 asked for by one end is granted by the default.
+ */
+const spoken: { readonly [S in Suite]: readonly Suite[] } = {
+  [Suite.cbcMd5]: [Suite.cbcMd5],
+  [Suite.aes256Gcm]: [Suite.aes256Gcm, Suite.chacha20Poly1305],
+  [Suite.chacha20Poly1305]: [Suite.chacha20Poly1305],
+};
+
+export class NodeContext {
+  readonly options: NodeOptions;
+  readonly exchanges: Exchanges<Purpose>;
+  readonly answers = new Answers();
+  readonly #parts = new PartBuffer();
+  #session: Session | null = null;
+  #previousCertificate: Uint8Array | null = null;
+  /** The host's own addresses, with our port. */
+  local: readonly Candidate[] = [];
+  #actions: NodeAction[] = [];
+
+  constructor(options: NodeOptions) {
+    this.options = options;
+    this.exchanges = new Exchanges(options.primitives);
+  }
+
+  get primitives(): Primitives {
+    return this.options.primitives;
+  }
+
+  get session(): Session | null {
+    return this.#session;
+  }
+
+  set session(session: Session) {
+    const before = this.#session?.certificate ?? null;
+    if (before !== null && Buffer.compare(before, session.certificate) !== 0) this.#previousCertificate = before;
+    this.#session = session;
+  }
+
+  get virtual(): VirtualAddresses {
+    return { vip4: this.#session?.vip4 ?? null, vip6: this.#session?.vip6 ?? null };
+  }
+
+  ownCertificates(session: Session): OwnCertificates {
+    const { handshake } = this.options.identity;
+    return { handshake, certificate: session.certificate, previous: this.#previousCertificate };
+  }
+
+  get suites(): readonly Suite[] {
+    return spoken[this.options.suite];
+  }
+
+  emit(...actions: readonly NodeAction[]): void {
+    this.#actions.push(...actions);
+  }
+
+  /** The actions since the last call. */
+  drain(): NodeAction[] {
+    const actions = this.#actions;
+    this.#actions = [];
+    return actions;
+  }
+
+  drop(reason: DropReason, from?: Endpoint): void {
+    this.emit(from === undefined ? { do: 'drop', reason } : { do: 'drop', reason, from });
+  }
+
+  log(level: LogLevel, message: string, fields: Record<string, unknown> = {}): void {
+    this.emit({ do: 'log', level, message, fields });
+  }
+
+  /** Drops what somebody claimed of himself or another, with a line in the log. */
+  refuse(reason: DropReason, fields: Record<string, unknown>, from?: Endpoint): void {
+    this.drop(reason, from);
+    this.log('warn', 'refused', { reason, ...fields, ...(from !== undefined && { from: formatEndpoint(from) }) });
+  }
+
+  randomId(): string {
+    return this.primitives.random(16).toHex();
+  }
+
+  /** A factor between 1 − `spread` and 1 + `spread`. */
+  jitter(spread: number): number {
+    const octets = this.primitives.random(2);
+    return 1 + spread * (((octets[0]! << 8) | octets[1]!) / 32_767.5 - 1);
+  }
+
+  /** A channel in a life of its own: its instance is new, so that no number is used twice under one key (section 2.3). */
+  channel({ kind, ...key }: ChannelKey): Channel {
+    const own = { kind, instance: this.randomId() };
+    return new Channel({ primitives: this.primitives, parts: this.#parts, own, ...key });
+  }
+
+  ask(purpose: Purpose, now: Now): void {
+    const { channel, request, to, tries, delay = retransmitDelay } = purpose;
+    this.emit(...this.exchanges.start(channel, request, to, purpose, now, tries, delay));
+  }
+
+  cancel(owner: object): void {
+    this.exchanges.cancel((purpose) => purpose.owner === owner);
+  }
+
+  /** Whether a message may settle the request with its Transaction ID. */
+  mayAnswer(message: Message, sender: Sender, channel: Channel): boolean {
+    const purpose = this.exchanges.peek(message.transactionId);
+    return (
+      purpose !== undefined &&
+      purpose.channel === channel &&
+      purpose.from === sender.kind &&
+      (message.flags & Flag.response) !== 0 &&
+      (message.type === purpose.expects || isRefusalOrChallenge(message))
+    );
+  }
+
+  /** Answers a request where it came from. */
+  reply(channel: Channel, draft: Draft, { from, relayed }: Arrival): void {
+    const flags = (draft.flags ?? 0) | Flag.response | (relayed ? Flag.relayed : 0);
+    this.emit(...sendAll(channel.seal({ ...draft, flags } as Draft), from));
+  }
+
+  families(): Family[] {
+    return ([4, 6] as const).filter((family) => this.local.some(({ address }) => familyOf(address) === family));
+  }
+
+  /** Whether outer datagrams may go there at all (protocol section 2.4), from a host with our addresses. */
+  mayReach(endpoint: Endpoint): boolean {
+    return (
+      endpoint.port > 0 &&
+      !isForbiddenOuter(endpoint.address, this.#session?.overlay ?? []) &&
+      this.families().includes(familyOf(endpoint.address)) &&
+      !this.local.some((own) => sameEndpoint(own, endpoint))
+    );
+  }
+
+  /** The candidates of a list that are worth a datagram. */
+  usable(candidates: readonly Candidate[]): Candidate[] {
+    const once = candidates.filter((c, i) => candidates.findIndex((d) => sameEndpoint(c, d)) === i);
+    return once.filter((candidate) => this.mayReach(candidate)).slice(0, MAX_CANDIDATES);
+  }
+
+  /** Our own addresses as we offer them to others. */
+  offered(): Candidate[] {
+    const overlay = this.#session?.overlay ?? [];
+    return this.local.filter(({ address }) => !isForbiddenOuter(address, overlay)).slice(0, MAX_CANDIDATES);
+  }
+}
+
+function isRefusalOrChallenge(message: Message): boolean {
+  return message.type === 'ack' && (message.options.challenge !== undefined || (message.flags & Flag.failure) !== 0);
+}

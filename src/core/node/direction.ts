@@ -1,0 +1,76 @@
+/** What a Route Direction says, once everything in it that can be checked was checked. */
+
+import { type Certificate, verifyCertificate } from '../../crypto/certificate.ts';
+import type { Endpoint } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import type { MessageOf } from '../../proto/codec.ts';
+import { Port, type Suite } from '../../proto/constants.ts';
+import type { DropReason } from '../../proto/drop.ts';
+import { ProcessCode } from '../../proto/messages.ts';
+import type { Candidate } from '../../proto/options.ts';
+import type { NodeContext } from './context.ts';
+
+export type PathRole = 'initiator' | 'responder';
+
+export type Direction = {
+  readonly pathId: string;
+  /** Ours. */
+  readonly role: PathRole;
+  readonly processCode: number;
+  readonly suite: Suite;
+  readonly tunnelKey: Uint8Array;
+  readonly temporaryKey: Uint8Array;
+  readonly relays: readonly Endpoint[];
+  readonly candidates: readonly Candidate[];
+  /** Verified against the CA. */
+  readonly peer: Certificate;
+};
+
+const KEY_LENGTH = 32;
+
+export function readDirection(
+  context: NodeContext,
+  { body, options }: MessageOf<'routeDirection'>,
+  role: PathRole,
+  now: Now,
+): Direction | DropReason {
+  const { session } = context;
+  if (session === null || options.certificate === undefined || options.pathEnds === undefined) return 'unexpected';
+  if (body.tunnelKey.length !== KEY_LENGTH || body.temporaryKey.length !== KEY_LENGTH) return 'body-malformed';
+  const suite = context.suites.find((own) => own === body.cipherType);
+  if (suite === undefined) return 'suite-refused';
+  const { certificate } = options.certificate;
+  const peer = verifyCertificate(context.primitives, certificate, session.caPublicKey, now.wall);
+  if (typeof peer === 'string') return peer;
+  const { initiator, responder } = options.pathEnds;
+  const [own, other] = role === 'initiator' ? [initiator, responder] : [responder, initiator];
+  if (own !== session.nodeId || other !== peer.nodeId || other === own) return 'certificate-name';
+  const port = options.relayPorts?.port ?? Port.trs;
+  const relays = [body.trs4, body.trs6].flatMap((address) => (address === null ? [] : [{ address, port }]));
+  return {
+    pathId: body.pathId,
+    role,
+    processCode: body.processCode,
+    suite,
+    tunnelKey: body.tunnelKey,
+    temporaryKey: body.temporaryKey,
+    relays: relays.filter((relay) => context.mayReach(relay)),
+    candidates: context.usable(options.candidates?.list ?? []),
+    peer,
+  };
+}
+
+/** Whether the pair starts through the relay, so that the responder binds to it before it confirms. */
+export function startsRelayed({ processCode }: Direction): boolean {
+  return processCode === ProcessCode.relayThenOptimise || processCode === ProcessCode.relay;
+}
+
+export function sameDirection(a: Direction, b: Direction): boolean {
+  return (
+    a.pathId === b.pathId &&
+    a.role === b.role &&
+    a.peer.nodeId === b.peer.nodeId &&
+    Buffer.compare(a.tunnelKey, b.tunnelKey) === 0 &&
+    Buffer.compare(a.temporaryKey, b.temporaryKey) === 0
+  );
+}

@@ -1,0 +1,375 @@
+/**
+ * One path to a peer, from the Route Direction to its end. Reach (where), tunnel (keys) and liveness (whether) are its
+ * parts; this is where they meet, through named events.
+ */
+
+import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import type { PathTraffic } from '../../lib/path.ts';
+import type { Now } from '../../lib/time.ts';
+import type { Message } from '../../proto/codec.ts';
+import { IDLE_PATH_MS } from '../../proto/constants.ts';
+import { Flag, NoticeReason } from '../../proto/messages.ts';
+import { SenderKind } from '../../proto/options.ts';
+import type { Channel, Sender } from '../channel.ts';
+import { sendAll } from '../exchange.ts';
+import type { Arrival, NodeContext } from './context.ts';
+import type { Direction } from './direction.ts';
+import { Liveness } from './liveness.ts';
+import type { Peer } from './peer.ts';
+import { Reach } from './reach.ts';
+import { Timers } from './timers.ts';
+import { Tunnel } from './tunnel.ts';
+import type { PathKind } from './types.ts';
+import type { Way } from './ways.ts';
+
+const ESTABLISH_MS = 10_000;
+/** The responder waits longer: the initiator's time begins later. */
+const ESTABLISH_RESPONDER_MS = 30_000;
+/** A path used within this time is wanted (ms). */
+const WANTED_MS = 10_000;
+const FAREWELL_TRIES = 3;
+const TRS_INSTANCES = 2;
+
+export type PathEnd = 'failed' | 'idle' | 'closed by the peer';
+
+/** What the path tells the peer it leads to. */
+export type PathEvents = {
+  /** It wants `tick` to be called by then. */
+  wake(at: number): void;
+  /** It can carry packets now, or no longer, or goes another way. */
+  changed(now: Now): void;
+  /** A new path should be asked for; this one may still recover. */
+  redirect(path: Path, now: Now): void;
+  ended(path: Path, why: PathEnd, now: Now): void;
+};
+
+export class Path {
+  readonly direction: Direction;
+  readonly peer: Peer;
+  readonly channel: Channel;
+  readonly peerKind: SenderKind;
+  readonly timers = new Timers<'establish' | 'idle' | 'spare'>((at) => this.wake(at));
+  readonly createdAt: Now;
+  readonly #context: NodeContext;
+  readonly #events: PathEvents;
+  readonly #reach: Reach;
+  readonly #tunnel: Tunnel;
+  readonly #liveness: Liveness;
+  #closed = false;
+  upSince: Now | null = null;
+
+  constructor(context: NodeContext, peer: Peer, direction: Direction, events: PathEvents, now: Now) {
+    this.#context = context;
+    this.#events = events;
+    this.peer = peer;
+    this.direction = direction;
+    this.createdAt = now;
+    const initiates = direction.role === 'initiator';
+    this.peerKind = initiates ? SenderKind.responder : SenderKind.initiator;
+    this.channel = context.channel({
+      id: direction.pathId,
+      suite: direction.suite,
+      baseKey: direction.tunnelKey,
+      kind: initiates ? SenderKind.initiator : SenderKind.responder,
+      accept: new Map([
+        [this.peerKind, 1],
+        [SenderKind.trs, TRS_INSTANCES],
+      ]),
+      proveAddress: false,
+      freshKey: true,
+    });
+    this.#reach = new Reach(context, this);
+    this.#tunnel = new Tunnel(context, this);
+    this.#liveness = new Liveness(context, this, now);
+  }
+
+  get id(): string {
+    return this.direction.pathId;
+  }
+
+  /** Where capsules go. */
+  get chosen(): Way | null {
+    return this.#reach.chosen;
+  }
+
+  get kind(): PathKind | null {
+    return this.#reach.kind;
+  }
+
+  get epoch(): number | null {
+    return this.#tunnel.epoch;
+  }
+
+  get rttMs(): number | null {
+    return this.chosen?.rttMs ?? null;
+  }
+
+  get totals(): PathTraffic | null {
+    return this.#liveness.totals;
+  }
+
+  get usedAt(): number {
+    return this.#liveness.usedAt;
+  }
+
+  /** Packets can be sent. */
+  get isUp(): boolean {
+    return !this.#closed && this.#tunnel.isSending && this.chosen !== null;
+  }
+
+  get wasUp(): boolean {
+    return this.upSince !== null;
+  }
+
+  /** Up or not, nothing shows that it leads nowhere. */
+  get isHealthy(): boolean {
+    return !this.#closed && !this.#reach.isRecovering;
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
+  }
+
+  wake(at: number): void {
+    this.#events.wake(at);
+  }
+
+  get next(): number {
+    const parts = [this.timers, this.#reach.timers, this.#tunnel.timers, this.#liveness.timers];
+    return Math.min(...parts.map(({ next }) => next));
+  }
+
+  /** `bindingSettled`: called when the binding to a relay succeeded or failed, at once if none comes first. */
+  begin(now: Now, bindingSettled: (now: Now) => void = () => {}): void {
+    const initiates = this.direction.role === 'initiator';
+    const { virtual: local } = this.#context;
+    this.#context.emit({ do: 'installPath', pathId: this.id, local, peer: this.peer.virtual });
+    this.timers.set('establish', now.ms + (initiates ? ESTABLISH_MS : ESTABLISH_RESPONDER_MS));
+    this.timers.set('idle', now.ms + IDLE_PATH_MS);
+    this.#reach.begin(bindingSettled, now);
+    if (initiates) this.#tunnel.start(now);
+  }
+
+  /** A handshake on a path whose keys have run out. */
+  wakeUp(now: Now): void {
+    this.#liveness.usedAt = now.ms;
+    this.#tunnel.start(now);
+  }
+
+  isRelay(from: Endpoint): boolean {
+    return this.#reach.isRelay(from);
+  }
+
+  receive(message: Message, sender: Sender, arrival: Arrival, now: Now): void {
+    if (sender.kind === SenderKind.trs) {
+      this.#receiveFromRelay(message, arrival, now);
+      return;
+    }
+    this.#liveness.heard(now);
+    this.#reach.heardFrom(arrival, now);
+    switch (message.type) {
+      case 'holePunching':
+        this.#reach.punched(message, arrival);
+        break;
+      case 'keepAlive':
+        this.#acknowledge(message, arrival);
+        break;
+      case 'tunnelRequest':
+        this.#tunnel.requested(message, sender, arrival, now);
+        break;
+      case 'notice':
+        this.#acknowledge(message, arrival);
+        if (message.body.reason === NoticeReason.pathClosed && message.body.subject === this.id) {
+          this.#events.ended(this, 'closed by the peer', now);
+        }
+        break;
+      default:
+        this.#context.drop('unexpected', arrival.from);
+    }
+  }
+
+  opened(epoch: number, from: Endpoint, now: Now): void {
+    if (this.#closed) return;
+    this.#liveness.heard(now);
+    this.#tunnel.opened(epoch, from, now);
+    this.#reach.moved(from, now);
+  }
+
+  moved(from: Endpoint, now: Now): void {
+    if (this.#closed) return;
+    this.#liveness.heard(now);
+    this.#reach.moved(from, now);
+  }
+
+  traffic(totals: PathTraffic, now: Now): void {
+    if (this.#closed) return;
+    const sending = this.#liveness.traffic(totals, now);
+    this.#tunnel.traffic(totals, sending, now);
+  }
+
+  readdress(now: Now): void {
+    if (!this.#closed) this.#reach.readdress(now);
+  }
+
+  /** Another way is in use, or none works any more. */
+  wayChanged(now: Now): void {
+    this.#tunnel.wayChanged(now);
+    this.keysChanged(now);
+  }
+
+  /** A way became possible that was not before. */
+  wayOffered(now: Now): void {
+    this.#tunnel.wayChanged(now);
+  }
+
+  wayProven(way: Way, rttMs: number | null, now: Now): void {
+    this.#reach.wayProven(way, rttMs, now);
+  }
+
+  wayDead(way: Way, now: Now): void {
+    this.#reach.wayDead(way, now);
+  }
+
+  /** For a while no way was found. */
+  wayMissed(now: Now): void {
+    if (now.ms - this.#liveness.sentAt < WANTED_MS) this.#events.redirect(this, now);
+  }
+
+  /** Nor later. */
+  wayLost(now: Now): void {
+    this.#events.ended(this, 'failed', now);
+  }
+
+  handshakeTarget(now: Now): Arrival | null {
+    return this.#reach.handshakeTarget(now);
+  }
+
+  handshakeProved(from: Endpoint, now: Now): void {
+    this.#reach.handshakeProved(from, now);
+  }
+
+  handshakeFailed(now: Now): void {
+    if (this.isUp && this.chosen !== null) this.wayDead(this.chosen, now);
+    else if (this.wasUp) this.#events.redirect(this, now);
+    else this.#events.ended(this, 'failed', now);
+  }
+
+  /** Keys became active, or none is any more. */
+  keysChanged(now: Now): void {
+    if (this.isUp && this.upSince === null) this.#established(now);
+    this.#events.changed(now);
+  }
+
+  /** Something should have come back and did not. */
+  suspect(now: Now): void {
+    this.#liveness.suspect(now);
+  }
+
+  check(way: Way, tries: number, now: Now): void {
+    this.#liveness.check(way, tries, now);
+  }
+
+  /** One round trip on the way in use; null: no answer in time. */
+  measure(way: Way, done: (rttMs: number | null) => void, now: Now): void {
+    this.#liveness.measure(way, done, now);
+  }
+
+  tick(now: Now): void {
+    this.#reach.tick(now);
+    this.#tunnel.tick(now);
+    this.#liveness.tick(now);
+    for (const timer of this.timers.due(now.ms)) {
+      if (this.#closed) return;
+      if (timer === 'spare') this.#events.changed(now);
+      else if (timer === 'establish') this.#events.ended(this, 'failed', now);
+      else if (now.ms - this.usedAt >= IDLE_PATH_MS) this.#events.ended(this, 'idle', now);
+      else this.timers.set('idle', this.usedAt + IDLE_PATH_MS);
+    }
+  }
+
+  /** The end. With `notice` the other end is told, and the channel lives until it knows. */
+  close(notice: boolean, gone: () => void, now: Now): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.timers.clearAll();
+    this.#tunnel.stop();
+    this.#liveness.stop();
+    this.#reach.stop();
+    this.#context.emit({ do: 'removePath', pathId: this.id });
+    const end = (): void => {
+      this.#context.cancel(this);
+      this.channel.close();
+      gone();
+    };
+    if (!notice || this.chosen === null) {
+      end();
+      return;
+    }
+    this.#context.ask(
+      {
+        owner: this,
+        channel: this.channel,
+        request: this.#farewell(this.chosen),
+        to: this.chosen.endpoint,
+        tries: FAREWELL_TRIES,
+        from: this.peerKind,
+        expects: 'ack',
+        answered: end,
+        failed: end,
+      },
+      now,
+    );
+  }
+
+  /** The goodbye of a node that stops: said once, as nobody waits for the answer. */
+  sayGoodbye(): void {
+    if (this.chosen === null || this.#closed) return;
+    const notice = { ...this.#farewell(this.chosen), transactionId: 1 };
+    this.#context.emit(...sendAll(this.channel.seal(notice), this.chosen.endpoint));
+  }
+
+  say(what: string): void {
+    const endpoint = this.chosen === null ? null : formatEndpoint(this.chosen.endpoint);
+    this.#context.log('info', `path ${what}`, { peer: this.peer.fqdn, path: this.kind, endpoint });
+  }
+
+  #farewell({ origin }: Way) {
+    return {
+      type: 'notice' as const,
+      id: this.id,
+      flags: origin === 'relay' ? Flag.relayed : 0,
+      body: { reason: NoticeReason.pathClosed, subject: this.id },
+    };
+  }
+
+  #established(now: Now): void {
+    this.upSince = now;
+    this.timers.clear('establish');
+    this.#reach.established(now);
+    this.#liveness.keepAliveSoon(now);
+    this.say('up');
+  }
+
+  #receiveFromRelay(message: Message, arrival: Arrival, now: Now): void {
+    if (message.type !== 'notice') {
+      this.#context.drop('unexpected', arrival.from);
+      return;
+    }
+    this.#acknowledge(message, arrival);
+    if (this.chosen?.origin === 'relay') this.#events.redirect(this, now);
+  }
+
+  #acknowledge(message: Message, arrival: Arrival): void {
+    this.#context.reply(
+      this.channel,
+      {
+        type: 'ack',
+        id: message.id,
+        transactionId: message.transactionId,
+        body: {},
+        options: { mapped: { endpoint: arrival.from } },
+      },
+      arrival,
+    );
+  }
+}

@@ -1,0 +1,260 @@
+/** Another device: who it is by its verified certificate, the paths to it, and what waits for one. */
+
+import type { Certificate } from '../../crypto/certificate.ts';
+import type { VirtualAddresses } from '../../lib/path.ts';
+import type { Now } from '../../lib/time.ts';
+import { WAITING_PACKETS } from '../../proto/constants.ts';
+import type { NodeContext } from './context.ts';
+import type { Direction } from './direction.ts';
+import { Path, type PathEnd } from './path.ts';
+import { Timers } from './timers.ts';
+
+/** Paths that came up within this time of one another were asked for by both ends at once (ms). */
+const SIMULTANEOUS_MS = 5_000;
+/** A path that another one has replaced is closed after this long without a packet (ms). */
+const SPARE_MS = 30_000;
+/** How long somebody who measures the round trip is kept waiting (ms). */
+const PROBE_MS = 4_000;
+/** Peers stay listed until an hour idle. */
+const FORGET_MS = 3_600_000;
+
+export type PeerEvents = {
+  /** It wants `tick` to be called by then. */
+  wake(peer: Peer, at: number): void;
+  /** Ask the NMS for a path. */
+  seek(peer: Peer, now: Now): void;
+  isSeeking(peer: Peer): boolean;
+  pathGone(path: Path): void;
+  /** It cannot be reached: nothing waits for it any more. */
+  unreachable(peer: Peer, now: Now): void;
+  /** Unused for so long that it need not be remembered. */
+  forget(peer: Peer): void;
+};
+
+export class Peer {
+  certificate: Certificate;
+  readonly timers: Timers<'probe' | 'forget'>;
+  readonly #context: NodeContext;
+  readonly #events: PeerEvents;
+  #paths: Path[] = [];
+  /** The path that packets take. */
+  #routed: Path | null = null;
+  #waiting: Uint8Array[] = [];
+  /** Tickets of those who wait for a round trip, with whether it is under way. */
+  readonly #probes = new Map<number, { readonly deadline: number; measuring: boolean }>();
+  usedAt: number;
+
+  constructor(context: NodeContext, certificate: Certificate, events: PeerEvents, now: Now) {
+    this.#context = context;
+    this.certificate = certificate;
+    this.#events = events;
+    this.usedAt = now.ms;
+    this.timers = new Timers((at) => events.wake(this, at));
+    this.timers.set('forget', now.ms + FORGET_MS);
+  }
+
+  get nodeId(): string {
+    return this.certificate.nodeId;
+  }
+
+  get fqdn(): string {
+    return this.certificate.fqdn;
+  }
+
+  get virtual(): VirtualAddresses {
+    const { vip4, vip6 } = this.certificate;
+    return { vip4, vip6 };
+  }
+
+  get paths(): readonly Path[] {
+    return this.#paths;
+  }
+
+  /** The path in use, or, while there is none, the newest. */
+  get path(): Path | null {
+    return this.#routed ?? this.#paths.at(-1) ?? null;
+  }
+
+  /** A path is up, coming up, or asleep: the peer need not be asked for. */
+  get isLive(): boolean {
+    return this.#paths.some((path) => path.isHealthy);
+  }
+
+  get isWaitedFor(): boolean {
+    return this.#waiting.length > 0;
+  }
+
+  addPath(direction: Direction, now: Now): Path {
+    const path = new Path(
+      this.#context,
+      this,
+      direction,
+      {
+        wake: (at) => this.#events.wake(this, at),
+        changed: (at) => this.#settle(at),
+        redirect: (which, at) => this.#redirect(which, at),
+        ended: (which, why, at) => this.#ended(which, why, at),
+      },
+      now,
+    );
+    this.#paths.push(path);
+    this.usedAt = now.ms;
+    return path;
+  }
+
+  /** A packet for it, which goes out at once, or waits for a path. */
+  packet(packet: Uint8Array, now: Now): void {
+    this.usedAt = now.ms;
+    if (this.#routed !== null) {
+      this.#context.emit({ do: 'sendPackets', pathId: this.#routed.id, packets: [packet] });
+      return;
+    }
+    if (this.#waiting.length < WAITING_PACKETS) this.#waiting.push(packet);
+    else this.#context.drop('backlog-full');
+    this.#wantPath(now);
+  }
+
+  /** Packets that waited for it before it was known. */
+  adopt(packets: readonly Uint8Array[]): void {
+    const room = WAITING_PACKETS - this.#waiting.length;
+    this.#waiting.push(...packets.slice(0, room));
+    for (let i = room; i < packets.length; i++) this.#context.drop('backlog-full');
+  }
+
+  /** One round trip for this ticket, as soon as there is a path. */
+  probe(ticket: number, now: Now): void {
+    this.#probes.set(ticket, { deadline: now.ms + PROBE_MS, measuring: false });
+    this.timers.set('probe', Math.min(...[...this.#probes.values()].map(({ deadline }) => deadline)));
+    this.usedAt = now.ms;
+    if (!this.#measure(now)) this.#wantPath(now);
+  }
+
+  /** The NMS had no path to offer. */
+  seekFailed(now: Now): void {
+    if (!this.#paths.some((path) => path.isUp || !path.wasUp)) this.#giveUp(now);
+  }
+
+  /** Its life before is over, or its rights are: all paths made before go. */
+  closePaths(notice: boolean, before: number, now: Now): void {
+    for (const path of [...this.#paths]) if (path.createdAt.ms < before) this.#close(path, notice, now);
+    this.#settle(now);
+  }
+
+  tick(now: Now): void {
+    for (const path of [...this.#paths]) if (path.next <= now.ms) path.tick(now);
+    for (const timer of this.timers.due(now.ms)) {
+      if (timer === 'probe') this.#expireProbes(now);
+      else this.#expire(now);
+    }
+  }
+
+  get next(): number {
+    return Math.min(this.timers.next, ...this.#paths.map((path) => path.next));
+  }
+
+  #wantPath(now: Now): void {
+    if (this.#events.isSeeking(this) || this.#paths.some((path) => path.isHealthy && !path.wasUp)) return;
+    const asleep = this.#paths.find((path) => path.isHealthy && path.chosen !== null);
+    if (asleep === undefined) this.#events.seek(this, now);
+    else asleep.wakeUp(now);
+  }
+
+  /** Leads packets over the best path there is. */
+  #settle(now: Now): void {
+    const best = preferred(this.#paths);
+    if (best !== this.#routed) {
+      this.#routed = best;
+      const { virtual: local } = this.#context;
+      this.#context.emit({ do: 'route', local, peer: this.virtual, pathId: best?.id ?? null });
+    }
+    if (best === null) return;
+    const packets = this.#waiting;
+    this.#waiting = [];
+    if (packets.length > 0) this.#context.emit({ do: 'sendPackets', pathId: best.id, packets });
+    this.#measure(now);
+    for (const path of [...this.#paths]) if (path !== best && path.isUp) this.#spare(path, best, now);
+  }
+
+  #spare(path: Path, best: Path, now: Now): void {
+    const since = Math.max(path.usedAt, path.upSince?.ms ?? 0, best.upSince?.ms ?? 0);
+    if (!path.isHealthy || now.ms - since >= SPARE_MS) this.#close(path, true, now);
+    else path.timers.set('spare', since + SPARE_MS);
+  }
+
+  #redirect(path: Path, now: Now): void {
+    // Its keys ran out and nobody answers: it has no use beside the new one.
+    if (!path.isUp) this.#close(path, false, now);
+    this.#settle(now);
+    if (!this.#events.isSeeking(this)) this.#events.seek(this, now);
+  }
+
+  #ended(path: Path, why: PathEnd, now: Now): void {
+    path.say(why);
+    this.#close(path, why !== 'closed by the peer', now);
+    this.#settle(now);
+    if (!this.isLive && !this.#events.isSeeking(this)) this.#giveUp(now);
+  }
+
+  #close(path: Path, notice: boolean, now: Now): void {
+    this.usedAt = Math.max(this.usedAt, path.usedAt);
+    this.#paths = this.#paths.filter((other) => other !== path);
+    path.close(notice, () => this.#events.pathGone(path), now);
+  }
+
+  #giveUp(now: Now): void {
+    for (const _ of this.#waiting) this.#context.drop('no-route');
+    const wasWaitedFor = this.isWaitedFor;
+    this.#waiting = [];
+    for (const ticket of this.#probes.keys()) this.#answerProbe(ticket, null);
+    if (wasWaitedFor) this.#events.unreachable(this, now);
+  }
+
+  /** Whether there is a way to measure on. */
+  #measure(now: Now): boolean {
+    const path = this.path;
+    const way = path?.chosen ?? null;
+    if (path === null || way === null || !path.isHealthy) return false;
+    for (const [ticket, probe] of this.#probes) {
+      if (probe.measuring) continue;
+      probe.measuring = true;
+      path.measure(way, (rttMs) => this.#answerProbe(ticket, rttMs), now);
+    }
+    return true;
+  }
+
+  #answerProbe(ticket: number, rttMs: number | null): void {
+    if (!this.#probes.delete(ticket)) return;
+    const path = this.path;
+    const way = path?.chosen ?? null;
+    const result =
+      rttMs === null || path?.kind == null || way === null
+        ? ({ status: 'timeout' } as const)
+        : ({ status: 'reply', rttMs, path: path.kind, endpoint: way.endpoint } as const);
+    this.#context.emit({ do: 'answer', ticket, result });
+  }
+
+  #expireProbes(now: Now): void {
+    for (const [ticket, { deadline }] of this.#probes) if (deadline <= now.ms) this.#answerProbe(ticket, null);
+    const deadlines = [...this.#probes.values()].map(({ deadline }) => deadline);
+    if (deadlines.length > 0) this.timers.set('probe', Math.min(...deadlines));
+  }
+
+  #expire(now: Now): void {
+    const usedAt = Math.max(this.usedAt, ...this.#paths.map((path) => path.usedAt));
+    if (this.#paths.length === 0 && now.ms - usedAt >= FORGET_MS) this.#events.forget(this);
+    else this.timers.set('forget', Math.max(usedAt, now.ms - FORGET_MS / 2) + FORGET_MS);
+  }
+}
+
+/**
+ * Of several paths for one pair the newest carries the packets; of those that came up at once, because both ends asked
+ * for one, the one with the lower PathID (protocol section 3).
+ */
+function preferred(paths: readonly Path[]): Path | null {
+  const up = paths.filter((path) => path.isUp);
+  const healthy = up.filter((path) => path.isHealthy);
+  const fit = healthy.length > 0 ? healthy : up;
+  const newest = Math.max(...fit.map((path) => path.upSince?.ms ?? 0));
+  const latest = fit.filter((path) => newest - (path.upSince?.ms ?? 0) < SIMULTANEOUS_MS);
+  return latest.sort((a, b) => (a.id < b.id ? -1 : 1))[0] ?? null;
+}

@@ -1,0 +1,123 @@
+/**
+ * Hole punching (protocol sections 2.3 and 4.6): every candidate address of the peer is probed with a fresh random
+ * challenge, on both sides at once; the address that sends the challenge back is proven. A message from an address that
+ * nobody announced is answered with a probe of its own (a triggered check), never with more than came from there.
+ */
+
+import type { Endpoint } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import type { MessageOf } from '../../proto/codec.ts';
+import type { SenderKind } from '../../proto/options.ts';
+import type { Channel } from '../channel.ts';
+import type { Arrival, NodeContext } from './context.ts';
+import type { Way, Ways } from './ways.ts';
+
+const PROBES = 12;
+/** Gaps after the first probes (ms), then the last one again and again. */
+const GAPS = [200, 300, 500, 1_000];
+/** A triggered check is one probe, as the budget of an unproven address is three times what came from there. */
+const TRIGGERED_WAIT_MS = 3_000;
+const TRIGGERED_GAP_MS = 100;
+
+const gapAfter = (tries: number): number => GAPS[Math.min(tries, GAPS.length) - 1]!;
+
+export class Probing {
+  readonly #context: NodeContext;
+  readonly #channel: Channel;
+  readonly #peerKind: SenderKind;
+  readonly #ways: Ways;
+  readonly #proven: (way: Way, rttMs: number | null, now: Now) => void;
+
+  constructor(
+    context: NodeContext,
+    channel: Channel,
+    peerKind: SenderKind,
+    ways: Ways,
+    proven: (way: Way, rttMs: number | null, now: Now) => void,
+  ) {
+    this.#context = context;
+    this.#channel = channel;
+    this.#peerKind = peerKind;
+    this.#ways = ways;
+    this.#proven = proven;
+  }
+
+  /** Probes all direct ways, from the start of the schedule. */
+  probeAll(now: Now): void {
+    this.stop();
+    for (const way of this.#ways.direct) {
+      if (way.origin === 'reflexive' && way.provenAt === null) continue;
+      if (this.#context.mayReach(way.endpoint)) this.#probe(way, PROBES, gapAfter, now);
+    }
+  }
+
+  /** One probe, to see whether a way still works. */
+  check(way: Way, now: Now): void {
+    this.#probe(way, 1, () => TRIGGERED_WAIT_MS, now);
+  }
+
+  /** Answers a Hole Punching: the sender's proof that it reaches us and is reached. */
+  punched(message: MessageOf<'holePunching'>, arrival: Arrival): void {
+    const { challenge } = message.options;
+    this.#context.reply(
+      this.#channel,
+      {
+        type: 'ack',
+        id: message.id,
+        transactionId: message.transactionId,
+        body: {},
+        options: {
+          mapped: { endpoint: arrival.from },
+          ...(challenge !== undefined && { echo: { value: challenge.value } }),
+        },
+      },
+      arrival,
+    );
+  }
+
+  /** An authentic message came from there. Returns the way if it needs a proof before it can be used. */
+  sighted(from: Endpoint, now: Now): Way | null {
+    if (!this.#context.mayReach(from)) {
+      this.#context.drop('forbidden-address', from);
+      return null;
+    }
+    const way = this.#ways.findOrAdd(from, false);
+    if (this.#ways.isProven(way, now.ms) && !way.doubted) return null;
+    if (now.ms - way.triggeredAt >= TRIGGERED_GAP_MS) {
+      way.triggeredAt = now.ms;
+      this.check(way, now);
+    }
+    return way;
+  }
+
+  stop(): void {
+    this.#context.cancel(this);
+  }
+
+  #probe(way: Way, tries: number, delay: (tries: number) => number, now: Now): void {
+    const challenge = this.#context.randomId();
+    this.#context.ask(
+      {
+        owner: this,
+        channel: this.#channel,
+        to: way.endpoint,
+        tries,
+        delay,
+        from: this.#peerKind,
+        expects: 'ack',
+        request: {
+          type: 'holePunching',
+          id: this.#channel.id,
+          body: {},
+          options: { challenge: { value: challenge } },
+        },
+        answered: (message, _, rttMs, at) => {
+          if (message.options.echo?.value === challenge) this.#proven(way, rttMs, at);
+          else this.#context.drop('unproven-address', way.endpoint);
+        },
+        failed: () => {},
+      },
+      now,
+    );
+  }
+}

@@ -1,0 +1,181 @@
+/**
+ * Being known to the NMS on one address family (protocol section 4.2): register, keep alive, register again when that
+ * stops working, forever.
+ */
+
+import { type Endpoint, type Family, familyOf, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import type { Message } from '../../proto/codec.ts';
+import { KEEP_ALIVE_JITTER, KEEP_ALIVE_LOST, KEEP_ALIVE_MS } from '../../proto/constants.ts';
+import { Flag } from '../../proto/messages.ts';
+import { Refusal, SenderKind } from '../../proto/options.ts';
+import type { Channel } from '../channel.ts';
+import type { NodeContext } from './context.ts';
+import { Timers } from './timers.ts';
+
+const BACKOFF_FIRST_MS = 1_000;
+const BACKOFF_MAX_MS = 30_000;
+const BACKOFF_JITTER = 0.25;
+/** Whoever heard of the NMS this recently need not ask (ms). */
+const CHECK_GAP_MS = 2_000;
+
+/** What a registration tells its owner. */
+export type RegistrationEvents = {
+  registered(now: Now): void;
+  lost(now: Now): void;
+  /** The address that the NMS sees has changed under way. */
+  remapped(now: Now): void;
+  refused(now: Now): void;
+};
+
+export class Registration {
+  readonly nms: Endpoint;
+  readonly family: Family;
+  readonly timers = new Timers<'register' | 'keepAlive'>();
+  readonly #context: NodeContext;
+  readonly #channel: Channel;
+  readonly #events: RegistrationEvents;
+  #isFirst: boolean;
+  #failures = 0;
+  #unanswered = 0;
+  state: 'registering' | 'up' | 'down' = 'registering';
+  mapped: Endpoint | null = null;
+  nat: boolean | null = null;
+  lastContact: number | null = null;
+  rttMs: number | null = null;
+
+  /** `isFirst`: this process has no memory of paths from before. */
+  constructor(context: NodeContext, channel: Channel, nms: Endpoint, isFirst: boolean, events: RegistrationEvents) {
+    this.#context = context;
+    this.#channel = channel;
+    this.nms = nms;
+    this.family = familyOf(nms.address);
+    this.#isFirst = isFirst;
+    this.#events = events;
+  }
+
+  /** Registers now: at the start and after every change of our addresses. */
+  begin(now: Now): void {
+    const context = this.#context;
+    const candidates = context.offered();
+    const own = (family: Family) => candidates.find(({ address }) => familyOf(address) === family)?.address ?? null;
+    this.stop();
+    if (this.state === 'down') this.state = 'registering';
+    context.ask(
+      {
+        owner: this,
+        channel: this.#channel,
+        to: this.nms,
+        from: SenderKind.nms,
+        expects: 'registrationResponse',
+        request: {
+          type: 'registrationRequest',
+          id: this.#channel.id,
+          flags: this.#isFirst ? Flag.first : 0,
+          body: { port: candidates[0]?.port ?? 0, notificationType: 0, node4: own(4), node6: own(6) },
+          options: {
+            candidates: { list: candidates },
+            suites: { mask: context.suites.reduce((mask, suite) => mask | (1 << suite), 0) },
+          },
+        },
+        answered: (message, _, rttMs, at) => this.#answered(message, rttMs, at),
+        failed: (at) => this.#failed(at),
+      },
+      now,
+    );
+  }
+
+  /** A Keep Alive ahead of time. */
+  check(now: Now): void {
+    if (this.state === 'up' && now.ms - (this.lastContact ?? 0) > CHECK_GAP_MS && this.timers.isSet('keepAlive')) {
+      this.timers.clear('keepAlive');
+      this.#keepAlive(now);
+    }
+  }
+
+  /** A family registered meanwhile: what comes later is no first registration any more. */
+  notFirst(now: Now): void {
+    if (!this.#isFirst) return;
+    this.#isFirst = false;
+    if (this.state !== 'up') this.begin(now);
+  }
+
+  tick(now: Now): void {
+    for (const timer of this.timers.due(now.ms)) {
+      if (timer === 'register') this.begin(now);
+      else this.#keepAlive(now);
+    }
+  }
+
+  stop(): void {
+    this.timers.clearAll();
+    this.#context.cancel(this);
+  }
+
+  #answered(message: Message, rttMs: number | null, now: Now): void {
+    if ((message.flags & Flag.failure) !== 0 || message.type !== 'registrationResponse') {
+      if (message.options.refusal?.reason === Refusal.disabled) this.#events.refused(now);
+      else this.#failed(now);
+      return;
+    }
+    const wasUp = this.state === 'up';
+    this.state = 'up';
+    this.#failures = 0;
+    this.nat = message.body.natFlag !== 0;
+    this.#isFirst = false;
+    this.#contact(message, rttMs, now);
+    if (wasUp) return;
+    this.#context.log('info', 'registered', {
+      nms: formatEndpoint(this.nms),
+      mapped: this.mapped === null ? null : formatEndpoint(this.mapped),
+      nat: this.nat,
+    });
+    this.#events.registered(now);
+  }
+
+  /** Nobody answered: tries again later and later, by chance, so that the nodes of a network don't come back all at once. */
+  #failed(now: Now): void {
+    const backoff = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures);
+    this.#failures += 1;
+    this.timers.set('register', now.ms + backoff * this.#context.jitter(BACKOFF_JITTER));
+    if (this.state === 'down') return;
+    this.state = 'down';
+    this.#context.log('warn', 'the NMS does not answer', { nms: formatEndpoint(this.nms) });
+    this.#events.lost(now);
+  }
+
+  #keepAlive(now: Now): void {
+    this.#context.ask(
+      {
+        owner: this,
+        channel: this.#channel,
+        to: this.nms,
+        from: SenderKind.nms,
+        expects: 'ack',
+        request: { type: 'keepAlive', id: this.#channel.id, body: {} },
+        answered: (message, _, rttMs, at) => {
+          // The NMS has no registration of ours any more, for instance after a restart.
+          if ((message.flags & Flag.failure) !== 0) this.begin(at);
+          else this.#contact(message, rttMs, at);
+        },
+        failed: (at) => {
+          this.#unanswered += 1;
+          if (this.#unanswered < KEEP_ALIVE_LOST) this.#keepAlive(at);
+          else this.#failed(at);
+        },
+      },
+      now,
+    );
+  }
+
+  #contact(message: Message, rttMs: number | null, now: Now): void {
+    this.lastContact = now.ms;
+    this.rttMs = rttMs ?? this.rttMs;
+    this.#unanswered = 0;
+    this.timers.set('keepAlive', now.ms + KEEP_ALIVE_MS * this.#context.jitter(KEEP_ALIVE_JITTER));
+    const mapped = message.options.mapped?.endpoint ?? this.mapped;
+    const changed = mapped !== null && this.mapped !== null && !sameEndpoint(mapped, this.mapped);
+    this.mapped = mapped;
+    if (changed) this.#events.remapped(now);
+  }
+}

@@ -1,0 +1,73 @@
+/** The machine's share of `status --json`. */
+
+import { formatEndpoint } from '../../lib/ip.ts';
+import type { Now } from '../../lib/time.ts';
+import { suiteNames } from '../../proto/constants.ts';
+import type { NodeContext } from './context.ts';
+import type { Directory } from './directory.ts';
+import type { Path } from './path.ts';
+import type { Peer } from './peer.ts';
+import type { Registrar } from './registrar.ts';
+import type { NodeSnapshot, PeerSnapshot } from './types.ts';
+
+export function snapshotOf(
+  context: NodeContext,
+  registrar: Registrar,
+  directory: Directory,
+  isSeeking: (peer: Peer) => boolean,
+  now: Now,
+): NodeSnapshot {
+  const { session } = context;
+  const { registrations } = registrar;
+  const nats = registrations.flatMap(({ nat }) => (nat === null ? [] : [nat]));
+  return {
+    state: registrar.state,
+    nodeId: session?.nodeId ?? null,
+    fqdn: session?.fqdn ?? null,
+    vip4: session?.vip4 ?? null,
+    vip6: session?.vip6 ?? null,
+    suite: suiteNames[context.options.suite],
+    nat: nats.length === 0 ? null : nats.includes(true),
+    real: context.local.map((candidate) => formatEndpoint(candidate)),
+    mapped: registrations.flatMap(({ mapped }) => (mapped === null ? [] : [formatEndpoint(mapped)])),
+    services: registrations.map(({ nms, state, lastContact, rttMs }) => ({
+      role: 'nms',
+      address: formatEndpoint(nms),
+      state: state === 'up' ? 'up' : 'down',
+      lastContactMs: lastContact === null ? null : Math.round(now.ms - lastContact),
+      rttMs,
+    })),
+    peers: [...directory.peers].map((peer) => peerSnapshot(peer, isSeeking(peer))),
+  };
+}
+
+function peerSnapshot(peer: Peer, seeking: boolean): PeerSnapshot {
+  const { path } = peer;
+  const { totals } = path ?? {};
+  return {
+    fqdn: peer.fqdn,
+    nodeId: peer.nodeId,
+    ...peer.virtual,
+    state: path === null && seeking ? 'directing' : stateOf(path),
+    path: path?.kind ?? null,
+    endpoint: path?.chosen == null ? null : formatEndpoint(path.chosen.endpoint),
+    suite: path === null ? null : suiteNames[path.direction.suite],
+    epoch: path?.epoch ?? null,
+    since: path?.upSince == null ? null : new Date(path.upSince.wall).toISOString(),
+    rttMs: path?.rttMs ?? null,
+    tx: { packets: totals?.txPackets ?? 0, bytes: totals?.txBytes ?? 0, dropped: totals?.txDropped ?? 0 },
+    rx: {
+      packets: totals?.rxPackets ?? 0,
+      bytes: totals?.rxBytes ?? 0,
+      dropped: totals?.rxDropped ?? 0,
+      replayed: totals?.rxReplayed ?? 0,
+      rejected: totals?.rxRejected ?? 0,
+    },
+  };
+}
+
+function stateOf(path: Path | null): PeerSnapshot['state'] {
+  if (path === null) return 'idle';
+  if (path.isUp) return 'up';
+  return path.wasUp ? 'idle' : 'establishing';
+}
