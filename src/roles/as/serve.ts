@@ -1,5 +1,6 @@
 /** Runs the AS: TLS 1.3 connections around its machine, which knows them by their remote endpoint. */
 
+import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { type AsAction, AsMachine } from '../../core/as/machine.ts';
 import { issueCertificate } from '../../crypto/certificate.ts';
@@ -32,6 +33,8 @@ const MAX_CONNECTIONS = 4_096;
 const MAX_FRAME = 16_384;
 /** Answers that wait for a client that does not read them. */
 const MAX_UNSENT = 1 << 20;
+/** How long connections have to take what is left for them when the service stops. */
+const STOP_MS = 1_000;
 /** Server certificates are made by each process and last for months. */
 const TLS_RENEWAL_MS = 7 * 86_400_000;
 
@@ -44,7 +47,10 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
     network: file.network,
     issue: (content) => issueCertificate(primitives, caKey, content),
   });
+  /** By remote endpoint: TCP connections before, and TLS connections after their handshake. */
+  const handshaking = new Map<string, Socket>();
   const sockets = new Map<string, TLSSocket>();
+  let stopping = false;
 
   const shell = new Shell<AsAction>({
     machine,
@@ -68,11 +74,12 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
 
   const accept = (socket: TLSSocket): void => {
     const endpoint = remoteOf(socket);
-    if (endpoint === null || sockets.has(formatEndpoint(endpoint))) {
+    const name = endpoint === null ? '' : formatEndpoint(endpoint);
+    handshaking.delete(name);
+    if (endpoint === null || sockets.has(name) || stopping) {
       socket.destroy();
       return;
     }
-    const name = formatEndpoint(endpoint);
     sockets.set(name, socket);
     socket.once('close', () => {
       sockets.delete(name);
@@ -89,11 +96,21 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
   });
   server.maxConnections = MAX_CONNECTIONS;
+  server.on('connection', (socket: Socket) => {
+    const endpoint = remoteOf(socket);
+    if (endpoint === null) return;
+    const name = formatEndpoint(endpoint);
+    handshaking.set(name, socket);
+    socket.once('close', () => handshaking.delete(name));
+  });
   server.on('secureConnection', accept);
   server.on('drop', () => counters.add('connection-limit'));
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
-    counters.add('tls-refused');
-    log.warn('TLS connection refused', { reason: error.code ?? error.message, from: socket.remoteAddress ?? null });
+    const fields = { reason: error.code ?? error.message, from: socket.remoteAddress ?? null };
+    // Devices hang up once they have seen our root certificate, as does whoever only looks for open ports.
+    const aborted = error.code === 'ECONNRESET';
+    counters.add(aborted ? 'tls-aborted' : 'tls-refused');
+    log[aborted ? 'debug' : 'warn']('TLS connection refused', fields);
   });
   await listen(server, file.asPort);
   server.on('error', (error) => log.error('AS socket failed', { error: error.message }));
@@ -107,11 +124,18 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
 
   return {
     async stop() {
+      stopping = true;
       clearInterval(renewal);
       shell.stop();
       const closed = new Promise((resolve) => server.close(resolve));
+      for (const socket of handshaking.values()) socket.destroy();
+      // What was answered still goes out, unless the other end does not take it.
       for (const socket of sockets.values()) socket.destroySoon();
+      const cut = setTimeout(() => {
+        for (const socket of sockets.values()) socket.destroy();
+      }, STOP_MS);
       await closed;
+      clearTimeout(cut);
     },
   };
 }
@@ -131,7 +155,7 @@ async function makeContext(file: NetworkFile): Promise<{ cert: string; key: stri
   return { cert: `${server.certificate.trimEnd()}\n${root.certificate}`, key: server.privateKey };
 }
 
-function remoteOf(socket: TLSSocket): Endpoint | null {
+function remoteOf(socket: Socket): Endpoint | null {
   // A link-local address comes with its zone.
   const address = canonicalAddress((socket.remoteAddress ?? '').replace(/%.*$/, ''));
   return address === null || socket.remotePort === undefined ? null : { address, port: socket.remotePort };
