@@ -3,8 +3,8 @@
 import { readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CyphonicError } from '../../lib/errors.ts';
-import { familyOf } from '../../lib/ip.ts';
-import { firstLine, runTool } from '../../sys/tool.ts';
+import { formatEndpoint } from '../../lib/ip.ts';
+import { firstLine, runTool, type ToolResult } from '../../sys/tool.ts';
 import type { DnsAttempt, DnsHost, DnsPlan } from './dns-config.ts';
 import { DNS_PORT } from './resolver.ts';
 import { parseServers } from './resolver-file.ts';
@@ -16,7 +16,7 @@ const TRY_AGAIN_MS = 100;
 export async function linkToResolved(plan: DnsPlan, host: DnsHost): Promise<DnsAttempt> {
   try {
     if (!(await servesThisNamespace(host))) return 'systemd-resolved does not run in this network namespace';
-    const failure = await configureLink(plan, host);
+    const failure = await configureLink(plan, host.path);
     if (failure !== null) return `systemd-resolved refuses the interface ${plan.interface}: ${failure}`;
   } catch (error) {
     if (error instanceof CyphonicError) return `systemd-resolved is not installed: ${error.message}`;
@@ -50,24 +50,26 @@ async function servesThisNamespace({ path }: DnsHost): Promise<boolean> {
 /** Why resolved doesn't take the settings, or null. */
 async function configureLink(
   { interface: name, server, domain, reverseZones }: DnsPlan,
-  { path }: DnsHost,
+  path: string,
 ): Promise<string | null> {
-  const address = familyOf(server.address) === 6 ? `[${server.address}]` : server.address;
-  const settings = [
-    ['dns', name, server.port === DNS_PORT ? server.address : `${address}:${server.port}`],
+  const needed = [
+    ['dns', name, server.port === DNS_PORT ? server.address : formatEndpoint(server)],
     ['domain', name, domain, ...reverseZones.map((zone) => `~${zone}`)],
     ['default-route', name, 'no'],
-    // Global settings must not ask of our resolver what it can't give, nor spread the names by multicast.
-    ...['dnssec', 'dnsovertls', 'llmnr', 'mdns'].map((setting) => [setting, name, 'no']),
   ];
-  for (const setting of settings) {
+  for (const setting of needed) {
     const failure = await patiently(() => runTool('resolvectl', setting, { path }));
     if (failure !== null) return failure;
+  }
+  // Global settings must not ask of our resolver what it can't give, nor spread the names by multicast. A build
+  // without such a feature refuses its setting, and needs none.
+  for (const feature of ['dnssec', 'dnsovertls', 'llmnr', 'mdns']) {
+    await runTool('resolvectl', [feature, name, 'no'], { path });
   }
   return null;
 }
 
-async function patiently(run: () => ReturnType<typeof runTool>): Promise<string | null> {
+async function patiently(run: () => Promise<ToolResult>): Promise<string | null> {
   for (let tries = TRIES; ; tries--) {
     const { status, stderr } = await run();
     if (status === 0) return null;
