@@ -106,6 +106,11 @@ export function checksumValid(view: DataView, ip: number, transport: number, end
   return foldSum(pseudoSum(view, ip, protocol) + length + sumWords(view, transport, length)) === 0xffff;
 }
 
+/** Whether the header checksum of an IPv4 packet is right; IPv6 has none. */
+export function headerValid(view: DataView, ip: number, headerLength: number): boolean {
+  return isIp6(view, ip) || foldSum(sumWords(view, ip, headerLength)) === 0xffff;
+}
+
 /** Whether the octets [ip, end) are one whole IP packet by version and length fields. */
 export function isWholePacket(view: DataView, ip: number, end: number): boolean {
   const length = end - ip;

@@ -8,6 +8,7 @@ import {
   checksumOffset,
   checksumValid,
   foldSum,
+  headerValid,
   Ip4,
   Ip6,
   isIp6,
@@ -35,9 +36,12 @@ export class Coalescer {
   /** Whether packets of these protocols are merged; switched off when the device refuses them. */
   tcp: boolean;
   udp: boolean;
+  /** Packets (as they came, before merging) and octets (as written) that the device took since the start. */
+  packets = 0;
+  octets = 0;
   readonly #memory: Memory;
   readonly #device: PacketDevice;
-  readonly #onFailed: (owner: number, octets: number) => void;
+  readonly #onFailed: (owner: number) => void;
   readonly #vectors = allocate(MAX_GROUPS * MAX_PIECES * IOVEC);
   readonly #flows = new Int16Array(FLOWS).fill(NONE);
   #groups = 0;
@@ -58,7 +62,7 @@ export class Coalescer {
     memory: Memory,
     device: PacketDevice,
     offload: { readonly tcp: boolean; readonly udp: boolean },
-    onFailed: (owner: number, octets: number) => void,
+    onFailed: (owner: number) => void,
   ) {
     this.#memory = memory;
     this.#device = device;
@@ -123,7 +127,7 @@ export class Coalescer {
     this.#headerLength[group] = headerLength;
     this.#ipLength[group] = ipLength;
     this.#partial[group] = partial ? 1 : 0;
-    this.#verified[group] = partial ? 1 : 0;
+    this.#verified[group] = 0;
     this.#pushed[group] = 0;
     return group;
   }
@@ -181,11 +185,18 @@ export class Coalescer {
     } else if (!isCounted(view, transport, length - ipLength)) return false;
     const protocol = tcp ? Protocol.tcp : Protocol.udp;
     if (this.#verified[group] === 0) {
-      const right = checksumValid(view, first, firstTransport, first + this.#firstLength[group]!, protocol);
-      if (!right) return false;
+      if (!this.#isSound(first, this.#firstLength[group]!, ipLength, protocol, partial)) return false;
       this.#verified[group] = 1;
     }
-    return partial || checksumValid(view, at, transport, at + length, protocol);
+    return this.#isSound(at, length, ipLength, protocol, partial);
+  }
+
+  /** Merging writes new checksums, which must not make a damaged packet look whole. */
+  #isSound(at: number, length: number, ipLength: number, protocol: number, partial: boolean): boolean {
+    const { view } = this.#memory;
+    return (
+      headerValid(view, at, ipLength) && (partial || checksumValid(view, at, at + ipLength, at + length, protocol))
+    );
   }
 
   #follows4(first: number, at: number, pieces: number): boolean {
@@ -240,9 +251,13 @@ export class Coalescer {
     const header = at - VIRTIO_HEADER;
     for (let i = 0; i < VIRTIO_HEADER; i += 2) view.setUint16(header + i, 0);
     if (this.#partial[group] === 1) this.#writeChecksumPlace(header, at, this.#ipLength[group]!);
-    const done = this.#device.write(address + header, VIRTIO_HEADER + length) === 0;
-    if (!done) this.#onFailed(this.#owner[group]!, length);
-    return done;
+    if (this.#device.write(address + header, VIRTIO_HEADER + length) !== 0) {
+      this.#onFailed(this.#owner[group]!);
+      return false;
+    }
+    this.packets++;
+    this.octets += length;
+    return true;
   }
 
   #writeChecksumPlace(header: number, at: number, ipLength: number): void {
@@ -267,7 +282,11 @@ export class Coalescer {
     const flags = at + ipLength + Tcp.flags;
     if (this.#pushed[group] === 1) view.setUint8(flags, view.getUint8(flags) | TcpFlag.psh);
     const vectors = this.#vectors.address + group * MAX_PIECES * IOVEC;
-    if (this.#device.writeVectors(vectors, this.#pieces[group]!) === 0) return;
+    if (this.#device.writeVectors(vectors, this.#pieces[group]!) === 0) {
+      this.packets += this.#pieces[group]!;
+      this.octets += this.#length[group]!;
+      return;
+    }
     if (this.#pushed[group] === 1) view.setUint8(flags, view.getUint8(flags) & ~TcpFlag.psh);
     // The device refuses merged packets of this kind if it takes the same ones by themselves.
     if (!this.#writePieces(group)) return;

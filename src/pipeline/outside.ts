@@ -138,11 +138,18 @@ export class Outside {
     }
     if (messages === 0) return 0;
     this.relay?.flush();
-    this.coalescer?.flush();
+    if (this.coalescer !== null) this.#write(this.coalescer);
     this.#outbox.flush();
     this.#tally.add('udpReceivedDatagrams', datagrams);
     this.#tally.add('udpReceivedBytes', octets);
     return messages;
+  }
+
+  #write(coalescer: Coalescer): void {
+    const { packets, octets } = coalescer;
+    coalescer.flush();
+    this.#tally.add('tunWrittenPackets', coalescer.packets - packets);
+    this.#tally.add('tunWrittenBytes', coalescer.octets - octets);
   }
 
   /** The datagrams of one message; returns how many. */
