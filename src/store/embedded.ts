@@ -63,13 +63,20 @@ export class EmbeddedRegister implements Register {
   readonly #tables: Tables;
   readonly #network: Network;
   readonly #clock: () => number;
+  readonly #newNodeId: () => string;
   /** Who wants to hear of changes → how to stop looking for those of other processes. */
   readonly #watchers = new Map<() => void, () => void>();
 
-  constructor(tables: Tables, network: Network, clock: () => number = Date.now) {
+  constructor(
+    tables: Tables,
+    network: Network,
+    clock: () => number = Date.now,
+    newNodeId: () => string = () => randomBytes(16).toString('hex'),
+  ) {
     this.#tables = tables;
     this.#network = network;
     this.#clock = clock;
+    this.#newNodeId = newNodeId;
   }
 
   async query(query: RegisterQuery): Promise<RegisterAnswer> {
@@ -140,7 +147,7 @@ export class EmbeddedRegister implements Register {
         raise('REGISTER_RANGE_FULL', { range4: formatPrefix(range4), range6: formatPrefix(range6) });
       }
       if (adapter?.kind === 'node') this.#put({ ...adapter, kind: 'adapter' });
-      const nodeId = randomBytes(16).toString('hex');
+      const nodeId = this.#newNodeId();
       const { device, credentials } = create(
         this.#network,
         { ...given, adapter: adapter?.deviceId ?? null },

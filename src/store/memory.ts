@@ -5,8 +5,8 @@ import { EmbeddedRegister, type Tables } from './embedded.ts';
 import type { DeviceRecord, Tombstone } from './record.ts';
 import { FIRST_HOST } from './register.ts';
 
-export function openMemory(network: Network, clock?: () => number): EmbeddedRegister {
-  return new EmbeddedRegister(new MemoryTables(), network, clock);
+export function openMemory(network: Network, clock?: () => number, newNodeId?: () => string): EmbeddedRegister {
+  return new EmbeddedRegister(new MemoryTables(), network, clock, newNodeId);
 }
 
 class MemoryTables implements Tables {
