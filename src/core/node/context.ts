@@ -2,6 +2,7 @@
 
 import type { OwnCertificates } from '../../crypto/handshake.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import { type Endpoint, type Family, familyOf, formatEndpoint, isForbiddenOuter, sameEndpoint } from '../../lib/ip.ts';
 import type { LogLevel } from '../../lib/log.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
@@ -81,7 +82,7 @@ export class NodeContext {
 
   set session(session: Session) {
     const before = this.#session?.certificate ?? null;
-    if (before !== null && Buffer.compare(before, session.certificate) !== 0) this.#previousCertificate = before;
+    if (before !== null && !sameOctets(before, session.certificate)) this.#previousCertificate = before;
     this.#session = session;
   }
 

@@ -1,6 +1,7 @@
 /** What a Route Direction says, once everything in it that can be checked was checked. */
 
 import { type Certificate, verifyCertificate } from '../../crypto/certificate.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
@@ -70,7 +71,7 @@ export function sameDirection(a: Direction, b: Direction): boolean {
     a.pathId === b.pathId &&
     a.role === b.role &&
     a.peer.nodeId === b.peer.nodeId &&
-    Buffer.compare(a.tunnelKey, b.tunnelKey) === 0 &&
-    Buffer.compare(a.temporaryKey, b.temporaryKey) === 0
+    sameOctets(a.tunnelKey, b.tunnelKey) &&
+    sameOctets(a.temporaryKey, b.temporaryKey)
   );
 }

@@ -3,6 +3,7 @@
 import { verifyCertificate } from '../../crypto/certificate.ts';
 import { type Identity, publicIdentity, signLogin } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import { type Address, type Endpoint, type Prefix, parsePrefix } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { decodePlain, encodePlain, type MessageOf } from '../../proto/codec.ts';
@@ -101,8 +102,8 @@ function readSession(
     certificate.fqdn === body.fqdn &&
     certificate.vip4 === body.virtual4 &&
     certificate.vip6 === body.virtual6 &&
-    Buffer.compare(certificate.signKey, own.signKey) === 0 &&
-    Buffer.compare(certificate.handshakeKey, own.handshakeKey) === 0;
+    sameOctets(certificate.signKey, own.signKey) &&
+    sameOctets(certificate.handshakeKey, own.handshakeKey);
   if (!isOurs) return invalid('a certificate for another device');
   if (body.commonKey.length !== KEY_LENGTH) return invalid(`a Common Key of ${body.commonKey.length} octets`);
   if (!isSuite(body.cipherType)) return invalid(`unknown cipher suite ${body.cipherType}`);

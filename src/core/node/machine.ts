@@ -153,10 +153,11 @@ export class NodeMachine implements Machine<NodeOnly> {
     });
   }
 
-  /** Says goodbye to all peers; the machine does nothing afterwards. */
+  /** Says goodbye to peers and NMS; the machine does nothing afterwards. */
   stop(_now: Now): NodeAction[] {
     return this.#run(() => {
       for (const path of this.#directory.paths) path.sayGoodbye();
+      this.#registrar.sayGoodbye();
       this.#registrar.stop();
       this.#stopped = true;
     });
@@ -232,10 +233,11 @@ export class NodeMachine implements Machine<NodeOnly> {
     const opened = this.#open(channel, datagram, envelope, arrival, now);
     if (opened === null) return;
     const { message, sender } = opened;
-    const isRequest = (message.flags & Flag.response) === 0;
-    if (message.type === 'routeDirection' && isRequest) {
+    if ((message.flags & Flag.response) !== 0) {
+      this.#duplicate();
+    } else if (message.type === 'routeDirection') {
       this.#responder.directed(message, sender, channel, arrival, now);
-    } else if (message.type === 'notice' && isRequest) {
+    } else if (message.type === 'notice') {
       this.#noticed(message, sender, channel, arrival, now);
     } else {
       this.#context.drop('unexpected', from);
@@ -283,10 +285,15 @@ export class NodeMachine implements Machine<NodeOnly> {
     const arrival = { from, relayed };
     const opened = this.#open(path.channel, datagram, envelope, arrival, now);
     if (opened === null) return;
-    const isRequest = (opened.message.flags & Flag.response) === 0;
+    if ((opened.message.flags & Flag.response) !== 0) this.#duplicate();
     // A closed path only waits for the acknowledgement of its goodbye.
-    if (isRequest && !path.isClosed) path.receive(opened.message, opened.sender, arrival, now);
-    else this.#context.drop(path.isClosed ? 'unknown-path' : 'unexpected', from);
+    else if (path.isClosed) this.#context.drop('unknown-path', from);
+    else path.receive(opened.message, opened.sender, arrival, now);
+  }
+
+  /** Answers to repeated requests come more than once. */
+  #duplicate(): void {
+    this.#context.emit({ do: 'count', name: 'duplicates' });
   }
 }
 

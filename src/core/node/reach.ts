@@ -3,7 +3,7 @@
  * when that dies (protocol section 4.6 and the table "which path").
  */
 
-import { type Endpoint, formatEndpoint, isPrivate } from '../../lib/ip.ts';
+import { type Endpoint, isPrivate } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
 import { KEEP_ALIVE_MS } from '../../proto/constants.ts';
@@ -190,7 +190,7 @@ export class Reach {
     const relayed = best.origin === 'relay';
     this.#context.emit({ do: 'setEndpoint', pathId: this.#path.id, endpoint: best.endpoint, relayed });
     if (relayed) this.timers.set('refresh', now.ms + KEEP_ALIVE_MS);
-    if (before !== null) this.#path.say(`now by ${formatEndpoint(best.endpoint)}`);
+    if (this.#path.wasUp) this.#path.say('changed');
     this.#path.wayChanged(now);
   }
 
@@ -198,7 +198,7 @@ export class Reach {
   #recover(now: Now): void {
     if (this.#recovering) return;
     this.#recovering = true;
-    this.#path.say('no answer any more, looking for another way');
+    this.#path.say('silent, looking for another way');
     this.timers.set('redirect', now.ms + REDIRECT_AFTER_MS);
     this.timers.set('abandon', now.ms + ABANDON_AFTER_MS);
     this.#probing.probeAll(now);

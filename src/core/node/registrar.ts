@@ -2,8 +2,10 @@
 
 import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
+import { NoticeReason } from '../../proto/messages.ts';
 import { SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
+import { sendAll } from '../exchange.ts';
 import type { NodeContext } from './context.ts';
 import { Registration } from './registration.ts';
 import { Timers } from './timers.ts';
@@ -17,6 +19,8 @@ const RENEW_AGAIN_MS = 10 * 60_000;
 /** Offline for this long, the fault may be our Common Key. */
 const UNREACHABLE_MS = 60_000;
 const UNREACHABLE_AGAIN_MS = 5 * 60_000;
+/** Nothing answers a goodbye that would have to be told from another. */
+const GOODBYE_ID = 1;
 
 export type RegistrarEvents = {
   online(now: Now): void;
@@ -125,6 +129,16 @@ export class Registrar {
       this.timers.set(timer, now.ms + (timer === 'renew' ? RENEW_AGAIN_MS : UNREACHABLE_AGAIN_MS));
     }
     for (const registration of this.#registrations) registration.tick(now);
+  }
+
+  /** Said once, as nobody waits for the answer. */
+  sayGoodbye(): void {
+    const { nms } = this;
+    if (nms === null || this.#channel === null) return;
+    const { id } = this.#channel;
+    const body = { reason: NoticeReason.serviceStopping, subject: id };
+    const datagrams = this.#channel.seal({ type: 'notice', id, transactionId: GOODBYE_ID, body });
+    this.#context.emit(...sendAll(datagrams, nms));
   }
 
   stop(): void {
