@@ -1,0 +1,247 @@
+/**
+ * An NMS and TRSs with scripted nodes around them: every datagram is delivered at once unless a test takes it away;
+ * time moves only when a test says so.
+ */
+
+import type { Action } from '../../../src/core/actions.ts';
+import type { Machine } from '../../../src/core/machine.ts';
+import { NmsMachine } from '../../../src/core/nms/machine.ts';
+import { TrsMachine, type TrsOptions } from '../../../src/core/trs.ts';
+import type { KeyPair } from '../../../src/crypto/primitives.ts';
+import type { Device, RegisterAnswer, RegisterChange, RegisterQuery, Service } from '../../../src/lib/device.ts';
+import { type Endpoint, formatEndpoint, parsePrefix } from '../../../src/lib/ip.ts';
+import type { RelayCommand } from '../../../src/lib/path.ts';
+import type { Now } from '../../../src/lib/time.ts';
+import { World } from '../../support/primitives.ts';
+import { FakeNode } from './node.ts';
+
+export const overlay = [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:1::/64')!];
+export const nmsEndpoint: Endpoint = { address: '198.51.100.10', port: 7441 };
+const nmsEndpoint6: Endpoint = { address: '2001:db8:ff::10', port: 7441 };
+
+type Sent = { readonly from: Endpoint; readonly to: Endpoint; readonly datagram: Uint8Array };
+type ServiceMachine = Machine<RelayCommand> & { registerChanged(now: Now): (Action | RelayCommand)[] };
+
+export class FakeRegister {
+  readonly devices = new Map<string, Device>();
+  services: Service[] = [];
+  revision = 0;
+  removed: { deviceId: string; nodeId: string; revision: number }[] = [];
+  readonly changes: RegisterChange[] = [];
+  readonly queries: RegisterQuery[] = [];
+  /** Questions are answered with null. */
+  broken = false;
+
+  put(device: Omit<Device, 'revision'>): Device {
+    const stored = { ...device, revision: ++this.revision };
+    this.devices.set(device.nodeId, stored);
+    return stored;
+  }
+
+  change(nodeId: string, changes: Partial<Device>): void {
+    this.put({ ...this.devices.get(nodeId)!, ...changes });
+  }
+
+  remove(nodeId: string): void {
+    const { deviceId } = this.devices.get(nodeId)!;
+    this.devices.delete(nodeId);
+    this.removed.push({ deviceId, nodeId, revision: ++this.revision });
+  }
+
+  answer(query: RegisterQuery): RegisterAnswer | null {
+    this.queries.push(query);
+    if (this.broken) return null;
+    const devices = [...this.devices.values()];
+    switch (query.get) {
+      case 'device': {
+        const { by, value } = query.selector;
+        const is = (d: Device): boolean => (by === 'vip' ? [d.vip4, d.vip6].includes(value) : d[by] === value);
+        return { got: 'device', device: devices.find(is) ?? null };
+      }
+      case 'services':
+        return { got: 'services', services: this.services };
+      case 'changes':
+        return {
+          got: 'changes',
+          revision: this.revision,
+          changed: devices.filter((d) => d.revision > query.since),
+          removed: this.removed.filter((r) => r.revision > query.since),
+        };
+      case 'credentials':
+        throw new RangeError('an NMS or TRS asked for credentials');
+    }
+  }
+}
+
+export class Cloud {
+  readonly world: World;
+  readonly register = new FakeRegister();
+  readonly counts = new Map<string, number>();
+  readonly drops = new Map<string, number>();
+  readonly relayed: RelayCommand[] = [];
+  /** Everything that was sent, in order. */
+  readonly sent: Sent[] = [];
+  /** Return false to lose a datagram. */
+  filter: (sent: Sent) => boolean = () => true;
+  ms = 1_000;
+  readonly nmsKeys: KeyPair;
+  readonly nmsId = 'e0'.repeat(16);
+  nms: NmsMachine;
+  readonly #services = new Map<string, { machine: ServiceMachine; at: Endpoint }>();
+  readonly #nodes = new Map<string, FakeNode>();
+  #queue: Sent[] = [];
+  #hosts = 0;
+
+  constructor(seed: number | string = 1) {
+    this.world = new World(seed);
+    const primitives = this.world.primitives('keys');
+    this.nmsKeys = primitives.x25519Generate();
+    this.register.services = [
+      {
+        name: 'nms',
+        role: 'nms',
+        nodeId: this.nmsId,
+        publicKey: this.nmsKeys.publicKey,
+        address4: nmsEndpoint.address,
+        address6: nmsEndpoint6.address,
+        port: nmsEndpoint.port,
+      },
+    ];
+    this.nms = this.startNms('first');
+  }
+
+  get now(): Now {
+    return { ms: this.ms, wall: 1_700_000_000_000 + this.ms };
+  }
+
+  /** A new NMS process, which remembers nothing, in place of the one before. */
+  startNms(life: string): NmsMachine {
+    const identity = { nodeId: this.nmsId, keys: this.nmsKeys, overlay };
+    this.nms = new NmsMachine({
+      primitives: this.world.primitives(`nms ${life}`),
+      ...identity,
+      ipv4: true,
+      ipv6: true,
+    });
+    for (const at of [nmsEndpoint, nmsEndpoint6]) this.#attach(this.nms, at);
+    this.run(this.nms, this.nms.registerChanged(this.now), nmsEndpoint);
+    return this.nms;
+  }
+
+  addTrs(
+    name: string,
+    at: Endpoint,
+    options: Partial<TrsOptions> = {},
+  ): { trs: TrsMachine; keys: KeyPair; nodeId: string } {
+    const primitives = this.world.primitives(name);
+    const keys = primitives.x25519Generate();
+    const nodeId = primitives.random(16).toHex();
+    this.register.services = [
+      ...this.register.services,
+      { name, role: 'trs', nodeId, publicKey: keys.publicKey, address4: at.address, address6: null, port: at.port },
+    ];
+    const trs = new TrsMachine({ primitives, nodeId, keys, overlay, ...options });
+    this.#attach(trs, at);
+    this.run(trs, trs.registerChanged(this.now), at);
+    this.changed();
+    return { trs, keys, nodeId };
+  }
+
+  addDevice(name: string, more: Partial<Device> = {}): Device {
+    const primitives = this.world.primitives(`device ${name}`);
+    const host = ++this.#hosts + 1;
+    return this.register.put({
+      deviceId: name,
+      nodeId: primitives.random(16).toHex(),
+      fqdn: `${name}.lab.example`,
+      vip4: `100.80.0.${host}`,
+      vip6: `fd00:1::${host.toString(16)}`,
+      groups: [],
+      kind: 'node',
+      adapter: null,
+      mac: null,
+      auth: 'token',
+      mode: 'dual',
+      state: 'enrolled',
+      signKey: primitives.random(32),
+      handshakeKey: primitives.random(32),
+      certificate: primitives.random(200),
+      commonKey: primitives.random(32),
+      pendingCommonKey: null,
+      keyExpires: null,
+      lastSeen: null,
+      ...more,
+    });
+  }
+
+  /** A node at an address; `mapped` = what its NAT makes of it. */
+  addNode(device: Device, real: Endpoint, mapped: Endpoint = real): FakeNode {
+    const node = new FakeNode(this, device, real, mapped, real.address.includes(':') ? nmsEndpoint6 : nmsEndpoint);
+    this.place(node);
+    return node;
+  }
+
+  place(node: FakeNode): void {
+    this.#nodes.set(formatEndpoint(node.mapped), node);
+  }
+
+  /** The services look at the register. */
+  changed(): void {
+    for (const { machine, at } of new Set(this.#services.values()))
+      this.run(machine, machine.registerChanged(this.now), at);
+  }
+
+  send(from: Endpoint, to: Endpoint, datagram: Uint8Array): void {
+    const sent = { from, to, datagram };
+    this.sent.push(sent);
+    if (!this.filter(sent)) return;
+    this.#queue.push(sent);
+    if (this.#queue.length === 1) this.#drain();
+  }
+
+  /** Lets time pass, with all timers. */
+  pass(ms: number): void {
+    for (const end = this.ms + ms; this.ms < end; ) {
+      this.ms += Math.min(50, end - this.ms);
+      for (const { machine, at } of new Set(this.#services.values())) this.run(machine, machine.tick(this.now), at);
+      for (const node of this.#nodes.values()) node.tick();
+    }
+  }
+
+  run(machine: ServiceMachine, actions: readonly (Action | RelayCommand)[], at: Endpoint): void {
+    for (const action of actions) {
+      if (action.do === 'send') {
+        const ofNms = action.to.address.includes(':') ? nmsEndpoint6 : nmsEndpoint;
+        const from = machine === this.nms ? ofNms : at;
+        this.send(from, action.to, action.datagram);
+      } else if (action.do === 'load') {
+        this.run(machine, machine.loaded?.(action.ticket, this.register.answer(action.query), this.now) ?? [], at);
+      } else if (action.do === 'save') {
+        this.register.changes.push(action.change);
+        this.run(machine, machine.saved?.(action.ticket, 'saved', this.now) ?? [], at);
+      } else if (action.do === 'drop') {
+        this.drops.set(action.reason, (this.drops.get(action.reason) ?? 0) + 1);
+      } else if (action.do === 'count') {
+        this.counts.set(action.name, (this.counts.get(action.name) ?? 0) + 1);
+      } else if (action.do !== 'wake' && action.do !== 'log') {
+        this.relayed.push(action);
+      }
+    }
+  }
+
+  #attach(machine: ServiceMachine, at: Endpoint): void {
+    this.#services.set(formatEndpoint(at), { machine, at });
+  }
+
+  #drain(): void {
+    for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
+      const service = this.#services.get(formatEndpoint(next.to));
+      if (service !== undefined) {
+        this.run(service.machine, service.machine.receive(next.datagram, next.from, this.now), service.at);
+      } else {
+        this.#nodes.get(formatEndpoint(next.to))?.receive(next.datagram, next.from);
+      }
+      this.#queue.shift();
+    }
+  }
+}
