@@ -32,7 +32,7 @@ export function decodeSockaddr(octets: Uint8Array, at = 0): Endpoint {
 /** Whether the socket address at `at` is `known`; flow label and scope don't count. */
 export function isSockaddr(view: DataView, at: number, known: DataView): boolean {
   if (view.getInt32(at) !== known.getInt32(0)) return false;
-  if (known.byteLength === SOCKADDR4) return view.getInt32(at + 4) === known.getInt32(4);
+  if (known.getUint8(0) === AF_INET) return view.getInt32(at + 4) === known.getInt32(4);
   for (let i = 8; i < 24; i += 4) if (view.getInt32(at + i) !== known.getInt32(i)) return false;
   return true;
 }

@@ -118,7 +118,9 @@ describe('coalescing', () => {
           const byFlow = (packets: readonly Uint8Array[]): Record<string, string[]> => {
             const flows: Record<string, string[]> = {};
             for (const packet of packets) {
-              const flowKey = packet[0]! >> 4 === 4 ? packet.slice(12, 24).toHex() : packet.slice(8, 44).toHex();
+              const v4 = packet[0]! >> 4 === 4;
+              const protocol = packet[v4 ? 9 : 6]!;
+              const flowKey = `${protocol} ${(v4 ? packet.slice(12, 24) : packet.slice(8, 44)).toHex()}`;
               (flows[flowKey] ??= []).push(packet.toHex());
             }
             return flows;
