@@ -46,19 +46,10 @@ export async function startResolver(options: ResolverOptions): Promise<Resolver>
   const service = new ResolverService(options);
   const first = options.port ?? DNS_PORT;
   for (let port = first; port < first + PORTS_TRIED; port++) {
-    const listeners: Listener[] = [];
-    try {
-      for (const address of addresses) {
-        listeners.push(await listenUdp(service, address, port), await listenTcp(service, address, port));
-      }
-    } catch (cause) {
-      for (const listener of listeners) listener.close();
-      const why = (cause as NodeJS.ErrnoException).code;
-      if (why === 'EADDRINUSE') continue;
-      raise('SYS_RESOLVER', { address: addresses.join(', '), port, why }, cause);
-    }
+    const listeners = await listenOn(service, addresses, port);
+    if (listeners === null) continue;
     return {
-      endpoint: { address: addresses[0]!, port },
+      endpoint: { address: listeners[0]!.address, port },
       setUpstreams: (upstreams) =>
         service.setUpstreams(
           upstreams.filter((u) => !options.zone.overlay.some((range) => contains(range, u.address))),
@@ -72,7 +63,31 @@ export async function startResolver(options: ResolverOptions): Promise<Resolver>
   return raise('SYS_RESOLVER', { address: addresses.join(', '), port: first, why: 'EADDRINUSE, as all that follow' });
 }
 
-type Listener = { close(): void };
+type Listener = { readonly address: Address; close(): void };
+
+/** Null if the port is taken. A host without one family still serves the other. */
+async function listenOn(
+  service: ResolverService,
+  addresses: readonly Address[],
+  port: number,
+): Promise<Listener[] | null> {
+  const listeners: Listener[] = [];
+  let missing: NodeJS.ErrnoException | undefined;
+  for (const address of addresses) {
+    try {
+      listeners.push(await listenUdp(service, address, port));
+      listeners.push(await listenTcp(service, address, port));
+    } catch (cause) {
+      missing = cause as NodeJS.ErrnoException;
+      if (missing.code === 'EADDRNOTAVAIL' || missing.code === 'EAFNOSUPPORT') continue;
+      for (const listener of listeners) listener.close();
+      if (missing.code === 'EADDRINUSE') return null;
+      raise('SYS_RESOLVER', { address, port, why: missing.code }, cause);
+    }
+  }
+  if (listeners.length > 0) return listeners;
+  return raise('SYS_RESOLVER', { address: addresses.join(', '), port, why: missing?.code }, missing);
+}
 
 class ResolverService {
   readonly #options: ResolverOptions;
@@ -187,7 +202,7 @@ function listenUdp(service: ResolverService, address: Address, port: number): Pr
     socket.bind({ address, port }, () => {
       open = true;
       socket.removeAllListeners('error').on('error', () => {});
-      resolve({ close });
+      resolve({ address, close });
     });
   });
 }
@@ -205,6 +220,7 @@ function listenTcp(service: ResolverService, address: Address, port: number): Pr
     server.once('error', reject);
     server.listen({ host: address, port }, () =>
       resolve({
+        address,
         close: () => {
           server.close();
           for (const socket of connections) socket.destroy();

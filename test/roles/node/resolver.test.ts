@@ -147,10 +147,16 @@ describe('the resolver', () => {
     const third = await start();
     expect(third.endpoint.port).toBe(second.endpoint.port + 2);
     expect(await askUdp(third, query('b.lab.example'))).toMatchObject({ rcode: 'NOERROR' });
+    // Nothing stays behind on the port that had room for UDP only.
+    const udp = createSocket('udp4').bind(second.endpoint.port + 1, address);
+    closing.push(() => udp.close());
+    await once(udp, 'listening');
   });
 
-  it('cannot be on an address that is not ours', async () => {
-    await expect(start({ vip4: '192.0.2.1' })).rejects.toMatchObject({ code: 'SYS_RESOLVER' });
+  it('does without an address that the host lacks, but not without all', async () => {
+    const resolver = await start({ vip4: '192.0.2.1', vip6: '::1' });
+    expect(resolver.endpoint.address).toBe('::1');
+    await expect(start({ vip4: '192.0.2.1', vip6: '2001:db8::1' })).rejects.toMatchObject({ code: 'SYS_RESOLVER' });
   });
 
   it('answers nobody else', async () => {
