@@ -1,5 +1,6 @@
 /** An AS machine with a register in memory, whose connections are driven by hand. */
 
+import { expect } from 'vitest';
 import type { Action } from '../../../src/core/actions.ts';
 import { type AsAction, AsMachine } from '../../../src/core/as/machine.ts';
 import { issueCertificate } from '../../../src/crypto/certificate.ts';
@@ -215,3 +216,24 @@ export function outcomeOf({ options, flags }: MessageOf<'loginResponse'>): strin
 }
 
 export const newIdentity = () => generateIdentity(primitives);
+
+/** A device whose first login is acknowledged. */
+export async function enrolled(bench: AsBench, deviceId: string, keys: Identity, more = {}): Promise<Connection> {
+  await bench.addDevice(deviceId, more);
+  const connection = bench.connect();
+  expect(connection.login(deviceId, keys)).toBe('accepted');
+  connection.acknowledge();
+  return connection;
+}
+
+/** Exactly one counter, one line in the log, the answer, and a register as before. */
+export async function expectRefused(bench: AsBench, reason: string, attempt: () => string | null): Promise<void> {
+  const before = { list: await bench.register.list(), revision: await bench.register.revision() };
+  const counts = new Map(bench.counts);
+  const lines = bench.logs.length;
+  expect(attempt()).toBe(reason);
+  expect({ list: await bench.register.list(), revision: await bench.register.revision() }).toEqual(before);
+  const grown = [...bench.counts].filter(([name, count]) => count !== (counts.get(name) ?? 0));
+  expect(grown).toEqual([[`login-refused-${reason}`, (counts.get(`login-refused-${reason}`) ?? 0) + 1]]);
+  expect(bench.logs.slice(lines)).toMatchObject([{ level: 'warn', message: 'login refused', fields: { reason } }]);
+}

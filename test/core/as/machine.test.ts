@@ -3,7 +3,7 @@ import { verifyCertificate } from '../../../src/crypto/certificate.ts';
 import type { Identity } from '../../../src/crypto/identity.ts';
 import { AuthType, Flag } from '../../../src/proto/messages.ts';
 import { primitives } from '../../crypto/fixtures.ts';
-import { AsBench, type Connection, newIdentity, secretOf } from './bench.ts';
+import { AsBench, type Connection, enrolled, expectRefused, newIdentity, secretOf } from './bench.ts';
 
 let bench: AsBench;
 let identity: Identity;
@@ -12,27 +12,6 @@ beforeEach(async () => {
   identity = newIdentity();
   await bench.addService();
 });
-
-/** A device whose first login is acknowledged. */
-async function enrolled(deviceId: string, keys: Identity, more = {}): Promise<Connection> {
-  await bench.addDevice(deviceId, more);
-  const connection = bench.connect();
-  expect(connection.login(deviceId, keys)).toBe('accepted');
-  connection.acknowledge();
-  return connection;
-}
-
-/** Exactly one counter, one line in the log, the answer, and a register as before. */
-async function expectRefused(reason: string, attempt: () => string | null): Promise<void> {
-  const before = { list: await bench.register.list(), revision: await bench.register.revision() };
-  const counts = new Map(bench.counts);
-  const lines = bench.logs.length;
-  expect(attempt()).toBe(reason);
-  expect({ list: await bench.register.list(), revision: await bench.register.revision() }).toEqual(before);
-  const grown = [...bench.counts].filter(([name, count]) => count !== (counts.get(name) ?? 0));
-  expect(grown).toEqual([[`login-refused-${reason}`, (counts.get(`login-refused-${reason}`) ?? 0) + 1]]);
-  expect(bench.logs.slice(lines)).toMatchObject([{ level: 'warn', message: 'login refused', fields: { reason } }]);
-}
 
 describe('an accepted login', () => {
   test('gives the device its identity, a certificate of the CA, a Common Key and the NMS', async () => {
@@ -95,17 +74,17 @@ describe('an accepted login', () => {
   test('the same keys may retry by the secret until the acknowledgement, even after it expired', async () => {
     await bench.addDevice('a');
     expect(bench.connect().login('a', identity)).toBe('accepted');
-    await expectRefused('keyMismatch', () => bench.connect().login('a', newIdentity()));
+    await expectRefused(bench, 'keyMismatch', () => bench.connect().login('a', newIdentity()));
     bench.now = { ...bench.now, wall: bench.now.wall + 2 * 86_400_000 };
     const connection = bench.connect();
     expect(connection.login('a', identity)).toBe('accepted');
-    await expectRefused('secretExpired', () => bench.connect().login('a', newIdentity()));
+    await expectRefused(bench, 'secretExpired', () => bench.connect().login('a', newIdentity()));
     connection.acknowledge();
-    await expectRefused('secretSpent', () => bench.connect().login('a', identity));
+    await expectRefused(bench, 'secretSpent', () => bench.connect().login('a', identity));
   });
 
   test('later, keys are enough; each gives a new Common Key', async () => {
-    const first = await enrolled('a', identity);
+    const first = await enrolled(bench, 'a', identity);
     const before = first.answers[0]!.body.commonKey;
     const later = bench.connect();
     expect(later.login('a', identity, { authType: AuthType.certificate })).toBe('accepted');
@@ -116,7 +95,7 @@ describe('an accepted login', () => {
   });
 
   test('an ACK of an overtaken login makes no key current', async () => {
-    await enrolled('a', identity);
+    await enrolled(bench, 'a', identity);
     const [older, newer] = [bench.connect(), bench.connect()];
     for (const connection of [older, newer]) connection.login('a', identity, { authType: AuthType.certificate });
     const before = bench.device('a');
@@ -127,13 +106,13 @@ describe('an accepted login', () => {
   });
 
   test('by a password works as often as it likes, with the same keys', async () => {
-    await enrolled('a', identity, { auth: 'password', secretExpires: null });
+    await enrolled(bench, 'a', identity, { auth: 'password', secretExpires: null });
     expect(bench.connect().login('a', identity)).toBe('accepted');
-    await expectRefused('keyMismatch', () => bench.connect().login('a', newIdentity()));
+    await expectRefused(bench, 'keyMismatch', () => bench.connect().login('a', newIdentity()));
   });
 
   test("the administrator's new secret replaces keys once", async () => {
-    await enrolled('a', identity);
+    await enrolled(bench, 'a', identity);
     const hash = 'hash of secret of a';
     await bench.register.renewSecret('a', { hash, expires: bench.now.wall + 1000 });
     expect(bench.connect().login('a', identity, { authType: AuthType.certificate })).toBe('accepted');
@@ -141,10 +120,10 @@ describe('an accepted login', () => {
     const connection = bench.connect();
     expect(connection.login('a', replacement)).toBe('accepted');
     connection.acknowledge();
-    await expectRefused('badCredentials', () =>
+    await expectRefused(bench, 'badCredentials', () =>
       bench.connect().login('a', identity, { authType: AuthType.certificate }),
     );
-    await expectRefused('secretSpent', () => bench.connect().login('a', replacement));
+    await expectRefused(bench, 'secretSpent', () => bench.connect().login('a', replacement));
   });
 });
 
@@ -162,7 +141,7 @@ describe('refused, counted and logged once, nothing else changed', () => {
     const answers = new Set<string>();
     for (const attempt of attempts) {
       const connection = bench.connect();
-      await expectRefused('badCredentials', () => attempt(connection));
+      await expectRefused(bench, 'badCredentials', () => attempt(connection));
       answers.add(JSON.stringify(connection.answers[0]));
       expect(connection.closed).toBe(true);
     }
@@ -184,41 +163,49 @@ describe('refused, counted and logged once, nothing else changed', () => {
 
   test('expired secret', async () => {
     await bench.addDevice('a', { secretExpires: bench.now.wall });
-    await expectRefused('secretExpired', () => bench.connect().login('a', identity));
+    await expectRefused(bench, 'secretExpired', () => bench.connect().login('a', identity));
   });
 
   test('disabled device, with secret and with keys', async () => {
-    await enrolled('a', identity);
+    await enrolled(bench, 'a', identity);
     await bench.addDevice('b');
     for (const deviceId of ['a', 'b']) await bench.register.setEnabled(deviceId, false);
-    await expectRefused('disabled', () => bench.connect().login('a', identity, { authType: AuthType.certificate }));
-    await expectRefused('disabled', () => bench.connect().login('b', identity));
+    await expectRefused(bench, 'disabled', () =>
+      bench.connect().login('a', identity, { authType: AuthType.certificate }),
+    );
+    await expectRefused(bench, 'disabled', () => bench.connect().login('b', identity));
     // Who does not prove to be the device does not learn that it is disabled.
-    await expectRefused('badCredentials', () => bench.connect().login('b', identity, { password: secretOf('c') }));
+    await expectRefused(bench, 'badCredentials', () =>
+      bench.connect().login('b', identity, { password: secretOf('c') }),
+    );
   });
 
   test('keys that are not pinned', async () => {
-    await enrolled('a', identity);
+    await enrolled(bench, 'a', identity);
     await bench.addDevice('b');
     for (const deviceId of ['a', 'b']) {
-      await expectRefused('badCredentials', () =>
+      await expectRefused(bench, 'badCredentials', () =>
         bench.connect().login(deviceId, newIdentity(), { authType: AuthType.certificate }),
       );
     }
     const half = { ...identity, handshake: newIdentity().handshake };
-    await expectRefused('badCredentials', () => bench.connect().login('a', half, { authType: AuthType.certificate }));
+    await expectRefused(bench, 'badCredentials', () =>
+      bench.connect().login('a', half, { authType: AuthType.certificate }),
+    );
   });
 
   test('a signature for another connection, a replayed request, a request without identity', async () => {
-    await enrolled('a', identity);
+    await enrolled(bench, 'a', identity);
     const [here, there] = [bench.connect(), bench.connect()];
     const words = { authType: AuthType.certificate };
-    await expectRefused('badCredentials', () => here.login('a', identity, { ...words, exporter: there.exporter }));
+    await expectRefused(bench, 'badCredentials', () =>
+      here.login('a', identity, { ...words, exporter: there.exporter }),
+    );
     const honest = there.request('a', identity, words);
     there.receive(honest);
     expect(there.answers).toHaveLength(1);
     const thief = bench.connect();
-    await expectRefused('badCredentials', () => {
+    await expectRefused(bench, 'badCredentials', () => {
       thief.receive(honest);
       return thief.answers.length === 1 ? 'badCredentials' : null;
     });
@@ -236,7 +223,7 @@ describe('refused, counted and logged once, nothing else changed', () => {
       expect(connection.login(deviceId, identity)).toBeNull();
       bench.hold = () => false;
       await meanwhile();
-      await expectRefused(reason, () => {
+      await expectRefused(bench, reason, () => {
         bench.answer(bench.pending.pop()!);
         return connection.answers.length === 1 ? reason : null;
       });
@@ -246,13 +233,13 @@ describe('refused, counted and logged once, nothing else changed', () => {
   test('everything while the register does not answer: try again', async () => {
     await bench.addDevice('a');
     bench.registerLost = true;
-    await expectRefused('overloaded', () => bench.connect().login('a', identity));
+    await expectRefused(bench, 'overloaded', () => bench.connect().login('a', identity));
     bench.registerLost = false;
     bench.hold = (action) => action.do === 'save';
     const connection = bench.connect();
     connection.login('a', identity);
     bench.registerLost = true;
-    await expectRefused('overloaded', () => {
+    await expectRefused(bench, 'overloaded', () => {
       bench.answer(bench.pending[0]!);
       return connection.answers.length === 1 ? 'overloaded' : null;
     });
@@ -266,74 +253,6 @@ describe('refused, counted and logged once, nothing else changed', () => {
   });
 });
 
-describe('general nodes', () => {
-  const mac = Uint8Array.of(2, 0, 0, 0, 0, 0xab);
-  const byMac = { authType: AuthType.mac, password: mac };
-  let adapterKeys: Identity;
-  let adapter: Connection;
-  beforeEach(async () => {
-    adapterKeys = newIdentity();
-    adapter = await enrolled('gw', adapterKeys);
-    await bench.addDevice('cam', { adapter: 'gw', auth: 'mac', mac: '02:00:00:00:00:ab', secretHash: null });
-    await bench.addDevice('plc', { adapter: 'gw', auth: 'password', mac: '02:00:00:00:00:ac', secretExpires: null });
-  });
-
-  test('come in through their adapter, each with keys of its own', async () => {
-    const [cam, plc] = [newIdentity(), newIdentity()];
-    expect(adapter.login('cam', cam, byMac)).toBe('accepted');
-    adapter.acknowledge();
-    expect(adapter.login('plc', plc)).toBe('accepted');
-    expect(bench.device('cam')).toMatchObject({ state: 'enrolled', signKey: cam.sign.publicKey });
-    expect(adapter.login('plc', plc, { authType: AuthType.certificate })).toBe('accepted');
-    expect(adapter.closed).toBe(false);
-    // The connection still speaks for the adapter, not for the general node.
-    expect(adapter.login('cam', cam, byMac)).toBe('accepted');
-    await expectRefused('keyMismatch', () => adapter.login('cam', newIdentity(), byMac));
-  });
-
-  test('from nobody else', async () => {
-    await expectRefused('wrongAdapter', () => bench.connect().login('cam', identity, byMac));
-    await expectRefused('wrongAdapter', () => bench.connect().login('nobody', identity, byMac));
-    await expectRefused('wrongAdapter', () => bench.connect().login('plc', identity));
-    const other = await enrolled('other', newIdentity());
-    await expectRefused('wrongAdapter', () => other.login('cam', identity, byMac));
-    await expectRefused('wrongAdapter', () => other.login('plc', identity));
-    await expectRefused('badCredentials', () => other.login('plc', identity, { password: secretOf('cam') }));
-    expect(other.closed).toBe(false);
-  });
-
-  test('not after the connection of the adapter was refused or is another', async () => {
-    const pretender = bench.connect();
-    expect(pretender.login('gw', newIdentity(), { authType: AuthType.certificate })).toBe('badCredentials');
-    pretender.receive(pretender.request('cam', identity, byMac));
-    expect(pretender.answers).toHaveLength(1);
-    adapter.close();
-    await expectRefused('wrongAdapter', () => bench.connect().login('cam', identity, byMac));
-  });
-
-  test('with the MAC address and the method they are registered with', async () => {
-    await expectRefused('badCredentials', () => adapter.login('cam', identity, { ...byMac, password: mac.with(5, 1) }));
-    await expectRefused('badCredentials', () =>
-      adapter.login('cam', identity, { ...byMac, password: mac.subarray(1) }),
-    );
-    await expectRefused('badCredentials', () => adapter.login('cam', identity, { password: new Uint8Array(0) }));
-    await expectRefused('badCredentials', () =>
-      adapter.login('plc', identity, { ...byMac, password: mac.with(5, 0xac) }),
-    );
-    await expectRefused('badCredentials', () => adapter.login('gw', adapterKeys, byMac));
-  });
-
-  test('not while they or their adapter are disabled', async () => {
-    await bench.register.setEnabled('cam', false);
-    await expectRefused('disabled', () => adapter.login('cam', identity, byMac));
-    await bench.register.setEnabled('cam', true);
-    await bench.register.setEnabled('gw', false);
-    await expectRefused('disabled', () => adapter.login('cam', identity, byMac));
-    await bench.register.setEnabled('gw', true);
-    expect(adapter.login('cam', identity, byMac)).toBe('accepted');
-  });
-});
-
 describe('limits', () => {
   test('guesses at one DeviceID, from wherever they come, and then others still get in', async () => {
     await bench.addDevice('a');
@@ -342,7 +261,7 @@ describe('limits', () => {
       expect(bench.connect(`198.51.100.${i}`).login('a', identity, { password: secretOf('x') })).toBe('badCredentials');
     }
     bench.asked.length = 0;
-    await expectRefused('overloaded', () => bench.connect('198.51.100.99').login('A', identity));
+    await expectRefused(bench, 'overloaded', () => bench.connect('198.51.100.99').login('A', identity));
     expect(bench.asked).not.toContain('hash');
     expect(bench.connect('198.51.100.99').login('b', newIdentity())).toBe('accepted');
     bench.pass(5_000);
@@ -350,7 +269,7 @@ describe('limits', () => {
   });
 
   test('failed logins of one IPv4 address or IPv6 /64; successes do not count', async () => {
-    await enrolled('a', identity);
+    await enrolled(bench, 'a', identity);
     const words = { authType: AuthType.certificate };
     for (let i = 0; i < 300; i++) expect(bench.connect('198.51.100.1').login('a', identity, words)).toBe('accepted');
     for (const [first, same, other] of [
@@ -358,7 +277,7 @@ describe('limits', () => {
       ['2001:db8:0:1::1', '2001:db8:0:1:ffff::2', '2001:db8:0:2::1'],
     ] as const) {
       for (let i = 0; i < 256; i++) bench.connect(first).login('nobody', identity, words);
-      await expectRefused('overloaded', () => bench.connect(same).login('a', identity, words));
+      await expectRefused(bench, 'overloaded', () => bench.connect(same).login('a', identity, words));
       expect(bench.connect(other).login('a', identity, words)).toBe('accepted');
       bench.pass(1_000);
       expect(bench.connect(same).login('a', identity, words)).toBe('accepted');
@@ -369,7 +288,7 @@ describe('limits', () => {
     bench.hold = (action) => action.do === 'hash';
     for (let i = 0; i < 32; i++) bench.connect().login(`d${i}`, identity);
     expect(bench.pending).toHaveLength(32);
-    await expectRefused('overloaded', () => bench.connect().login('d99', identity));
+    await expectRefused(bench, 'overloaded', () => bench.connect().login('d99', identity));
     bench.answer(bench.pending.pop()!);
     expect(bench.connect().login('d99', identity)).toBeNull();
   });
