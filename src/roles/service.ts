@@ -143,10 +143,10 @@ async function serve(
 }
 
 /** The registered address if this host has it, so that answers leave from it; behind a translation or balancer, all. */
-function bindable(address: Address | null, any: Address): Address | null {
+function bindable(address: Address | null, all: Address): Address | null {
   if (address === null) return null;
   const own = Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((entry) => entry.address));
-  return own.includes(address) ? address : any;
+  return own.includes(address) ? address : all;
 }
 
 function dropCounters(udp: ServicePort): Record<string, number> {
