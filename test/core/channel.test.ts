@@ -120,6 +120,17 @@ describe('a channel', () => {
     expect(pair.deliver(pair.keepAlive(4)).kind).toBe('message');
   });
 
+  it('refuses what a sender that lives on sent before we started anew', () => {
+    const pair = new Pair();
+    pair.prove();
+    const before = pair.keepAlive();
+    expect(pair.deliver(before).kind).toBe('message');
+    pair.service = pair.channel(SenderKind.nms, SenderKind.node, 'd', { proveAddress: true });
+    pair.prove();
+    expect(pair.deliver(before)).toEqual({ kind: 'drop', reason: 'replayed' });
+    expect(pair.deliver(pair.keepAlive()).kind).toBe('message');
+  });
+
   it('ends an old life when a new one proved itself, echoes recorded from it included', () => {
     const pair = new Pair();
     const echo = pair.keepAlive(2, pair.challenge(pair.keepAlive()));
