@@ -141,8 +141,12 @@ export class Channel {
     const believed = known !== undefined && proven;
     if (!(believed || echoed || answersUs || firstOfFreshKey)) return this.#challenge(envelope, sender, from, now);
 
+    if (known === undefined) {
+      // What it sent before it proved itself may be from an earlier life of ours. Parts of this message are not.
+      if (!firstOfFreshKey) correspondent.window.startAt(sequence - (envelope.options.part?.number ?? 0));
+      this.#believe(correspondent, limit);
+    }
     correspondent.window.accept(sequence);
-    if (known === undefined) this.#believe(correspondent, limit);
     if (!correspondent.proven.some((p) => sameEndpoint(p, from)) && (echoed || answersUs)) {
       correspondent.proven = [from, ...correspondent.proven].slice(0, MAX_PROVEN);
     }

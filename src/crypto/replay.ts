@@ -53,6 +53,12 @@ export class ReplayWindow {
     return true;
   }
 
+  /** Counts every number below this one as seen, in a window that has accepted none yet. */
+  startAt(sequence: number): void {
+    this.#state.fill(-1, 1);
+    this.#state[0] = sequence - 1;
+  }
+
   #word(sequence: number): number {
     return 1 + ((sequence & (this.#size - 1)) >>> 5);
   }
