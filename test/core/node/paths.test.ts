@@ -1,0 +1,111 @@
+import { describe, expect, it } from 'vitest';
+import type { NatType } from '../../sim/nat.ts';
+import type { SimNode, Socket } from '../../sim/node.ts';
+import { Lab } from './lab.ts';
+
+type Pair = { readonly lab: Lab; readonly a: SimNode; readonly b: SimNode };
+
+async function pair(sockets: (lab: Lab) => [Socket, Socket], relays = 1): Promise<Pair> {
+  const lab = await Lab.open(relays);
+  const [ofA, ofB] = sockets(lab);
+  return { lab, a: await lab.node('a', ofA), b: await lab.node('b', ofB) };
+}
+
+const both =
+  (type: NatType) =>
+  (lab: Lab): [Socket, Socket] => [lab.home(type)('10.0.0.2'), lab.home(type)('10.0.0.2')];
+
+/** A path exists in both directions, and no key was ever used twice with one number. */
+function expectPath({ lab, a, b }: Pair, path: string): void {
+  expect(lab.reaches(a, b)).toBe(true);
+  lab.pass(2_000);
+  expect(lab.reaches(b, a)).toBe(true);
+  for (const [at, of] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    expect(lab.peer(at, of)).toMatchObject({ state: 'up', path, epoch: 1 });
+    expect(at.sizes).toMatchObject({ paths: 1, keys: 1 });
+  }
+  expect(lab.world.reused).toEqual([]);
+}
+
+describe('a path', () => {
+  it('is direct between two public nodes, in either family', async () => {
+    expectPath(await pair((lab) => [lab.publicly(), lab.publicly()]), 'direct');
+    expectPath(await pair((lab) => [lab.publicly('6'), lab.publicly('6')]), 'direct');
+  });
+
+  it('is direct from and to a node behind a NAT', async () => {
+    expectPath(await pair((lab) => [lab.home('symmetric')('10.0.0.2'), lab.publicly()]), 'direct');
+    expectPath(await pair((lab) => [lab.publicly(), lab.home('symmetric')('10.0.0.2')]), 'direct');
+  });
+
+  it.each(['fullCone', 'addressRestricted', 'portRestricted'] as const)(
+    'between two %s NATs starts at once and ends up direct',
+    async (type) => {
+      const net = await pair(both(type));
+      expectPath(net, 'direct');
+      expect(net.lab.peer(net.a, net.b)!.endpoint).toMatch(/^203\.0\.113\./);
+    },
+  );
+
+  it('stays with the relay between two symmetric NATs', async () => {
+    const net = await pair(both('symmetric'));
+    expectPath(net, 'relay');
+    expect(net.lab.peer(net.a, net.b)!.endpoint).toBe('192.0.2.11:7442');
+  });
+
+  it('stays inside the LAN behind one NAT', async () => {
+    const net = await pair((lab) => {
+      const home = lab.home('portRestricted');
+      return [home('10.0.0.2'), home('10.0.0.3')];
+    });
+    expectPath(net, 'lan');
+    expect(net.lab.peer(net.a, net.b)!.endpoint).toBe('10.0.0.3:7444');
+  });
+
+  it('goes through the relay where the families differ', async () => {
+    expectPath(await pair((lab) => [lab.publicly('4'), lab.publicly('6')]), 'relay');
+    expectPath(await pair((lab) => [lab.publicly('6'), lab.publicly('4')]), 'relay');
+  });
+
+  it('needs no relay between two cones', async () => {
+    expectPath(await pair(both('portRestricted'), 0), 'direct');
+  });
+
+  it('does not exist without a relay between two symmetric NATs', async () => {
+    const { lab, a, b } = await pair(both('symmetric'), 0);
+    expect(lab.reaches(a, b, 30_000)).toBe(false);
+    expect(a.sizes).toMatchObject({ paths: 0, keys: 0, routes: 0 });
+    expect(a.counters.get('drop-no-route')).toBe(1);
+    lab.pass(30_000);
+    expect(b.sizes).toMatchObject({ paths: 0, keys: 0, routes: 0 });
+  });
+
+  it('falls back to the relay where the direct way is blocked from the start', async () => {
+    const net = await pair((lab) => [lab.publicly(), lab.publicly()]);
+    const { lab } = net;
+    lab.tamper = ({ host, to }) =>
+      lab.nodes.some((n) => n.host === host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass';
+    expectPath(net, 'relay');
+  });
+});
+
+describe('two ends that ask at once', () => {
+  it('settle on one path and close the other', async () => {
+    const { lab, a, b } = await pair((l) => [l.publicly(), l.publicly()]);
+    const [there, back] = [lab.send(a, b), lab.send(b, a)];
+    expect(lab.until(() => lab.has(b, there) && lab.has(a, back), 2_000)).toBe(true);
+    lab.pass(1_000);
+    expect(a.pathsTo(b)).toHaveLength(2);
+    for (let i = 0; i < 40; i++) {
+      expect(lab.reaches(a, b)).toBe(true);
+      expect(lab.reaches(b, a)).toBe(true);
+      lab.pass(1_000);
+    }
+    expect(a.pathsTo(b)).toHaveLength(1);
+    expect(b.pathsTo(a)).toEqual(a.pathsTo(b));
+    expect(lab.world.reused).toEqual([]);
+  });
+});
