@@ -108,13 +108,7 @@ async function main(args: readonly string[]): Promise<number> {
     const nodes = await build(lab);
     const [a, b, c] = nodes as readonly [Node, Node, Node];
     progress('every pair pings by name, both ways');
-    const rows: (Row | null)[] = [];
-    for (const [from, to] of [
-      [a, b],
-      [a, c],
-      [b, c],
-    ] as const)
-      rows.push(await talk(from, to));
+    const rows = await Promise.all([talk(a, b), talk(a, c), talk(b, c)]);
     const talking = rows.filter((row) => row !== null);
     console.log();
     printTable(talking);

@@ -83,14 +83,14 @@ describeLab('daemons', () => {
       await a.systemPing(b.fqdn);
       await network.device('disable', 'b');
       await until(async () => (await a.peer(b))?.state !== 'up', { what: 'the tunnel to b to end', timeoutMs: 10_000 });
-      expect((await b.daemon.exited).code).toBe(4);
+      expect((await b.daemon.ended()).code).toBe(4);
       await expect(a.systemPing(b.fqdn)).rejects.toThrow();
       await network.device('enable', 'b');
       await b.up();
       await a.systemPing(b.fqdn);
       await network.device('remove', 'b');
       await until(async () => (await a.peer(b))?.state !== 'up', { what: 'the tunnel to b to end', timeoutMs: 10_000 });
-      expect((await b.daemon.exited).code).toBe(4);
+      expect((await b.daemon.ended()).code).toBe(4);
       expect(await a.host.run(['dig', '+tries=1', b.fqdn])).toContain('NXDOMAIN');
     }));
 
@@ -119,7 +119,7 @@ describeLab('daemons', () => {
       expect(traces(host)).toBe(before);
       const third = await up();
       expect(await network.command(host, ['down', '--state', state])).toMatchObject({ code: 0 });
-      expect((await third.exited).code).toBe(0);
+      expect((await third.ended()).code).toBe(0);
       expect(traces(host)).toBe(before);
     }));
 

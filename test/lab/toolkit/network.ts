@@ -111,7 +111,7 @@ export class Network {
   /** Runs one command to its end, whatever it ends with. */
   async command(host: Host, args: readonly string[], options: ProgramOptions = {}): Promise<Ended> {
     const program = host.spawn([this.program, ...args], { input: '', ...options });
-    return { ...(await program.exited), stdout: program.stdout, stderr: program.stderr };
+    return { ...(await program.ended()), stdout: program.stdout, stderr: program.stderr };
   }
 
   /** Registers a device and returns its enrolment token. */

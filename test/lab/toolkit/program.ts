@@ -71,9 +71,22 @@ export class Program {
     });
   }
 
+  /** Waits for the end; a program that does not come to one is killed and reported. */
+  async ended(timeoutMs = 60_000): Promise<Exit> {
+    let late = false;
+    const timer = setTimeout(() => {
+      late = true;
+      this.signal('SIGKILL');
+    }, timeoutMs);
+    const exit = await this.exited;
+    clearTimeout(timer);
+    if (late) throw new Error(`it did not end within ${timeoutMs} ms\n${this.report()}`);
+    return exit;
+  }
+
   /** Waits for the end; fails unless the exit code is 0. Returns stdout. */
-  async done(): Promise<string> {
-    const { code } = await this.exited;
+  async done(timeoutMs?: number): Promise<string> {
+    const { code } = await this.ended(timeoutMs);
     if (code !== 0) throw new Error(this.report());
     return this.stdout;
   }
