@@ -102,6 +102,7 @@ describe('a node that is not to be believed', () => {
     };
     node.register();
     cloud.filter = () => true;
+    expect(recorded).toHaveLength(1);
     const thief: Endpoint = { address: '203.0.113.66', port: 1 };
     for (const datagram of recorded) cloud.send(thief, nmsEndpoint, datagram);
     const b = cloud.addNode(cloud.addDevice('b'), { address: '192.0.2.8', port: 7444 });
@@ -139,7 +140,8 @@ describe('a node that is not to be believed', () => {
     const answers = cloud.sent.length;
     for (const { from, to, datagram } of recorded) cloud.send(from, to, datagram);
     // The very first one too, which was never believed: its sender proved itself with a later one.
-    expect(cloud.drops.get('replayed')).toBe(2);
+    expect(cloud.drops.get('replayed')).toBe(recorded.length);
+    expect(recorded.length).toBeGreaterThan(1);
     expect(cloud.sent.length - answers).toBe(recorded.length);
   });
 
@@ -147,6 +149,7 @@ describe('a node that is not to be believed', () => {
     node.register();
     node.keepAlive();
     const recorded = cloud.sent.filter((s) => s.to === node.nms);
+    expect(recorded.length).toBeGreaterThan(2);
     cloud.startNms('second');
     node.restart();
     expect(node.register()).toBeDefined();

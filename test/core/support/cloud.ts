@@ -7,13 +7,13 @@ import type { Action } from '../../../src/core/actions.ts';
 import type { Machine } from '../../../src/core/machine.ts';
 import { NmsMachine } from '../../../src/core/nms/machine.ts';
 import { TrsMachine, type TrsOptions } from '../../../src/core/trs.ts';
-import type { KeyPair } from '../../../src/crypto/primitives.ts';
+import type { KeyPair, Primitives } from '../../../src/crypto/primitives.ts';
 import type { Device, RegisterAnswer, RegisterChange, RegisterQuery, Service } from '../../../src/lib/device.ts';
 import { type Endpoint, formatEndpoint, parsePrefix } from '../../../src/lib/ip.ts';
 import type { RelayCommand } from '../../../src/lib/path.ts';
 import type { Now } from '../../../src/lib/time.ts';
 import { World } from '../../support/primitives.ts';
-import { FakeNode } from './node.ts';
+import { FakeNode, type Host } from './node.ts';
 
 export const overlay = [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:1::/64')!];
 export const nmsEndpoint: Endpoint = { address: '198.51.100.10', port: 7441 };
@@ -73,7 +73,7 @@ export class FakeRegister {
   }
 }
 
-export class Cloud {
+export class Cloud implements Host {
   readonly world: World;
   readonly register = new FakeRegister();
   readonly counts = new Map<string, number>();
@@ -108,6 +108,10 @@ export class Cloud {
       },
     ];
     this.nms = this.startNms('first');
+  }
+
+  primitives(name: string): Primitives {
+    return this.world.primitives(name);
   }
 
   get now(): Now {

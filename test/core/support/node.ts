@@ -2,18 +2,26 @@
 
 import { Channel } from '../../../src/core/channel.ts';
 import { Exchanges, type Request } from '../../../src/core/exchange.ts';
+import type { Primitives } from '../../../src/crypto/primitives.ts';
 import type { Device } from '../../../src/lib/device.ts';
 import { type Endpoint, familyOf } from '../../../src/lib/ip.ts';
+import type { Now } from '../../../src/lib/time.ts';
 import { type Message, type MessageOf, readEnvelope } from '../../../src/proto/codec.ts';
 import { Suite } from '../../../src/proto/constants.ts';
 import { Flag } from '../../../src/proto/messages.ts';
 import { type Candidate, type Options, SenderKind } from '../../../src/proto/options.ts';
-import type { Cloud } from './cloud.ts';
 
 type Direction = MessageOf<'routeDirection'>;
 
+/** What a node stands on: the clock, the network, and primitives by name. */
+export type Host = {
+  readonly now: Now;
+  primitives(name: string): Primitives;
+  send(from: Endpoint, to: Endpoint, datagram: Uint8Array): void;
+};
+
 export class FakeNode {
-  readonly #cloud: Cloud;
+  readonly #host: Host;
   readonly device: Device;
   real: Endpoint;
   mapped: Endpoint;
@@ -34,19 +42,19 @@ export class FakeNode {
   #lives = 0;
   #requests = 0;
 
-  constructor(cloud: Cloud, device: Device, real: Endpoint, mapped: Endpoint, nms: Endpoint) {
-    this.#cloud = cloud;
+  constructor(host: Host, device: Device, real: Endpoint, mapped: Endpoint, nms: Endpoint) {
+    this.#host = host;
     this.device = device;
     this.real = real;
     this.mapped = mapped;
     this.nms = nms;
-    this.exchanges = new Exchanges(cloud.world.primitives(`${device.deviceId} exchanges`));
+    this.exchanges = new Exchanges(host.primitives(`${device.deviceId} exchanges`));
     this.channel = this.restart();
   }
 
   /** A new life, with another Common Key if one is given. */
   restart(commonKey = this.device.commonKey!): Channel {
-    const primitives = this.#cloud.world.primitives(`${this.device.deviceId} ${++this.#lives}`);
+    const primitives = this.#host.primitives(`${this.device.deviceId} ${++this.#lives}`);
     this.channel = this.#channelOf(
       commonKey,
       this.device.nodeId,
@@ -84,7 +92,7 @@ export class FakeNode {
   /** The answer, if it came at once. */
   request(request: Request, to = this.nms, channel = this.channel): Message | undefined {
     const tag = `${request.type} ${++this.#requests}`;
-    this.#send(this.exchanges.start(channel, request, to, tag, this.#cloud.now));
+    this.#send(this.exchanges.start(channel, request, to, tag, this.#host.now));
     return this.answers.get(tag);
   }
 
@@ -98,7 +106,7 @@ export class FakeNode {
     const { pathId } = direction.body;
     const known = this.#paths.get(pathId);
     if (known !== undefined) return known;
-    const instance = this.#cloud.world.primitives(`${this.device.deviceId} ${pathId}`).random(16);
+    const instance = this.#host.primitives(`${this.device.deviceId} ${pathId}`).random(16);
     const channel = this.#channelOf(direction.body.tunnelKey, pathId, kind, SenderKind.trs, instance);
     this.#paths.set(pathId, channel);
     return channel;
@@ -113,7 +121,7 @@ export class FakeNode {
   receive(datagram: Uint8Array, from: Endpoint): void {
     const envelope = readEnvelope(datagram);
     if (typeof envelope === 'string') throw new RangeError(envelope);
-    const { now } = this.#cloud;
+    const { now } = this.#host;
     const answersUs = this.exchanges.expects(envelope.transactionId, from);
     for (const channel of [...this.#paths.values(), this.channel]) {
       const opened = channel.open(datagram, envelope, from, now, answersUs);
@@ -124,13 +132,13 @@ export class FakeNode {
   }
 
   tick(): void {
-    const { actions, failed } = this.exchanges.tick(this.#cloud.now);
+    const { actions, failed } = this.exchanges.tick(this.#host.now);
     this.#send(actions);
     this.failed.push(...failed);
   }
 
   #said(message: Message, from: Endpoint, channel: Channel): void {
-    const answer = this.exchanges.answer(message, from, this.#cloud.now);
+    const answer = this.exchanges.answer(message, from, this.#host.now);
     if (answer !== null) {
       if ('settled' in answer) this.answers.set(answer.settled, message);
       else this.#send(answer.actions);
@@ -158,12 +166,12 @@ export class FakeNode {
   }
 
   #send(actions: readonly { readonly do: string; readonly to?: Endpoint; readonly datagram?: Uint8Array }[]): void {
-    for (const { to, datagram } of actions) this.#cloud.send(this.mapped, to!, datagram!);
+    for (const { to, datagram } of actions) this.#host.send(this.mapped, to!, datagram!);
   }
 
   #channelOf(baseKey: Uint8Array, id: string, own: SenderKind, peer: SenderKind, instance: Uint8Array): Channel {
     return new Channel({
-      primitives: this.#cloud.world.primitives(`${this.device.deviceId} ${id} ${this.#lives}`),
+      primitives: this.#host.primitives(`${this.device.deviceId} ${id} ${this.#lives}`),
       suite: Suite.aes256Gcm,
       baseKey,
       id,
