@@ -13,14 +13,14 @@ import type { RelayCommand } from '../lib/path.ts';
 import type { Now } from '../lib/time.ts';
 import { type Draft, type Envelope, type Message, type MessageOf, readEnvelope } from '../proto/codec.ts';
 import { Suite } from '../proto/constants.ts';
-import type { DropReason } from '../proto/drop.ts';
 import { Flag, NoticeReason } from '../proto/messages.ts';
 import { Refusal, SenderKind } from '../proto/options.ts';
 import { PartBuffer } from '../proto/parts.ts';
 import type { Action } from './actions.ts';
-import { Channel, type Opened } from './channel.ts';
+import { Channel } from './channel.ts';
 import { Exchanges, sendAll } from './exchange.ts';
 import type { Machine } from './machine.ts';
+import { Alarm, dropped, unopened } from './service.ts';
 import { type RelayLimits, type RelayPath, RelayTable } from './trs-paths.ts';
 
 export type TrsAction = Action | RelayCommand;
@@ -38,7 +38,6 @@ export type TrsOptions = {
 type Announcer = { readonly service: Service; readonly channel: Channel; endpoint: Endpoint | null };
 
 const SWEEP_MS = 1_000;
-const TIMER_STEP_MS = 10;
 /** NMS replicas that share one key. */
 const MAX_REPLICAS = 8;
 
@@ -54,7 +53,7 @@ export class TrsMachine implements Machine<RelayCommand> {
   #stale = false;
   #draining = false;
   #sweepAt = 0;
-  #wakeAt: number | null = null;
+  readonly #alarm = new Alarm();
 
   constructor(options: TrsOptions) {
     this.#options = options;
@@ -74,7 +73,7 @@ export class TrsMachine implements Machine<RelayCommand> {
   }
 
   tick(now: Now): TrsAction[] {
-    this.#wakeAt = null;
+    this.#alarm.rang();
     const { actions } = this.#exchanges.tick(now);
     return this.#wake([...actions, ...(now.ms >= this.#sweepAt ? this.#sweep(now) : [])]);
   }
@@ -312,20 +311,6 @@ export class TrsMachine implements Machine<RelayCommand> {
 
   /** Asks for the next tick if its time changed. */
   #wake(actions: TrsAction[]): TrsAction[] {
-    const due = Math.min(this.#exchanges.due, this.#sweepAt);
-    const at = Math.ceil(due / TIMER_STEP_MS) * TIMER_STEP_MS;
-    if (at === this.#wakeAt) return actions;
-    this.#wakeAt = at;
-    return [...actions, { do: 'wake', at }];
+    return [...actions, ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt))];
   }
-}
-
-function dropped(reason: DropReason, from: Endpoint): TrsAction[] {
-  return [{ do: 'drop', reason, from }];
-}
-
-function unopened(opened: Exclude<Opened, { kind: 'message' }>, from: Endpoint): TrsAction[] {
-  if (opened.kind === 'drop') return dropped(opened.reason, from);
-  if (opened.kind === 'part') return [];
-  return [{ do: 'count', name: 'challenges' }, ...sendAll(opened.datagrams, from)];
 }

@@ -10,7 +10,6 @@ import { contains, type Endpoint, familyOf, type Prefix } from '../../lib/ip.ts'
 import type { Now } from '../../lib/time.ts';
 import { type Draft, type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
 import { PRESENCE_MS } from '../../proto/constants.ts';
-import type { DropReason } from '../../proto/drop.ts';
 import { Flag, type MessageName, NoticeReason } from '../../proto/messages.ts';
 import { type Options, Refusal } from '../../proto/options.ts';
 import { PartBuffer } from '../../proto/parts.ts';
@@ -18,6 +17,7 @@ import type { Action } from '../actions.ts';
 import type { Channel, Opened, Sender } from '../channel.ts';
 import { Exchanges, sendAll } from '../exchange.ts';
 import type { Machine } from '../machine.ts';
+import { Alarm, dropped, unopened } from '../service.ts';
 import { Changes } from './changes.ts';
 import { Directions, type NmsTag } from './directions.ts';
 import { Directory } from './directory.ts';
@@ -38,8 +38,6 @@ export type NmsOptions = {
 };
 
 const SWEEP_MS = 1_000;
-/** Timers are asked for in steps of this, so that many requests share a wake-up (ms). */
-const TIMER_STEP_MS = 10;
 const MAX_SAVES = 64;
 
 /** What a node that is not known yet may begin with; nothing else is worth asking the register for. */
@@ -60,8 +58,7 @@ export class NmsMachine implements Machine {
   #tickets = 0;
   readonly #saves = new Set<number>();
   #sweepAt = 0;
-  /** The timer we have, null = none. */
-  #wakeAt: number | null = null;
+  readonly #alarm = new Alarm();
 
   constructor(options: NmsOptions) {
     this.#options = options;
@@ -108,7 +105,7 @@ export class NmsMachine implements Machine {
   }
 
   tick(now: Now): Action[] {
-    this.#wakeAt = null;
+    this.#alarm.rang();
     const { actions, failed } = this.#exchanges.tick(now);
     const given = failed.flatMap((tag) =>
       tag.for === 'notice' ? this.#notices.failed(tag.notice, now) : this.#directions.failed(tag, now),
@@ -348,21 +345,6 @@ export class NmsMachine implements Machine {
 
   /** Asks for the next tick if its time changed. */
   #wake(actions: Action[]): Action[] {
-    const due = Math.min(this.#exchanges.due, this.#sweepAt);
-    const at = Math.ceil(due / TIMER_STEP_MS) * TIMER_STEP_MS;
-    if (at === this.#wakeAt) return actions;
-    this.#wakeAt = at;
-    return [...actions, { do: 'wake', at }];
+    return [...actions, ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt))];
   }
-}
-
-function dropped(reason: DropReason, from: Endpoint): Action[] {
-  return [{ do: 'drop', reason, from }];
-}
-
-/** What a datagram that held no whole message leads to. */
-function unopened(opened: Exclude<Opened, { kind: 'message' }>, from: Endpoint): Action[] {
-  if (opened.kind === 'drop') return dropped(opened.reason, from);
-  if (opened.kind === 'part') return [];
-  return [{ do: 'count', name: 'challenges' }, ...sendAll(opened.datagrams, from)];
 }
