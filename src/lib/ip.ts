@@ -116,9 +116,22 @@ export function formatPrefix(prefix: Prefix): string {
 }
 
 export function contains(prefix: Prefix, address: Address): boolean {
-  const range = parseAddress(prefix.address);
   const octets = parseAddress(address);
-  if (range === null || octets === null || range.length !== octets.length) return false;
+  return octets !== null && covers(prefix, octets);
+}
+
+/** First octets of ranges that were asked for: the same few are asked for with every datagram. */
+const firstOctets = new WeakMap<Prefix, Uint8Array>();
+
+function covers(prefix: Prefix, octets: Uint8Array): boolean {
+  let range = firstOctets.get(prefix);
+  if (range === undefined) {
+    const parsed = parseAddress(prefix.address);
+    if (parsed === null) return false;
+    range = parsed;
+    firstOctets.set(prefix, range);
+  }
+  if (range.length !== octets.length) return false;
   for (let i = 0; 8 * i < prefix.length; i++) {
     const mask = (0xff00 >> Math.min(8, prefix.length - 8 * i)) & 0xff;
     if ((range[i]! & mask) !== (octets[i]! & mask)) return false;
@@ -146,6 +159,7 @@ export function overlaps(a: Prefix, b: Prefix): boolean {
 const neverOuter4 = ['0.0.0.0/8', '127.0.0.0/8', '224.0.0.0/4', '240.0.0.0/4'].map((t) => parsePrefix(t)!);
 const neverOuter6 = ['::/127', 'ff00::/8'].map((t) => parsePrefix(t)!);
 const linkLocal = ['169.254.0.0/16', 'fe80::/10'].map((t) => parsePrefix(t)!);
+const alwaysForbidden = [...neverOuter4, ...neverOuter6, ...linkLocal];
 const privateRanges = ['10.0.0.0/8', '172.16.0.0/12', '192.168.0.0/16', '100.64.0.0/10', 'fc00::/7'].map(
   (t) => parsePrefix(t)!,
 );
@@ -164,10 +178,11 @@ export function isPrivate(address: Address): boolean {
  * and overlay addresses. `overlay` lists the overlay's own ranges.
  */
 export function forbiddenOuter(overlay: readonly Prefix[]): readonly Prefix[] {
-  return [...neverOuter4, ...neverOuter6, ...linkLocal, ...overlay];
+  return [...alwaysForbidden, ...overlay];
 }
 
 /** Whether an outer datagram may not go to `address`. */
 export function isForbiddenOuter(address: Address, overlay: readonly Prefix[]): boolean {
-  return forbiddenOuter(overlay).some((prefix) => contains(prefix, address));
+  const octets = parseAddress(address);
+  return octets !== null && [alwaysForbidden, overlay].some((list) => list.some((prefix) => covers(prefix, octets)));
 }
