@@ -16,13 +16,14 @@ import {
 } from '../../lib/device.ts';
 import { type Endpoint, familyOf, formatAddress, formatEndpoint, parseAddress } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
-import { decodePlain, encodePlain, type MessageOf } from '../../proto/codec.ts';
-import { CERTIFICATE_DAYS, Suite } from '../../proto/constants.ts';
-import { AuthType, Flag } from '../../proto/messages.ts';
+import { decodePlain, type MessageOf } from '../../proto/codec.ts';
+import { CERTIFICATE_DAYS } from '../../proto/constants.ts';
+import { AuthType } from '../../proto/messages.ts';
 import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import type { Machine } from '../machine.ts';
 import { Buckets } from './limits.ts';
+import { acceptance, refusal } from './response.ts';
 import { judge } from './verdict.ts';
 
 export type AsAction =
@@ -79,7 +80,9 @@ const ADDRESS_RATE = { burst: 256, perSecond: 4 };
 /** Guesses at one DeviceID's secret; devices with pinned keys do not need it. */
 const DEVICE_RATE = { burst: 10, perSecond: 0.2 };
 
-const NO_ID = '0'.repeat(32);
+/** Whoever overloads us does not fill our log as well (ms). */
+const OVERLOAD_LINE_MS = 10_000;
+
 const refusalNames = Object.fromEntries(Object.entries(Refusal).map(([name, value]) => [value, name]));
 
 export class AsMachine implements Machine<AsAction> {
@@ -91,6 +94,8 @@ export class AsMachine implements Machine<AsAction> {
   readonly #addresses = new Buckets(ADDRESS_RATE);
   readonly #devices = new Buckets(DEVICE_RATE);
   #hashes = 0;
+  /** No further line about overload before then (ms). */
+  #quietUntil = 0;
   #lastTicket = 0;
 
   constructor(options: AsOptions) {
@@ -268,39 +273,12 @@ export class AsMachine implements Machine<AsAction> {
 
   #accept(login: Login, device: Device, certificate: Certificate, commonKey: Uint8Array, nms: Service): Actions {
     const { connection, request, now } = login;
-    const { range4, range6, domain } = this.#options.network;
-    const { deviceId, nodeId, fqdn } = device;
+    const { deviceId, nodeId } = device;
     if (device.kind !== 'general') connection.proven = deviceId;
     connection.deadline = now.ms + IDLE_MS;
     connection.answered.set(request.transactionId, { deviceId, nodeId, commonKey });
     if (connection.answered.size > MAX_ANSWERED) connection.answered.delete(connection.answered.keys().next().value!);
-    const datagram = encodePlain({
-      type: 'loginResponse',
-      id: nodeId,
-      transactionId: request.transactionId,
-      flags: Flag.response,
-      body: {
-        cipherType: Suite.aes256Gcm,
-        expires: new Date(certificate.notAfter * 1000).toISOString().slice(0, 10),
-        virtual4: device.vip4,
-        virtual6: device.vip6,
-        nms4: nms.address4,
-        nms6: nms.address6,
-        commonKey,
-        fqdn,
-      },
-      options: {
-        certificate: { certificate: certificate.octets },
-        network: {
-          prefix4: range4.address,
-          length4: range4.length,
-          prefix6: range6.address,
-          length6: range6.length,
-          domain,
-        },
-        nmsPort: { port: nms.port },
-      },
-    });
+    const datagram = acceptance(request.transactionId, device, this.#options.network, certificate, commonKey, nms);
     return [
       { do: 'count', name: 'login-accepted' },
       {
@@ -314,24 +292,9 @@ export class AsMachine implements Machine<AsAction> {
   }
 
   #refuse(login: Login, reason: Refusal): Actions {
-    const { connection, request } = login;
-    const datagram = encodePlain({
-      type: 'loginResponse',
-      id: NO_ID,
-      transactionId: request.transactionId,
-      flags: Flag.response | Flag.failure,
-      body: {
-        cipherType: 0,
-        expires: null,
-        virtual4: null,
-        virtual6: null,
-        nms4: null,
-        nms6: null,
-        commonKey: new Uint8Array(0),
-        fqdn: '',
-      },
-      options: { refusal: { reason } },
-    });
+    const { connection, request, now } = login;
+    const quiet = reason === Refusal.overloaded && now.ms < this.#quietUntil;
+    if (reason === Refusal.overloaded && !quiet) this.#quietUntil = now.ms + OVERLOAD_LINE_MS;
     const fields = {
       deviceId: request.body.deviceId.slice(0, 64),
       reason: refusalNames[reason],
@@ -339,8 +302,8 @@ export class AsMachine implements Machine<AsAction> {
     };
     return [
       { do: 'count', name: `login-refused-${fields.reason}` },
-      { do: 'log', level: 'warn', message: 'login refused', fields },
-      { do: 'send', to: connection.endpoint, datagram },
+      { do: 'log', level: quiet ? 'debug' : 'warn', message: 'login refused', fields },
+      { do: 'send', to: connection.endpoint, datagram: refusal(request.transactionId, reason) },
       // Others on the connection of a proven adapter go on.
       ...(connection.proven === null ? this.#close(connection) : []),
     ];

@@ -2,6 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { Buckets } from '../../core/as/limits.ts';
 import { type AsAction, AsMachine } from '../../core/as/machine.ts';
 import { issueCertificate } from '../../crypto/certificate.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
@@ -33,15 +34,25 @@ const MAX_CONNECTIONS = 4_096;
 const MAX_FRAME = 16_384;
 /** Answers that wait for a client that does not read them. */
 const MAX_UNSENT = 1 << 20;
-/** How long connections have to take what is left for them when the service stops. */
-const STOP_MS = 1_000;
+const HANG_UP_MS = 1_000;
+/** Lines in the log about connections that did not even get to a login. */
+const REFUSAL_LINES = { burst: 20, perSecond: 0.2 };
 /** Server certificates are made by each process and last for months. */
 const TLS_RENEWAL_MS = 7 * 86_400_000;
 
-export async function startAs(options: AsServiceOptions): Promise<Running> {
+export type AsService = Running & {
+  /** Events since the start. */
+  counters(): Record<string, number>;
+};
+
+export async function startAs(options: AsServiceOptions): Promise<AsService> {
   const { file, register, log, counters = new Counters() } = options;
   const primitives = nodePrimitives(evpAead);
   const caKey = readKeyFile(file.caKeyFile);
+  const probe = primitives.random(32);
+  if (!primitives.ed25519Verify(file.caPublicKey, probe, primitives.ed25519Sign(caKey, probe))) {
+    raise('CONFIG_INVALID', { file: file.caKeyFile, why: 'it is not the key of ca-public-key in cloud.yaml' });
+  }
   const machine = new AsMachine({
     primitives,
     network: file.network,
@@ -50,6 +61,7 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
   /** By remote endpoint: TCP connections before, and TLS connections after their handshake. */
   const handshaking = new Map<string, Socket>();
   const sockets = new Map<string, TLSSocket>();
+  const refusalLines = new Buckets(REFUSAL_LINES);
   let stopping = false;
 
   const shell = new Shell<AsAction>({
@@ -64,7 +76,7 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
       if (socket.writableLength > MAX_UNSENT) socket.destroy();
     },
     perform(action) {
-      if (action.do === 'close') sockets.get(formatEndpoint(action.connection))?.end();
+      if (action.do === 'close') hangUp(sockets.get(formatEndpoint(action.connection)));
       else {
         const settle = (matches: boolean) => shell.input((_, now) => machine.hashed(action.ticket, matches, now));
         verifySecret(action.password, action.hash).then(settle, () => settle(false));
@@ -110,7 +122,8 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
     // Devices hang up once they have seen our root certificate, as does whoever only looks for open ports.
     const aborted = error.code === 'ECONNRESET';
     counters.add(aborted ? 'tls-aborted' : 'tls-refused');
-    log[aborted ? 'debug' : 'warn']('TLS connection refused', fields);
+    const worthALine = !aborted && refusalLines.take('', readClock().ms);
+    log[worthALine ? 'warn' : 'debug']('TLS connection refused', fields);
   });
   await listen(server, file.asPort);
   server.on('error', (error) => log.error('AS socket failed', { error: error.message }));
@@ -123,21 +136,25 @@ export async function startAs(options: AsServiceOptions): Promise<Running> {
   renewal.unref();
 
   return {
+    counters: () => counters.snapshot(),
     async stop() {
       stopping = true;
       clearInterval(renewal);
       shell.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of handshaking.values()) socket.destroy();
-      // What was answered still goes out, unless the other end does not take it.
-      for (const socket of sockets.values()) socket.destroySoon();
-      const cut = setTimeout(() => {
-        for (const socket of sockets.values()) socket.destroy();
-      }, STOP_MS);
+      for (const socket of sockets.values()) hangUp(socket);
       await closed;
-      clearTimeout(cut);
     },
   };
+}
+
+/** Ends a connection: what was answered still goes out, unless the other end does not take it. */
+function hangUp(socket: TLSSocket | undefined): void {
+  if (socket === undefined) return;
+  socket.end();
+  const cut = setTimeout(() => socket.destroy(), HANG_UP_MS);
+  socket.once('close', () => clearTimeout(cut));
 }
 
 /** Certificate and key of this process under the network's TLS root, the root itself in the chain for new devices. */

@@ -117,7 +117,7 @@ export async function makeService(
     ...networkSettings(network),
   };
   const file = join(directory, `${name}.yaml`);
-  writeNewFile(file, formatSettings(`Start this service with: cyphonic ${role} serve --config ${file}`, settings));
+  writeNewFile(file, formatSettings(`Start this service with: cyphonic ${role} serve --config ${name}.yaml`, settings));
   writeNewFile(join(directory, `${name}.key`), `${encodeKey(keys.privateKey)}\n`);
   await register.putService({ name, role, nodeId, publicKey: keys.publicKey, address4, address6, port });
   return file;

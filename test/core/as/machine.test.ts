@@ -284,6 +284,13 @@ describe('limits', () => {
     }
   });
 
+  test('overload is said in one line now and then, not in one per login', async () => {
+    for (let i = 0; i < 300; i++) bench.connect().login('nobody', identity, { authType: AuthType.certificate });
+    const linesOf = (level: string) =>
+      bench.logs.filter((line) => line.level === level && line.fields?.reason === 'overloaded').length;
+    expect([linesOf('warn'), linesOf('debug'), bench.counts.get('login-refused-overloaded')]).toEqual([1, 43, 44]);
+  });
+
   test('password hashes that wait', async () => {
     bench.hold = (action) => action.do === 'hash';
     for (let i = 0; i < 32; i++) bench.connect().login(`d${i}`, identity);

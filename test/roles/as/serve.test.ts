@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -201,6 +201,8 @@ test('what keeps it from starting is said in one line', async () => {
   running = null;
   writeFileSync(join(dir, 'tls-root.key'), 'damaged');
   expect(await run(config)).toMatchObject({ code: 2, err: [expect.stringContaining('restore a backup')] });
+  writeFileSync(file.caKeyFile, readFileSync(join(dir, 'nms.key')));
+  expect(await run(config)).toMatchObject({ code: 2, err: [expect.stringContaining('not the key of ca-public-key')] });
   rmSync(file.caKeyFile);
   expect(await run(config)).toMatchObject({ code: 2, err: [expect.stringContaining('ca.key (ENOENT)')] });
   expect(await run(['as', 'serve', '--config', join(dir, 'nms.yaml')])).toMatchObject({
