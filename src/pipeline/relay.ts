@@ -3,7 +3,7 @@
  * for byte and without cryptography; what the kernel put together on receiving stays together on sending.
  */
 
-import type { Endpoint } from '../lib/ip.ts';
+import type { RelayCommand } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { HeaderOffset, plausible } from '../proto/header.ts';
 import { Flag } from '../proto/messages.ts';
@@ -12,11 +12,6 @@ import { encodeSockaddr, isSockaddr } from '../sys/sockaddr.ts';
 import type { DatagramPort } from '../sys/udp.ts';
 import { PathTable } from './table.ts';
 import { type Tally, TRAFFIC_END, type TrafficCounters } from './tally.ts';
-
-export type RelayCommand =
-  | { readonly do: 'addRelay'; readonly pathId: string }
-  | { readonly do: 'bindSide'; readonly pathId: string; readonly side: 0 | 1; readonly endpoint: Endpoint | null }
-  | { readonly do: 'removeRelay'; readonly pathId: string };
 
 /** Places of a relayed path's counters: packets and octets that each side sent and were forwarded. */
 export const relayCounter = { packets: [0, 1], bytes: [2, 3] } as const;

@@ -2,11 +2,12 @@
 
 import { type Address, type Endpoint, forbiddenOuter, type Prefix } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
+import type { RelayCommand } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
 import { Inbox, inFlightMemory } from './outbox.ts';
 import { Places } from './places.ts';
-import { type RelayCommand, relayCounter } from './relay.ts';
+import { relayCounter } from './relay.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 import { IoThread, type Offload, type OffloadName } from './threads.ts';

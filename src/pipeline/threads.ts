@@ -1,13 +1,12 @@
 /** What the main thread and its I/O threads tell each other, and how the threads are started, driven and ended. */
 
 import type { Address, Prefix } from '../lib/ip.ts';
-import type { PathCommand, PathEvent } from '../lib/path.ts';
+import type { PathCommand, PathEvent, RelayCommand } from '../lib/path.ts';
 import { EventFd } from '../sys/poll.ts';
 import type { TunHandle } from '../sys/tun.ts';
 import type { UdpSockets } from '../sys/udp.ts';
 import { startWorker } from '../sys/worker.ts';
 import { MailboxSender } from './mailbox.ts';
-import type { RelayCommand } from './relay.ts';
 
 /** What the kernel does for us; each is negotiated at the start and given up when the kernel or a device refuses. */
 export type Offload = {

@@ -12,7 +12,7 @@ import { encodeSockaddr } from '../../src/sys/sockaddr.ts';
 export const PATH = 'c0ffee'.padEnd(32, '0');
 export const overlay = [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:80::/64')!];
 export const virtual = (host: number) => ({ vip4: `100.80.0.${host}`, vip6: `fd00:80::${host}` });
-export const real = (host: number) => ({ address: `192.0.2.${host}`, port: 7444 });
+export const real = (host: number) => ({ address: `198.51.100.${host}`, port: 7444 });
 
 /** One node: host number 1 or 2. */
 export class End {

@@ -1,0 +1,65 @@
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import type { PathTraffic } from '../../src/lib/path.ts';
+import { real, virtual } from '../pipeline/pair.ts';
+import type { Host } from './toolkit/lab.ts';
+import { describeLab, inLab } from './toolkit/suite.ts';
+import { datagrams, stream } from './toolkit/traffic.ts';
+
+const file = fileURLToPath(new URL('./toolkit/data-plane.ts', import.meta.url));
+
+type Counted = { readonly drops: Record<string, number>; readonly traffic: PathTraffic };
+
+async function startPlane(host: Host, number: number, options: object): Promise<{ stop(): Promise<Counted> }> {
+  const program = host.spawn([process.execPath, file, String(number), JSON.stringify(options)]);
+  await program.output(/^ready$/m);
+  return {
+    async stop() {
+      expect(await program.stop()).toEqual({ code: 0, signal: null });
+      return JSON.parse(program.stdout.replace('ready', ''));
+    },
+  };
+}
+
+const none = { without: ['tunTcp', 'tunUdp', 'udpSegment', 'udpGro'] };
+
+describeLab('two data planes with keys installed by hand', () => {
+  it.each([
+    ['with every offload', {}, {}],
+    ['without any', none, none],
+    [
+      'with offloads on one side and checksums left to the receiver',
+      { partialChecksum: true },
+      { ...none, partialChecksum: true },
+    ],
+    ['with cbc-md5', { suite: 1 }, { suite: 1 }],
+  ])('carry ICMP, TCP and UDP both ways over IPv4 and IPv6, %s', (title, first, second) =>
+    inLab(title, async (lab) => {
+      const internet = lab.internet();
+      const hosts = [1, 2].map((n) => lab.host(`host${n}`, internet, { v4: real(n).address })) as [Host, Host];
+      const planes = await Promise.all([startPlane(hosts[0], 1, first), startPlane(hosts[1], 2, second)]);
+      for (const family of ['vip4', 'vip6'] as const) {
+        const [here, there] = [virtual(1)[family], virtual(2)[family]];
+        await hosts[0].run(['ping', '-c', '20', '-i', '0.01', '-W', '2', there]);
+        // Larger than the interface's MTU: in fragments.
+        await hosts[0].run(['ping', '-c', '3', '-i', '0.01', '-W', '2', '-s', '5000', there]);
+        for (const [from, to, address] of [
+          [hosts[0], hosts[1], there],
+          [hosts[1], hosts[0], here],
+        ] as const) {
+          const { sent, received } = await stream(from, to, address, { mebibytes: 8 });
+          expect(received).toBe(sent);
+        }
+        await datagrams(hosts[0], here, hosts[1], there);
+      }
+      const [a, b] = await Promise.all(planes.map((plane) => plane.stop()));
+      for (const [from, to] of [
+        [a!.traffic, b!.traffic],
+        [b!.traffic, a!.traffic],
+      ] as const) {
+        expect(from).toMatchObject({ txDropped: 0, rxDropped: 0, rxReplayed: 0, rxRejected: 0 });
+        expect([to.rxPackets, to.rxBytes]).toEqual([from.txPackets, from.txBytes]);
+      }
+    }),
+  );
+});
