@@ -1,0 +1,183 @@
+import { describe, expect, it } from 'vitest';
+import type { SimNode, Socket } from '../../sim/node.ts';
+import { Lab } from './lab.ts';
+
+async function pair(sockets: (lab: Lab) => [Socket, Socket], relays = 1) {
+  const lab = await Lab.open(relays);
+  const [ofA, ofB] = sockets(lab);
+  const net = { lab, a: await lab.node('a', ofA), b: await lab.node('b', ofB) };
+  expect(lab.reaches(net.a, net.b)).toBe(true);
+  lab.pass(2_000);
+  return net;
+}
+
+const publicly = (lab: Lab): [Socket, Socket] => [lab.publicly(), lab.publicly()];
+const symmetric = (lab: Lab): [Socket, Socket] => [
+  lab.home('symmetric')('10.0.0.2'),
+  lab.home('symmetric')('10.0.0.2'),
+];
+
+/** Packets in both directions until both arrive again; how long that took (ms). */
+function outage(lab: Lab, a: SimNode, b: SimNode, limit = 30_000): number {
+  const start = lab.clock.ms;
+  const pending: [SimNode, number][] = [];
+  let [there, back] = [false, false];
+  while (lab.clock.ms - start < limit && !(there && back)) {
+    pending.push([b, lab.send(a, b)], [a, lab.send(b, a)]);
+    lab.pass(50);
+    for (const [node, number] of pending) {
+      if (!lab.has(node, number)) continue;
+      if (node === b) there = true;
+      else back = true;
+    }
+  }
+  expect([there, back]).toEqual([true, true]);
+  return lab.clock.ms - start;
+}
+
+describe('a node that moves', () => {
+  it('keeps its path: to another public address', async () => {
+    const { lab, a, b } = await pair(publicly);
+    const paths = a.pathsTo(b);
+    a.move(lab.publicly());
+    expect(outage(lab, a, b)).toBeLessThan(500);
+    lab.pass(1_000);
+    expect(lab.peer(b, a)).toMatchObject({ state: 'up', path: 'direct', endpoint: '198.51.100.3:7444' });
+    expect(a.pathsTo(b)).toEqual(paths);
+  });
+
+  it('keeps its path: behind a NAT, and out again', async () => {
+    const { lab, a, b } = await pair(publicly);
+    a.move(lab.home('portRestricted')('10.0.0.2'));
+    expect(outage(lab, a, b)).toBeLessThan(500);
+    a.move(lab.publicly());
+    expect(outage(lab, a, b)).toBeLessThan(500);
+  });
+
+  it('keeps its relayed path', async () => {
+    const { lab, a, b } = await pair(symmetric);
+    expect(lab.peer(a, b)!.path).toBe('relay');
+    a.move(lab.home('symmetric')('10.0.0.2'));
+    expect(outage(lab, a, b)).toBeLessThan(1_000);
+  });
+
+  it('goes to the relay when the new place allows nothing else', async () => {
+    const { lab, a, b } = await pair((l) => [l.publicly(), l.home('symmetric')('10.0.0.2')]);
+    a.move(lab.home('symmetric')('10.0.0.2'));
+    expect(outage(lab, a, b)).toBeLessThan(6_000);
+    lab.pass(3_000);
+    expect(lab.peer(a, b)!.path).toBe('relay');
+  });
+
+  it('may change the family', async () => {
+    const { lab, a, b } = await pair((l) => [l.publicly('4'), l.publicly('46')]);
+    a.move(lab.publicly('6'));
+    expect(outage(lab, a, b)).toBeLessThan(6_000);
+    lab.pass(3_000);
+    expect(lab.peer(a, b)).toMatchObject({ state: 'up', path: 'direct' });
+  });
+
+  it('finds the other one although both move at once', async () => {
+    const { lab, a, b } = await pair(publicly);
+    a.move(lab.publicly());
+    b.move(lab.publicly());
+    expect(outage(lab, a, b)).toBeLessThan(8_000);
+  });
+});
+
+describe('a direct way that dies', () => {
+  it('is replaced by the relay within seconds, and used again later', async () => {
+    const { lab, a, b } = await pair(publicly);
+    const nodes = [a.host, b.host];
+    lab.tamper = ({ host, to }) => (nodes.includes(host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass');
+    expect(outage(lab, a, b)).toBeLessThan(6_000);
+    expect(lab.peer(a, b)!.path).toBe('relay');
+    lab.pass(5_000);
+    lab.tamper = () => 'pass';
+    for (let i = 0; i < 130 && lab.peer(a, b)!.path === 'relay'; i++) {
+      expect(lab.reaches(a, b)).toBe(true);
+      lab.pass(1_000);
+    }
+    expect(lab.peer(a, b)!.path).toBe('direct');
+  });
+
+  it('is replaced although only one end sends', async () => {
+    const { lab, a, b } = await pair(publicly);
+    const nodes = [a.host, b.host];
+    lab.tamper = ({ host, to }) => (nodes.includes(host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass');
+    let arrived = false;
+    for (let i = 0; i < 120 && !arrived; i++) {
+      const number = lab.send(a, b);
+      lab.pass(50);
+      arrived = lab.has(b, number);
+    }
+    expect(arrived).toBe(true);
+  });
+
+  it('is not given up because the peer has nothing to say', async () => {
+    const { lab, a, b } = await pair(publicly);
+    for (let i = 0; i < 100; i++) {
+      lab.send(a, b);
+      lab.pass(200);
+    }
+    expect(lab.notes.filter((note) => note.includes('silent'))).toEqual([]);
+    expect(lab.peer(a, b)!.path).toBe('direct');
+  });
+});
+
+describe('a relay that dies', () => {
+  it('is replaced by another one', async () => {
+    const { lab, a, b } = await pair(symmetric, 2);
+    const used = lab.peer(a, b)!.endpoint!;
+    const relay = lab.cloud.relays.find(({ host }) => used.startsWith(`${host.address4}:`))!;
+    relay.kill();
+    expect(outage(lab, a, b)).toBeLessThan(12_000);
+    expect(lab.peer(a, b)!.endpoint).not.toBe(used);
+  });
+
+  it('and comes back without its memory is asked again', async () => {
+    const { lab, a, b } = await pair(symmetric, 1);
+    lab.cloud.relays[0]!.kill();
+    lab.pass(200);
+    lab.cloud.relays[0]!.start();
+    expect(outage(lab, a, b)).toBeLessThan(12_000);
+  });
+});
+
+describe('a peer that starts anew', () => {
+  it('is reached again soon, by both', async () => {
+    const { lab, a, b } = await pair(publicly);
+    b.kill();
+    lab.pass(500);
+    b.start();
+    expect(outage(lab, a, b)).toBeLessThan(3_000);
+    // Both asked for a path; the spare one goes after a while.
+    lab.pass(40_000);
+    expect(a.pathsTo(b)).toHaveLength(1);
+  });
+
+  it('is not disturbed in its new path by the news of its end', async () => {
+    const { lab, a, b } = await pair(publicly);
+    b.kill();
+    b.start();
+    lab.tamper = ({ type }) => (type === 'notice' ? 'lose' : 'pass');
+    lab.pass(20);
+    expect(outage(lab, a, b)).toBeLessThan(3_000);
+    lab.tamper = () => 'pass';
+    for (let i = 0; i < 100; i++) {
+      expect(lab.reaches(a, b, 100)).toBe(true);
+      lab.pass(100);
+    }
+  });
+
+  it('says goodbye when it stops in order', async () => {
+    const { lab, a, b } = await pair(publicly);
+    b.stop();
+    lab.pass(100);
+    expect(a.sizes).toEqual({ paths: 0, keys: 0, routes: 0 });
+    expect(lab.reaches(a, b, 5_000)).toBe(false);
+    b.start();
+    lab.pass(3_000);
+    expect(lab.reaches(a, b)).toBe(true);
+  });
+});
