@@ -55,22 +55,23 @@ export function warmUp(): number {
   return arrived;
 }
 
-const TCP_PAYLOAD = 60_000;
-const MSS = 1_360;
+export const TCP_PAYLOAD = 60_000;
+export const TCP_SEGMENT = 1_360;
 
-function largeTcpPacket(): Uint8Array {
+/** What a TUN hands out for a large write to a TCP socket. */
+export function largeTcpPacket(): Uint8Array {
   const packet = new Uint8Array(VIRTIO_HEADER + Ip4.length + Tcp.length + TCP_PAYLOAD);
   const view = ip4Packet(packet, Protocol.tcp);
   const tcp = VIRTIO_HEADER + Ip4.length;
   view.setUint8(1, GsoType.tcp4);
-  view.setUint16(4, MSS, true);
+  view.setUint16(4, TCP_SEGMENT, true);
   view.setUint16(8, Tcp.checksum, true);
   view.setUint8(tcp + Tcp.dataOffset, (Tcp.length / 4) << 4);
   view.setUint8(tcp + Tcp.flags, TcpFlag.ack);
   return packet;
 }
 
-function smallUdpPacket(id: number): Uint8Array {
+export function smallUdpPacket(id: number): Uint8Array {
   const length = Udp.headerLength + 64;
   const packet = new Uint8Array(VIRTIO_HEADER + Ip4.length + length);
   const view = ip4Packet(packet, Protocol.udp);
