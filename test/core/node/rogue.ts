@@ -32,6 +32,8 @@ export class Rogue {
   readonly machine: NodeMachine;
   /** What a Direction Request is answered with; null = nothing. */
   answer: (request: MessageOf<'directionRequest'>) => Answer | null = () => null;
+  /** The NMS hears nothing. */
+  deaf = false;
   ms = 1_000;
   #channel: Channel;
 
@@ -122,9 +124,9 @@ export class Rogue {
     this.say({ type: 'routeDirection', id: this.session.nodeId, transactionId, ...filled(answer) });
   }
 
-  pass(ms: number): void {
+  pass(ms: number, step = 50): void {
     for (const end = this.ms + ms; this.ms < end; ) {
-      this.ms += Math.min(50, end - this.ms);
+      this.ms += Math.min(step, end - this.ms);
       this.do(this.machine.tick(this.now));
     }
   }
@@ -132,7 +134,7 @@ export class Rogue {
   do(actions: readonly NodeAction[]): void {
     for (const action of actions) {
       this.actions.push(action);
-      if (action.do === 'send' && sameEndpoint(action.to, nms)) this.#toNms(action.datagram);
+      if (action.do === 'send' && sameEndpoint(action.to, nms) && !this.deaf) this.#toNms(action.datagram);
     }
   }
 
