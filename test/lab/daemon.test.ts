@@ -21,8 +21,10 @@ async function small(lab: Lab): Promise<Small> {
   const cloud = lab.host('cloud', internet, { v4: '198.51.100.10' });
   const outsider = lab.host('outsider', internet, { v4: '203.0.113.66' });
   const network = await Network.start(lab, cloud);
-  const a = await network.addNode(lab.host('a', internet, { v4: '192.0.2.11' }));
-  const b = await network.addNode(lab.host('b', internet, { v4: '192.0.2.12' }));
+  const [a, b] = await Promise.all([
+    network.addNode(lab.host('a', internet, { v4: '192.0.2.11' })),
+    network.addNode(lab.host('b', internet, { v4: '192.0.2.12' })),
+  ]);
   return { internet, network, a, b, outsider };
 }
 
@@ -50,7 +52,11 @@ describeLab('daemons', () => {
       const { network, a, outsider } = await small(lab);
       expectRefusal(await network.command(outsider, ['status', '--state', '/nonexistent']), 3, /daemon|running/);
       expectRefusal(await a.command(['node', 'up']), 2, /state directory/);
-      expectRefusal(await network.command(outsider, ['node', 'up', '--no-such-option']), 2, /no-such-option/);
+      expectRefusal(
+        await network.command(outsider, ['node', 'up', '--state', '/nonexistent', '--no-such-option']),
+        2,
+        /no-such-option/,
+      );
       expectRefusal(await network.command(network.cloud, ['cloud', 'serve', '--dir', network.directory]), 1, /port/);
       const token = await network.addDevice('once');
       const twice = (state: string) =>

@@ -63,11 +63,12 @@ describeLab('an overlay of many kinds of hosts', () => {
     };
     const cloud = lab.host('cloud', internet, { v4: '198.51.100.10', v6: '2001:db8:ff::10' });
     network = await Network.start(lab, cloud);
-    for (const name of names) {
+    const add = async (name: Name): Promise<void> => {
       // Two hosts behind one NAT use ports of their own: a cone NAT keeps the port only where it is free.
       const flags = name === 'home1b' ? ['--port', '7544'] : [];
       nodes.set(name, await network.addNode(hosts[name], name, flags));
-    }
+    };
+    await Promise.all(names.map(add));
   });
 
   afterAll(() => lab?.close());
