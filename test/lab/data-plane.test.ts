@@ -62,4 +62,17 @@ describeLab('two data planes with keys installed by hand', () => {
       }
     }),
   );
+
+  it('carry full packets over a path whose MTU is smaller than a capsule, in fragments', () =>
+    inLab('small outer MTU', async (lab) => {
+      const internet = lab.internet();
+      const hosts = [1, 2].map((n) => lab.host(`host${n}`, internet, { v4: real(n).address })) as [Host, Host];
+      for (const host of hosts) host.sh('ip link set eth0 mtu 1300');
+      internet.namespace.sh('for link in link1 link2; do ip link set $link mtu 1300; done');
+      const planes = await Promise.all([startPlane(hosts[0], 1, {}), startPlane(hosts[1], 2, {})]);
+      const { sent, received } = await stream(hosts[0], hosts[1], virtual(2).vip4, { mebibytes: 8 });
+      expect(received).toBe(sent);
+      const [a] = await Promise.all(planes.map((plane) => plane.stop()));
+      expect(a!.drops['not-sent']).toBeUndefined();
+    }));
 });
