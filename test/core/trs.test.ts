@@ -228,11 +228,12 @@ describe('announcements', () => {
     const announce = nms();
     answered(announce(P1, [one, two]));
     answered(announce(P1, [one, two]));
-    answered(announce(P1, [two, one]), Refusal.pathIdInUse);
+    answered(announce(P1, ['c'.repeat(32), two]), Refusal.pathIdInUse);
+    answered(announce(P1, [one, 'c'.repeat(32)]), Refusal.pathIdInUse);
     answered(announce(P1, [one, two], new Uint8Array(32).fill(2)), Refusal.pathIdInUse);
     answered(announce(cloud.nmsId, [one, two]), Refusal.pathIdInUse);
     expect(trs.sizes.paths).toBe(1);
-    expect(cloud.drops.get('path-in-use')).toBe(3);
+    expect(cloud.drops.get('path-in-use')).toBe(4);
   });
 
   it('give no key away', () => {
@@ -289,6 +290,23 @@ describe('announcements', () => {
     cloud.changed();
     expect(announce(P2, [one, two])).toBeUndefined();
     expect(trs.sizes.paths).toBe(1);
+  });
+
+  it('raced from another address are challenged there, not answered', () => {
+    directed();
+    const thief: Endpoint = { address: '203.0.113.66', port: 1 };
+    let raced = 0;
+    cloud.filter = ({ from, to, datagram }) => {
+      if (!toTrs({ to }) || from === thief || raced > 0) return true;
+      raced += 1;
+      cloud.send(thief, trsAt, datagram);
+      return false;
+    };
+    a.direct('b.lab.example', P2);
+    expect(raced).toBe(1);
+    expect(trs.sizes.paths).toBe(1);
+    cloud.pass(1_000);
+    expect(trs.sizes.paths).toBe(2);
   });
 
   it('recorded from an earlier NMS count neither after its nor after our restart', () => {

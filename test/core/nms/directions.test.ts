@@ -203,6 +203,20 @@ describe('a relay', () => {
     expect(down.trs.sizes.paths).toBe(0);
   });
 
+  it('that was silent is asked last by a pair that needs one', () => {
+    const v6: Endpoint = { address: '2001:db8:b::2', port: 7445 };
+    cloud.addTrs('down', trsAt);
+    const up = cloud.addTrs('up', { ...trsAt, address: '198.51.100.21' });
+    cloud.register.services = cloud.register.services.map((s) => ({ ...s, address6: '2001:db8::20' }));
+    cloud.changed();
+    const [a] = pair(publicA, publicA, v6, v6);
+    cloud.filter = ({ to }) => to.address !== trsAt.address;
+    a.direct('b.lab.example', P1);
+    cloud.pass(2_000);
+    expect(a.latest).toMatchObject({ options: { relayPorts: { nodeId: up.nodeId } } });
+    expect(a.direct('b.lab.example', P2)).toMatchObject({ options: { relayPorts: { nodeId: up.nodeId } } });
+  });
+
   it('is not needed by a pair that can do without', () => {
     cloud.addTrs('down', trsAt);
     const [a] = pair();
@@ -347,10 +361,11 @@ describe('repeated requests', () => {
     expect(a.latest).toMatchObject({ flags: Flag.response });
   });
 
-  it('are nothing a third node can confirm', () => {
+  it('are nothing a third node can confirm, not even behind the same adapter', () => {
     const [a, b] = pair();
-    const c = cloud.addNode(cloud.addDevice('c'), { address: '192.0.2.9', port: 7444 });
+    const c = cloud.addNode(cloud.addDevice('c'), b.mapped);
     c.register();
+    cloud.place(b);
     b.confirm = null;
     a.direct('b.lab.example', P1);
     const { transactionId } = b.directed[0]!;
@@ -359,7 +374,9 @@ describe('repeated requests', () => {
       cloud.send(c.mapped, c.nms, datagram);
     }
     expect(a.latest).toBeUndefined();
-    expect(cloud.nms.sizes.paths).toBe(0);
+    b.confirm = { flags: Flag.response, options: {} };
+    cloud.pass(1_000);
+    expect(a.latest).toMatchObject({ flags: Flag.response });
   });
 });
 
@@ -398,6 +415,18 @@ describe('a revoked device', () => {
     expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
   });
 
+  it('is forgotten, however often it knocks', () => {
+    const [, b] = pair();
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    for (let i = 0; i < 4; i++) {
+      expect(b.keepAlive()).toMatchObject({ options: { refusal: { reason: Refusal.disabled } } });
+      cloud.pass(25_000);
+    }
+    expect(b.keepAlive()).toBeUndefined();
+    expect(cloud.drops.get('unknown-sender')).toBe(1);
+  });
+
   it('loses its directions under way', () => {
     const [a, b] = pair();
     b.confirm = null;
@@ -420,9 +449,10 @@ describe('a revoked device', () => {
     expect(c.notices).toEqual([]);
   });
 
-  it('is named to a peer that was away as soon as that is back', () => {
+  it.each([0, 100_000])('is named to a peer that was away for %i ms as soon as that is back', (away) => {
     const [a, b] = relayedPair();
     cloud.filter = ({ from, to }) => from !== a.mapped && to.port !== a.mapped.port;
+    cloud.pass(away);
     cloud.register.remove(b.device.nodeId);
     cloud.changed();
     cloud.pass(120_000);
