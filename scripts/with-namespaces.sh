@@ -6,7 +6,8 @@ export PATH
 [ "$(id -u)" != 0 ] || exec "$@"
 # shellcheck disable=SC2016
 private='mount -t tmpfs tmpfs /run && mkdir /run/upper /run/work &&
-  mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc && ip link set lo up'
+  mount -t overlay -o lowerdir=/etc,upperdir=/run/upper,workdir=/run/work overlay /etc &&
+  mkdir -p /etc/netns && mount -t tmpfs tmpfs /etc/netns && ip link set lo up'
 if unshare -Urnm sh -c "$private" 2>/dev/null; then
   export CYPHONIC_USERNS=1
   exec unshare -Urnm sh -c "$private"' && exec "$@"' sh "$@"

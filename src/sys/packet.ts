@@ -17,6 +17,7 @@ const SOL_PACKET = 263;
 const PACKET_VNET_HDR = 15;
 const PACKET_IGNORE_OUTGOING = 23;
 const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
 const SO_RCVBUFFORCE = 33;
 const ETH_P_ALL = 0x0003;
 const SOCKADDR_LL = 20;
@@ -44,9 +45,12 @@ export class PacketSocket {
     // Protocol 0 until bound: nothing of other interfaces is received in between.
     this.fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)', 'run as root');
     try {
-      this.#option(SOL_PACKET, PACKET_VNET_HDR, 1);
-      this.#option(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1);
-      this.#option(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER);
+      for (const option of [PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING]) {
+        if (!this.#trySet(SOL_PACKET, option, 1)) raiseErrno(`setsockopt(SOL_PACKET, ${option})`);
+      }
+      // Past the system's limit takes real root, which a user namespace has not.
+      if (!this.#trySet(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER))
+        this.#trySet(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
       const { view, address } = allocate(SOCKADDR_LL);
       view.setUint16(0, AF_PACKET, true);
       view.setUint16(2, ETH_P_ALL);
@@ -58,10 +62,10 @@ export class PacketSocket {
     }
   }
 
-  #option(level: number, option: number, value: number): void {
+  #trySet(level: number, option: number, value: number): boolean {
     const { view, address } = allocate(4);
     view.setInt32(0, value, true);
-    check(libc().setsockopt(this.fd, level, option, address, 4), `setsockopt(${level}, ${option})`);
+    return libc().setsockopt(this.fd, level, option, address, 4) === 0;
   }
 
   /** Reads the next frame with its virtio-net header; 0 if none is waiting. */

@@ -6,6 +6,7 @@ import type { Host } from './toolkit/lab.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
 import { datagrams, stream } from './toolkit/traffic.ts';
 
+const floodFile = fileURLToPath(new URL('./toolkit/flood.ts', import.meta.url));
 const file = fileURLToPath(new URL('./toolkit/data-plane.ts', import.meta.url));
 
 type Counted = { readonly drops: Record<string, number>; readonly traffic: PathTraffic };
@@ -75,4 +76,21 @@ describeLab('two data planes with keys installed by hand', () => {
       const [a] = await Promise.all(planes.map((plane) => plane.stop()));
       expect(a!.drops['not-sent']).toBeUndefined();
     }));
+
+  it.each(['random', 'plausible'])('keep talking during a flood of %s datagrams', (kind) =>
+    inLab(`flood of ${kind} datagrams`, async (lab) => {
+      const internet = lab.internet();
+      const hosts = [1, 2].map((n) => lab.host(`host${n}`, internet, { v4: real(n).address })) as [Host, Host];
+      const attacker = lab.host('attacker', internet, { v4: real(66).address });
+      const planes = await Promise.all([startPlane(hosts[0], 1, {}), startPlane(hosts[1], 2, {})]);
+      const flood = attacker.run([process.execPath, floodFile, real(2).address, '7444', '3', kind]);
+      const ping = await hosts[0].run(['ping', '-q', '-c', '300', '-i', '0.01', '-W', '5', virtual(2).vip4]);
+      const lost = Number(/([\d.]+)% packet loss/.exec(ping)?.[1]);
+      expect(lost).toBeLessThanOrEqual(1);
+      expect(Number(await flood)).toBeGreaterThan(10_000);
+      const [, b] = await Promise.all(planes.map((plane) => plane.stop()));
+      const dropped = Object.values(b!.drops).reduce((sum, count) => sum + count, 0);
+      expect(dropped).toBeGreaterThan(10_000);
+    }),
+  );
 });

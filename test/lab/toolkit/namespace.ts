@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { command } from './command.ts';
 import { Program, type ProgramOptions } from './program.ts';
@@ -98,6 +98,11 @@ export function removeNamespace(name: string): void {
   }
   command(['ip', 'netns', 'delete', name]);
   rmSync(join('/etc/netns', name), { recursive: true, force: true });
+  try {
+    rmdirSync('/etc/netns');
+  } catch {
+    // Others' files are in it, or it never was.
+  }
 }
 
 /** A cable between two namespaces. */
