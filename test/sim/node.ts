@@ -38,6 +38,7 @@ export class SimNode {
   readonly #primitives: Primitives;
   readonly #identity: Identity;
   readonly #delivered: Delivered;
+  readonly #suite: Suite;
   readonly #asked = new Map<number, (result: ResolveResult) => void>();
   #session: Session | null = null;
   #shell: SimShell<NodeMachine, Extra> | null = null;
@@ -49,13 +50,21 @@ export class SimNode {
   lives = 0;
   refused = false;
 
-  constructor(parts: CloudParts, cloud: Cloud, device: Device, socket: Socket, delivered: Delivered) {
+  constructor(
+    parts: CloudParts,
+    cloud: Cloud,
+    device: Device,
+    socket: Socket,
+    delivered: Delivered,
+    suite: Suite = Suite.aes256Gcm,
+  ) {
     this.#parts = parts;
     this.#cloud = cloud;
     this.device = device;
     this.#primitives = parts.world.primitives(device.deviceId);
     this.#identity = generateIdentity(this.#primitives);
     this.#delivered = delivered;
+    this.#suite = suite;
     this.host = { name: device.deviceId, port: Port.node, receive: null, ...socket };
     parts.network.attach(this.host);
   }
@@ -88,7 +97,7 @@ export class SimNode {
     const send = (to: Endpoint, datagram: Uint8Array): void => network.send(this.host, to, datagram);
     const machine = new NodeMachine({
       primitives: this.#primitives,
-      suite: Suite.aes256Gcm,
+      suite: this.#suite,
       identity: this.#identity,
     });
     const shell = new SimShell<NodeMachine, Extra>(machine, {

@@ -4,10 +4,10 @@
  * primitives come from `primitives(name)`; it records every (key, nonce) pair that sealed something.
  */
 
-import { createHmac, hash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { Aead } from '../../src/crypto/aead.ts';
 import type { KeyPair, Primitives } from '../../src/crypto/primitives.ts';
-import type { Suite } from '../../src/proto/constants.ts';
+import { Suite } from '../../src/proto/constants.ts';
 
 const TAG = 16;
 
@@ -69,7 +69,8 @@ export class World {
       sealedSize: (plain) => plain + TAG,
       seal: (buffer, aadStart, bodyStart, plainLength, sequence) => {
         if (closed) throw new RangeError('seal after close');
-        if (numbers.has(sequence)) this.reused.push({ key: name, sequence });
+        // cbc-md5 draws its IV itself.
+        if (numbers.has(sequence) && suite !== Suite.cbcMd5) this.reused.push({ key: name, sequence });
         numbers.add(sequence);
         const end = bodyStart + plainLength;
         scramble(buffer, bodyStart, end, start, sequence);
@@ -97,8 +98,9 @@ function sha256(data: Uint8Array): Uint8Array {
   return new Uint8Array(hash('sha256', data, 'buffer'));
 }
 
+/** A keyed hash at a fraction of the price of a real HMAC object. */
 function hmac(key: Uint8Array, data: Uint8Array): Uint8Array {
-  return new Uint8Array(createHmac('sha256', key).update(data).digest());
+  return sha256(Buffer.concat([Uint8Array.of(key.length), key, data]));
 }
 
 function expand(key: Uint8Array, info: Uint8Array, length: number): Uint8Array {

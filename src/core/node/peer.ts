@@ -1,7 +1,7 @@
 /** Another device: who it is by its verified certificate, the paths to it, and what waits for one. */
 
 import type { Certificate } from '../../crypto/certificate.ts';
-import type { VirtualAddresses } from '../../lib/path.ts';
+import type { PathTraffic, VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { WAITING_PACKETS } from '../../proto/constants.ts';
 import type { NodeContext } from './context.ts';
@@ -15,8 +15,23 @@ const SIMULTANEOUS_MS = 5_000;
 const SPARE_MS = 30_000;
 /** How long somebody who measures the round trip is kept waiting (ms). */
 const PROBE_MS = 4_000;
+/** The newest displace the oldest: a peer that starts anew again and again leaves dead ones behind. */
+const MAX_PATHS = 4;
 /** Peers stay listed until an hour idle. */
 const FORGET_MS = 3_600_000;
+
+export type Traffic = Omit<PathTraffic, 'pathId'>;
+
+const noTraffic: Traffic = {
+  txPackets: 0,
+  txBytes: 0,
+  txDropped: 0,
+  rxPackets: 0,
+  rxBytes: 0,
+  rxDropped: 0,
+  rxReplayed: 0,
+  rxRejected: 0,
+};
 
 export type PeerEvents = {
   /** It wants `tick` to be called by then. */
@@ -40,6 +55,8 @@ export class Peer {
   /** The path that packets take. */
   #routed: Path | null = null;
   #waiting: Uint8Array[] = [];
+  /** Traffic of paths that are gone. */
+  #past = noTraffic;
   /** Tickets of those who wait for a round trip, with whether it is under way. */
   readonly #probes = new Map<number, { readonly deadline: number; measuring: boolean }>();
   usedAt: number;
@@ -84,7 +101,14 @@ export class Peer {
     return this.#waiting.length > 0;
   }
 
+  /** Traffic of all paths there have been. */
+  get traffic(): Traffic {
+    return this.#paths.reduce((sum, { totals }) => added(sum, totals), this.#past);
+  }
+
   addPath(direction: Direction, now: Now): Path {
+    const unused = this.#paths.filter((path) => path !== this.#routed);
+    if (unused.length >= MAX_PATHS - 1) this.#close(unused[0]!, true, now);
     const path = new Path(
       this.#context,
       this,
@@ -197,6 +221,7 @@ export class Peer {
 
   #close(path: Path, notice: boolean, now: Now): void {
     this.usedAt = Math.max(this.usedAt, path.usedAt);
+    this.#past = added(this.#past, path.totals);
     this.#paths = this.#paths.filter((other) => other !== path);
     path.close(notice, () => this.#events.pathGone(path), now);
   }
@@ -244,6 +269,12 @@ export class Peer {
     if (this.#paths.length === 0 && now.ms - usedAt >= FORGET_MS) this.#events.forget(this);
     else this.timers.set('forget', Math.max(usedAt, now.ms - FORGET_MS / 2) + FORGET_MS);
   }
+}
+
+function added(sum: Traffic, totals: PathTraffic | null): Traffic {
+  if (totals === null) return sum;
+  const names = Object.keys(noTraffic) as (keyof Traffic)[];
+  return Object.fromEntries(names.map((name) => [name, sum[name] + totals[name]])) as Traffic;
 }
 
 /**

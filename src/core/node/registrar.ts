@@ -18,6 +18,8 @@ const RENEW_BEFORE_MS = 6 * 24 * 3_600_000;
 const RENEW_AGAIN_MS = 10 * 60_000;
 /** Offline for this long, the fault may be our Common Key. */
 const UNREACHABLE_MS = 60_000;
+/** At the start it is likely: the device may have been removed, or its last login not been acknowledged. */
+const UNREACHABLE_AT_START_MS = 3_000;
 const UNREACHABLE_AGAIN_MS = 5 * 60_000;
 /** Nothing answers a goodbye that would have to be told from another. */
 const GOODBYE_ID = 1;
@@ -170,6 +172,7 @@ export class Registrar {
   }
 
   #whileOffline(now: Now): void {
-    if (!this.timers.isSet('unreachable')) this.timers.set('unreachable', now.ms + UNREACHABLE_MS);
+    if (this.timers.isSet('unreachable')) return;
+    this.timers.set('unreachable', now.ms + (this.#everOnline ? UNREACHABLE_MS : UNREACHABLE_AT_START_MS));
   }
 }

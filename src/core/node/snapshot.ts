@@ -42,8 +42,7 @@ export function snapshotOf(
 }
 
 function peerSnapshot(peer: Peer, seeking: boolean): PeerSnapshot {
-  const { path } = peer;
-  const { totals } = path ?? {};
+  const { path, traffic } = peer;
   return {
     fqdn: peer.fqdn,
     nodeId: peer.nodeId,
@@ -55,13 +54,13 @@ function peerSnapshot(peer: Peer, seeking: boolean): PeerSnapshot {
     epoch: path?.epoch ?? null,
     since: path?.upSince == null ? null : new Date(path.upSince.wall).toISOString(),
     rttMs: path?.rttMs ?? null,
-    tx: { packets: totals?.txPackets ?? 0, bytes: totals?.txBytes ?? 0, dropped: totals?.txDropped ?? 0 },
+    tx: { packets: traffic.txPackets, bytes: traffic.txBytes, dropped: traffic.txDropped },
     rx: {
-      packets: totals?.rxPackets ?? 0,
-      bytes: totals?.rxBytes ?? 0,
-      dropped: totals?.rxDropped ?? 0,
-      replayed: totals?.rxReplayed ?? 0,
-      rejected: totals?.rxRejected ?? 0,
+      packets: traffic.rxPackets,
+      bytes: traffic.rxBytes,
+      dropped: traffic.rxDropped,
+      replayed: traffic.rxReplayed,
+      rejected: traffic.rxRejected,
     },
   };
 }

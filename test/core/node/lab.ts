@@ -2,13 +2,14 @@
 
 import type { NodeAction } from '../../../src/core/node/types.ts';
 import { type Address, type Endpoint, sameEndpoint } from '../../../src/lib/ip.ts';
+import { Suite } from '../../../src/proto/constants.ts';
 import { HeaderOffset } from '../../../src/proto/header.ts';
 import { type MessageName, messageTable } from '../../../src/proto/messages.ts';
 import { Clock } from '../../sim/clock.ts';
 import { Cloud, type CloudParts } from '../../sim/cloud.ts';
 import { Nat, type NatType } from '../../sim/nat.ts';
 import { type Host, Network, Router, Segment } from '../../sim/network.ts';
-import { SimNode, type Socket } from '../../sim/node.ts';
+import { type Delivered, SimNode, type Socket } from '../../sim/node.ts';
 import { contentOf, makePacket } from '../../sim/packet.ts';
 import { Random } from '../../sim/random.ts';
 import { World } from '../../support/primitives.ts';
@@ -84,11 +85,12 @@ export class Lab {
     return (address4) => ({ segment, address4, address6: null });
   }
 
-  async node(name: string, socket: Socket): Promise<SimNode> {
+  async node(name: string, socket: Socket, suite: Suite = Suite.aes256Gcm): Promise<SimNode> {
     const device = await this.cloud.add(name);
-    const node = new SimNode(this.parts, this.cloud, device, socket, (at, packet) => {
+    const delivered: Delivered = (at, packet) => {
       this.arrived.push({ node: at, number: contentOf(packet).number });
-    });
+    };
+    const node = new SimNode(this.parts, this.cloud, device, socket, delivered, suite);
     this.nodes.push(node);
     node.start();
     this.pass(2_000);

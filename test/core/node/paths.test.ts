@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Suite } from '../../../src/proto/constants.ts';
 import type { NatType } from '../../sim/nat.ts';
 import type { SimNode, Socket } from '../../sim/node.ts';
 import { Lab } from './lab.ts';
@@ -89,6 +90,34 @@ describe('a path', () => {
     lab.tamper = ({ host, to }) =>
       lab.nodes.some((n) => n.host === host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass';
     expectPath(net, 'relay');
+  });
+});
+
+describe('the suite of a path', () => {
+  const { aes256Gcm, chacha20Poly1305, cbcMd5 } = Suite;
+  it.each([
+    [aes256Gcm, aes256Gcm, 'aes-256-gcm'],
+    [aes256Gcm, chacha20Poly1305, 'chacha20-poly1305'],
+    [chacha20Poly1305, aes256Gcm, 'chacha20-poly1305'],
+    [chacha20Poly1305, chacha20Poly1305, 'chacha20-poly1305'],
+    [cbcMd5, cbcMd5, 'cbc-md5'],
+  ])('of %i with %i is %s', async (ofA, ofB, suite) => {
+    const lab = await Lab.open();
+    const a = await lab.node('a', lab.publicly(), ofA);
+    const b = await lab.node('b', lab.publicly(), ofB);
+    expectPath({ lab, a, b }, 'direct');
+    expect(lab.peer(a, b)!.suite).toBe(suite);
+    expect(lab.peer(b, a)!.suite).toBe(suite);
+  });
+
+  it.each([aes256Gcm, chacha20Poly1305])('does not exist between cbc-md5 and %i', async (other) => {
+    const lab = await Lab.open();
+    const a = await lab.node('a', lab.publicly(), cbcMd5);
+    const b = await lab.node('b', lab.publicly(), other);
+    expect(lab.reaches(a, b, 15_000)).toBe(false);
+    expect(lab.reaches(b, a, 15_000)).toBe(false);
+    expect(a.sizes).toEqual({ paths: 0, keys: 0, routes: 0 });
+    expect(b.sizes).toEqual({ paths: 0, keys: 0, routes: 0 });
   });
 });
 

@@ -236,6 +236,15 @@ describe('a path', () => {
   });
 });
 
+describe('a peer', () => {
+  it('has a few paths at most, however many it is directed to', () => {
+    for (let i = 0; i < 16; i++) rogue.direct(rogue.direction('b', 'responder', i.toString(16).repeat(32)), 10 + i);
+    expect(rogue.of('installPath')).toHaveLength(16);
+    expect(rogue.of('removePath').length).toBeGreaterThanOrEqual(12);
+    expect(rogue.machine.snapshot(rogue.now).peers).toHaveLength(1);
+  });
+});
+
 describe('packets without a path', () => {
   it('wait, 64 for each peer, and are given up together', () => {
     for (let i = 0; i < 70; i++) rogue.do(rogue.machine.packet(packet, '100.80.0.3', rogue.now));
