@@ -1,0 +1,136 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { Flag, NoticeReason } from '../../../src/proto/messages.ts';
+import { Refusal } from '../../../src/proto/options.ts';
+import { Cloud } from '../support/cloud.ts';
+import type { FakeNode } from '../support/node.ts';
+import { insideA, insideB, natA, natB, P1, P2, pair, publicA, refused, trsAt } from '../support/pair.ts';
+
+let cloud: Cloud;
+
+beforeEach(() => {
+  cloud = new Cloud();
+});
+
+describe('a revoked device', () => {
+  const relayedPair = (): [FakeNode, FakeNode] => {
+    const [a, b] = pair(cloud, insideA, natA, insideB, natB);
+    a.direct('b.lab.example', P1);
+    return [a, b];
+  };
+
+  it.each(['disabled', 'removed'])('that was %s is told so, its peers and the relay too', (how) => {
+    const { trs } = cloud.addTrs('trs', trsAt);
+    const [a, b] = relayedPair();
+    if (how === 'disabled') cloud.register.change(b.device.nodeId, { state: 'disabled' });
+    else cloud.register.remove(b.device.nodeId);
+    expect(trs.sizes.paths).toBe(1);
+    cloud.changed();
+    expect(b.notices).toEqual([{ reason: NoticeReason.refused, subject: b.device.nodeId }]);
+    expect(a.notices).toContainEqual({ reason: NoticeReason.peerRevoked, subject: b.device.nodeId });
+    expect(trs.sizes.paths).toBe(0);
+    expect(cloud.nms.sizes.paths).toBe(0);
+  });
+
+  it('stays refused, and is welcome when enabled again', () => {
+    const [a, b] = pair(cloud);
+    cloud.register.change(b.device.nodeId, { state: 'disabled' });
+    cloud.changed();
+    const disabled = { flags: Flag.response | Flag.failure, options: { refusal: { reason: Refusal.disabled } } };
+    expect(b.keepAlive()).toMatchObject(disabled);
+    expect(b.register()).toMatchObject({ type: 'registrationResponse', ...disabled });
+    expect(b.direct('a.lab.example', P1)).toMatchObject(refused(Refusal.disabled));
+    expect(a.direct('b.lab.example', P1)).toMatchObject(refused(Refusal.disabled));
+    cloud.register.change(b.device.nodeId, { state: 'enrolled' });
+    cloud.changed();
+    expect(b.register()).toMatchObject({ flags: Flag.response });
+    expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
+  });
+
+  it('is forgotten, however often it knocks', () => {
+    const [, b] = pair(cloud);
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    for (let i = 0; i < 4; i++) {
+      expect(b.keepAlive()).toMatchObject({ options: { refusal: { reason: Refusal.disabled } } });
+      cloud.pass(25_000);
+    }
+    expect(b.keepAlive()).toBeUndefined();
+    expect(cloud.drops.get('unknown-sender')).toBe(1);
+  });
+
+  it('loses its directions under way', () => {
+    const [a, b] = pair(cloud);
+    b.confirm = null;
+    a.direct('b.lab.example', P1);
+    cloud.register.change(b.device.nodeId, { state: 'disabled' });
+    cloud.changed();
+    expect(a.latest).toMatchObject(refused(Refusal.disabled));
+  });
+
+  it('is named to nodes that may have paths from before the NMS started', () => {
+    const [a, b] = pair(cloud);
+    const c = cloud.addNode(cloud.addDevice('c'), { address: '192.0.2.9', port: 7444 });
+    cloud.startNms('second');
+    a.register();
+    b.register();
+    c.register(Flag.first);
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
+    expect(c.notices).toEqual([]);
+  });
+
+  it.each([0, 100_000])('is named to a peer that was away for %i ms as soon as that is back', (away) => {
+    const [a, b] = relayedPair();
+    cloud.filter = ({ from, to }) => from !== a.mapped && to.port !== a.mapped.port;
+    cloud.pass(away);
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    cloud.pass(120_000);
+    expect(a.notices).toEqual([]);
+    cloud.filter = () => true;
+    a.register();
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
+  });
+
+  it('is repeated until it is acknowledged', () => {
+    const [a, b] = relayedPair();
+    let lost = 2;
+    cloud.filter = ({ to }) => to.port !== a.mapped.port || --lost < 0;
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    expect(a.notices).toEqual([]);
+    cloud.pass(2_000);
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
+  });
+
+  it('loses its paths, not its place, when its keys are replaced', () => {
+    const [a, b] = relayedPair();
+    cloud.register.change(b.device.nodeId, { handshakeKey: new Uint8Array(32).fill(8) });
+    cloud.changed();
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerGone, subject: b.device.nodeId }]);
+    expect(b.keepAlive()).toMatchObject({ flags: Flag.response });
+  });
+});
+
+describe('an adapter', () => {
+  it('is told when what it serves changes, not at every login', () => {
+    const adapter = cloud.addNode(cloud.addDevice('gw', { kind: 'adapter' }), publicA);
+    adapter.register(Flag.first);
+    const told = [{ reason: NoticeReason.registerChanged, subject: adapter.device.nodeId }];
+    const camera = cloud.addDevice('cam', { kind: 'general', adapter: 'gw', mac: '02:00:00:00:00:01', auth: 'mac' });
+    cloud.changed();
+    expect(adapter.notices).toEqual(told);
+    const general = cloud.addNode(camera, { ...publicA, port: 7450 });
+    general.register();
+    cloud.register.change(camera.nodeId, { pendingCommonKey: new Uint8Array(32) });
+    cloud.changed();
+    expect(adapter.notices).toEqual(told);
+    cloud.register.change(camera.nodeId, { mac: '02:00:00:00:00:02' });
+    cloud.changed();
+    expect(adapter.notices).toHaveLength(2);
+    cloud.register.remove(camera.nodeId);
+    cloud.changed();
+    expect(adapter.notices).toHaveLength(3);
+  });
+});
