@@ -116,7 +116,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   }
 
   const mayGoTo = outerFilter(overlay);
-  const signalling = new SignallingSender(new UdpPort(udp), tally, mayGoTo);
+  const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo);
   const places = new Places();
   const permitted = (command: PathCommand): PathCommand => {
     if (command.do !== 'setEndpoint' || command.endpoint === null || mayGoTo(command.endpoint)) return command;

@@ -25,6 +25,16 @@ const outbox = new Outbox(setup.inFlight, (events) => report({ events }));
 const udp = new UdpPort(setup.udp);
 let running = true;
 
+/** A process that exits without stopping its threads first waits for them; they notice when they run again. */
+const LONGEST_WAIT_MS = 500;
+
+/** Contexts hold their own copies of keys; the message's are not left lying in the heap. */
+function forgetKeys(command: ThreadCommand['command']): void {
+  if (command.do !== 'installKey') return;
+  command.sendKey.fill(0);
+  command.receiveKey.fill(0);
+}
+
 /** Tells once of every offload that was given up on the way. */
 function watchOffload(name: OffloadName, enabled: () => boolean): () => void {
   let known = enabled();
@@ -44,9 +54,10 @@ function routineInside(inside: Inside, tunFd: number): void {
     else if (command.do !== 'addRelay' && command.do !== 'bindSide' && command.do !== 'removeRelay') {
       inside.command(command, place);
     }
+    forgetKeys(command);
   };
   while (running) {
-    poller.wait(mailbox.waiting ? 0 : -1);
+    poller.wait(mailbox.waiting ? 0 : LONGEST_WAIT_MS);
     if (mailbox.waiting) mailbox.take(handle);
     inside.pump();
     watch();
@@ -68,9 +79,10 @@ function routineOutside(outside: Outside): void {
     else if (command.do === 'addRelay' || command.do === 'bindSide' || command.do === 'removeRelay') {
       outside.relay?.command(command, place);
     } else if (command.do !== 'setLocal') outside.command(command, place);
+    forgetKeys(command);
   };
   while (running) {
-    poller.wait(mailbox.waiting ? 0 : -1);
+    poller.wait(mailbox.waiting ? 0 : LONGEST_WAIT_MS);
     if (mailbox.waiting) mailbox.take(handle);
     if (poller.ready(0)) outside.pump(0);
     if (poller.ready(1)) outside.pump(1);

@@ -106,7 +106,7 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
   });
 
   const mayGoTo = outerFilter(overlay, loopback);
-  const signalling = new SignallingSender(new UdpPort(udp), tally, mayGoTo);
+  const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo);
   const places = new Places();
   const command = (relayCommand: RelayCommand, place = 0): void => thread.send(relayCommand, place);
   return {

@@ -34,7 +34,7 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 
 const SOCKET_BUFFER = 8 << 20;
-/** How long a full socket buffer holds the sender back before datagrams are given up. */
+/** How long a full socket buffer holds an I/O thread back before datagrams are given up. */
 const BLOCKED_MS = 50;
 /** Ports tried after the one asked for. */
 const PORT_TRIES = 64;
@@ -146,10 +146,13 @@ export class UdpPort implements DatagramPort {
   /** Whether several datagrams of one size may leave in one message. */
   segment: boolean;
   readonly #sockets: UdpSockets;
+  readonly #blockedMs: number;
   readonly #unfolded = unfoldedBatch();
 
-  constructor(sockets: UdpSockets) {
+  /** `blockedMs`: how long a full buffer may hold the caller back; 0 for a thread that must not wait. */
+  constructor(sockets: UdpSockets, blockedMs = BLOCKED_MS) {
     this.#sockets = sockets;
+    this.#blockedMs = blockedMs;
     this.segment = sockets.segment;
   }
 
@@ -198,8 +201,8 @@ export class UdpPort implements DatagramPort {
       if (sent > 0) return sent;
       const code = errno();
       if (code === EINTR) continue;
-      if (code !== EAGAIN || waited) return -code;
-      waitWritable(fd, BLOCKED_MS);
+      if (code !== EAGAIN || waited || this.#blockedMs === 0) return -code;
+      waitWritable(fd, this.#blockedMs);
       waited = true;
     }
   }
