@@ -42,13 +42,21 @@ function ownPrefix(): string {
 }
 
 function removeLeftovers(): void {
-  for (const directory of ['/run/netns', '/etc/netns']) {
+  for (const directory of ['/run/netns', '/etc/netns', tmpdir()]) {
     for (const name of listed(directory)) {
       const [, pid, started] = namePattern.exec(name) ?? [];
       if (pid === undefined || startTime(Number(pid)) === started) continue;
       if (directory === '/run/netns') removeNamespace(name);
-      else rmSync(join(directory, name), { recursive: true, force: true });
+      else removeFiles(join(directory, name));
     }
+  }
+}
+
+function removeFiles(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch {
+    // Another user's.
   }
 }
 
@@ -171,8 +179,16 @@ export class Lab {
   /** Removes everything at once, killing what runs. */
   demolish(): void {
     if (!open.delete(this)) return;
-    for (const namespace of this.#namespaces.values()) namespace.remove();
-    rmSync(this.directory, { recursive: true, force: true });
+    const failures: unknown[] = [];
+    for (const namespace of this.#namespaces.values()) {
+      try {
+        namespace.remove();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    removeFiles(this.directory);
+    if (failures.length > 0) throw new AggregateError(failures, `not all of ${this.title} could be removed`);
   }
 }
 
