@@ -165,8 +165,8 @@ export class Scenario {
       const name = node.device.deviceId;
       const sizes = node.sizes;
       if (sizes === null) continue;
-      check(`paths of ${name} with ${partners} partners`, sizes.paths, 2 * partners);
-      check(`keys of ${name} with ${partners} partners`, sizes.keys, 6 * partners);
+      check(`paths of ${name} with ${partners} partners`, sizes.paths, 3 * partners + 4);
+      check(`keys of ${name} with ${partners} partners`, sizes.keys, 6 * partners + 8);
       check(`routes of ${name} with ${partners} partners`, sizes.routes, 2 * partners);
       check(`peers of ${name} with ${partners} partners`, node.snapshot?.peers.length ?? 0, partners);
     }

@@ -30,7 +30,8 @@ const MAX_AHEAD_MS = 2 * DAY;
 /** Plans the trouble and returns when the last of it is over (ms). */
 export function plan(scenario: Scenario): number {
   const { clock, random } = scenario;
-  const duration = random.between(40_000, 200_000);
+  // Some networks live long enough for keys to be renewed.
+  const duration = random.chance(0.8) ? random.between(30_000, 90_000) : random.between(130_000, 220_000);
   const count = random.whole(0, Math.ceil(scenario.nodes.length / 2));
   for (let i = 0; i < count; i++) {
     const at = random.between(0, duration);
