@@ -8,6 +8,7 @@ import { generateIdentity } from '../../crypto/identity.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { decodeToken, type EnrolmentToken } from '../../crypto/token.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
 import { readClock } from '../../lib/time.ts';
@@ -75,14 +76,16 @@ function enrol(options: NodeOptions, primitives: Primitives): DaemonState {
       const { deviceId: device } = stored.network;
       raise('CONFIG_TOKEN_OTHER', { directory: options.state, device, other: token.deviceId });
     }
-    // A new token for an enrolled device means that its keys are to be pinned anew.
-    return token === null || token.secret === null ? stored : { ...stored, secret: token.secret };
+    const { secret = null } = token ?? {};
+    const isNew = secret !== null && !(stored.spentSecret !== null && sameOctets(secret, stored.spentSecret));
+    return isNew ? { ...stored, secret } : stored;
   }
   if (token === null) return raise('CONFIG_TOKEN_MISSING');
   const { secret, ...network } = token;
   const state: DaemonState = {
     network,
     secret,
+    spentSecret: null,
     identity: generateIdentity(primitives),
     tlsRoot: null,
     session: null,
@@ -102,6 +105,7 @@ class Daemon {
   readonly #log: Log;
   readonly #stopping = new AbortController();
   #state: DaemonState;
+  #opening: Promise<LiveNode> | null = null;
   #live: LiveNode | null = null;
   #renewing = false;
   /** Called once the daemon has to end: null = asked to stop. */
@@ -119,7 +123,8 @@ class Daemon {
     const stored = this.#state.session;
     const usable = stored !== null && this.#state.secret === null && stored.certificateExpires > readClock().wall;
     const session = usable ? stored : await this.#logInPatiently();
-    const live = await LiveNode.open({
+    this.#stopping.signal.throwIfAborted();
+    this.#opening = LiveNode.open({
       ...this.#options,
       deviceId: this.#state.network.deviceId,
       identity: this.#state.identity,
@@ -130,10 +135,7 @@ class Daemon {
       onRefused: () => this.onEnd(new CyphonicError('REFUSED_DEVICE', { device: this.#state.network.deviceId })),
       onFailure: (error) => this.onEnd(error),
     });
-    if (this.#stopping.signal.aborted) {
-      await live.close();
-      return raise('DAEMON_ENDED', { directory: this.#options.state });
-    }
+    const live = await this.#opening;
     this.#live = live;
     if (usable && (this.#state.loggedInAt ?? 0) + RENEW_AFTER_MS < readClock().wall) void this.#renew();
     await live.serving;
@@ -158,9 +160,11 @@ class Daemon {
   }
 
   async close(): Promise<void> {
-    this.#stopping.abort();
-    await this.#live?.close();
+    this.#stopping.abort(new CyphonicError('DAEMON_ENDED', { directory: this.#options.state }));
+    // One that is still being opened is closed as soon as it is open; if it cannot be, it has cleaned up itself.
+    const live = await this.#opening?.catch(() => null);
     this.#live = null;
+    await live?.close();
   }
 
   /** Tries until it succeeds, the network refuses or the daemon stops. */
@@ -201,7 +205,7 @@ class Daemon {
   #pause(ms: number): Promise<void> {
     const { signal } = this.#stopping;
     return new Promise((resolve, reject) => {
-      const stop = (): void => reject(new CyphonicError('DAEMON_ENDED', { directory: this.#options.state }));
+      const stop = (): void => reject(signal.reason);
       const timer = setTimeout(() => {
         signal.removeEventListener('abort', stop);
         resolve();

@@ -65,7 +65,8 @@ async function logInAt(
   try {
     const request = {
       deviceId: state.network.deviceId,
-      password: state.session === null ? (password ?? state.secret) : null,
+      // A new token for an enrolled device pins its keys anew.
+      password: state.session === null || state.secret !== null ? (password ?? state.secret) : null,
       certificate: state.session?.certificate ?? null,
       identity: state.identity,
       exporter: connection.exporter,
@@ -76,7 +77,8 @@ async function logInAt(
     if (outcome.status === 'refused') return refused(state.network.deviceId, outcome.reason, endpoint);
     if (outcome.status === 'invalid') return raise('PEER_INVALID', { what: `a login response (${outcome.why})` });
     const { session } = outcome;
-    const next = { ...state, tlsRoot, session, secret: null, loggedInAt: clock.wall };
+    const spentSecret = state.secret ?? state.spentSecret;
+    const next = { ...state, tlsRoot, session, secret: null, spentSecret, loggedInAt: clock.wall };
     saveState(directory, next);
     connection.send(buildLoginAck(session));
     return { state: next, session };

@@ -16,6 +16,8 @@ export type DaemonState = {
   readonly network: Omit<EnrolmentToken, 'secret'>;
   /** The token's secret, until the first login brought a session. */
   readonly secret: Uint8Array | null;
+  /** The secret that brought the session: a token given again at every start is no new one. */
+  readonly spentSecret: Uint8Array | null;
   readonly identity: Identity;
   /** DER of the TLS root, once fetched and recognised by its hash in the token. */
   readonly tlsRoot: Uint8Array | null;

@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { Suite } from '../../../src/proto/constants.ts';
 import type { SimNode } from '../../sim/node.ts';
 import { Lab } from './lab.ts';
 import { Rogue } from './rogue.ts';
@@ -80,6 +81,12 @@ describe('registering', () => {
     expect(lastMinutes.length).toBeLessThan(80);
     expect(mute.machine.snapshot(mute.now).state).not.toBe('online');
     expect(mute.of('renewLogin').map(({ why }) => why)).toContain('unreachable');
+  });
+
+  it('asks for a new login soon if nobody knows the device at the start', () => {
+    const unknown = new Rogue(Suite.aes256Gcm, true);
+    unknown.pass(5_000, 1_000);
+    expect(unknown.of('renewLogin')).toEqual([{ do: 'renewLogin', why: 'unreachable' }]);
   });
 
   it('is a first one only until one succeeded', () => {

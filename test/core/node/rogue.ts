@@ -33,11 +33,12 @@ export class Rogue {
   /** What a Direction Request is answered with; null = nothing. */
   answer: (request: MessageOf<'directionRequest'>) => Answer | null = () => null;
   /** The NMS hears nothing. */
-  deaf = false;
+  deaf: boolean;
   ms = 1_000;
   #channel: Channel;
 
-  constructor(suite: Suite = Suite.aes256Gcm) {
+  constructor(suite: Suite = Suite.aes256Gcm, deaf = false) {
+    this.deaf = deaf;
     const commonKey = this.primitives.random(32);
     const own = this.certificate('a', { ...publicIdentity(this.identity) });
     this.session = {

@@ -1,30 +1,54 @@
 /**
- * Sends datagrams as fast as it can: `flood.ts ADDRESS PORT SECONDS random|plausible`. Random octets of random lengths,
- * or Base Headers that only a key could tell from real signalling. Prints how many were sent.
+ * Sends datagrams as fast as it can: `flood.ts ADDRESS:PORT[,ADDRESS:PORT…] SECONDS random|plausible [ID…]`. Random
+ * octets of random lengths, or Base Headers of every type that only a key could tell from real ones, with random IDs
+ * and the given ones. Prints how many were sent.
  */
 
 import { randomFillSync } from 'node:crypto';
+import { HeaderOffset } from '../../../src/proto/header.ts';
+import { messageTable } from '../../../src/proto/messages.ts';
 import { allocate } from '../../../src/sys/memory.ts';
 import { SendBatch } from '../../../src/sys/mmsg.ts';
 import { encodeSockaddr } from '../../../src/sys/sockaddr.ts';
 import { openUdp, UdpPort } from '../../../src/sys/udp.ts';
 
-const [address = '', port = '', seconds = '', kind = 'random'] = process.argv.slice(2);
+const [targets = '', seconds = '', kind = 'random', ...ids] = process.argv.slice(2);
+const destinations = targets.split(',').map((target) => {
+  const colon = target.lastIndexOf(':');
+  return encodeSockaddr({ address: target.slice(0, colon), port: Number(target.slice(colon + 1)) });
+});
+const known = ids.map((id) => Uint8Array.fromHex(id));
+const types = Object.values(messageTable).map(({ type }) => type);
 const memory = allocate(1 << 20);
 const batch = new SendBatch(256);
 const udp = new UdpPort(openUdp({ address4: '0.0.0.0', address6: '::', port: 0, orNext: false }));
-const destination = encodeSockaddr({ address, port: Number(port) });
 const end = performance.now() + Number(seconds) * 1000;
 let sent = 0;
+
+/** Makes the random octets at `at` look like a message; what chooses among the possibilities is random as well. */
+function disguise(at: number, length: number): void {
+  const { bytes, view } = memory;
+  const choice = view.getUint32(at);
+  bytes[at + HeaderOffset.version] = 1;
+  bytes[at + HeaderOffset.flags]! &= 15;
+  bytes[at + HeaderOffset.type] = types[choice % types.length]!;
+  bytes[at + HeaderOffset.count] = 0;
+  view.setUint16(at + HeaderOffset.length, length);
+  bytes[at + HeaderOffset.nextOption] = 0;
+  bytes[at + HeaderOffset.epoch]! &= 1;
+  const id = known[(choice >>> 8) % (known.length + 1)];
+  if (id !== undefined) bytes.set(id, at + HeaderOffset.id);
+}
 
 randomFillSync(memory.bytes);
 for (let round = 0; performance.now() < end; round++) {
   batch.clear();
   for (let i = 0; !batch.full; i++) {
     const at = (i * 4000 + round * 17) % (memory.bytes.length - 2048);
-    const length = kind === 'random' ? 1 + (memory.bytes[at]! << 2) : 96;
-    if (kind !== 'random') memory.bytes.set([1, 0, 13, 0, 0, 0, 0, 1, 0, length, 0, 0], at + 4);
-    batch.add(-1, destination, 0, memory.address + at, length);
+    const random = memory.bytes[at]!;
+    const length = kind === 'random' ? 1 + (random << 2) : 48 + random;
+    if (kind !== 'random') disguise(at, length);
+    batch.add(-1, destinations[i % destinations.length]!, 0, memory.address + at, length);
   }
   sent += batch.count - udp.send(batch);
 }
