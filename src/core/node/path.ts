@@ -232,7 +232,7 @@ export class Path {
 
   /** For a while no way was found. */
   wayMissed(now: Now): void {
-    if (now.ms - this.#liveness.sentAt < WANTED_MS) this.#events.redirect(this, now);
+    if (this.peer.isWaitedFor || now.ms - this.#liveness.sentAt < WANTED_MS) this.#events.redirect(this, now);
   }
 
   /** Nor later. */

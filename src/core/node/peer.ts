@@ -177,7 +177,9 @@ export class Peer {
   }
 
   #wantPath(now: Now): void {
-    if (this.#events.isSeeking(this) || this.#paths.some((path) => path.isHealthy && !path.wasUp)) return;
+    // One that comes up or recovers is worth the wait; one that can't do either asks for another by itself.
+    const isUnderWay = this.#paths.some((path) => (path.isHealthy ? !path.wasUp : path.isUp));
+    if (isUnderWay || this.#events.isSeeking(this)) return;
     const asleep = this.#paths.find((path) => path.isHealthy && path.chosen !== null);
     if (asleep === undefined) this.#events.seek(this, now);
     else asleep.wakeUp(now);
@@ -186,15 +188,17 @@ export class Peer {
   /** Leads packets over the best path there is. */
   #settle(now: Now): void {
     const best = preferred(this.#paths);
+    // What waited goes before what comes now.
+    if (best !== null && this.isWaitedFor) {
+      this.#context.emit({ do: 'sendPackets', pathId: best.id, packets: this.#waiting });
+      this.#waiting = [];
+    }
     if (best !== this.#routed) {
       this.#routed = best;
       const { virtual: local } = this.#context;
       this.#context.emit({ do: 'route', local, peer: this.virtual, pathId: best?.id ?? null });
     }
     if (best === null) return;
-    const packets = this.#waiting;
-    this.#waiting = [];
-    if (packets.length > 0) this.#context.emit({ do: 'sendPackets', pathId: best.id, packets });
     this.#measure(now);
     for (const path of [...this.#paths]) if (path !== best && path.isUp) this.#spare(path, best, now);
   }
@@ -278,13 +282,11 @@ function added(sum: Traffic, totals: PathTraffic | null): Traffic {
 }
 
 /**
- * Of several paths for one pair the newest carries the packets; of those that came up at once, because both ends asked
+ * Where packets go; while nothing proven leads to the peer they wait. Of several paths for one pair the newest carries the packets; of those that came up at once, because both ends asked
  * for one, the one with the lower PathID (protocol section 3).
  */
 function preferred(paths: readonly Path[]): Path | null {
-  const up = paths.filter((path) => path.isUp);
-  const healthy = up.filter((path) => path.isHealthy);
-  const fit = healthy.length > 0 ? healthy : up;
+  const fit = paths.filter((path) => path.isUp && path.isHealthy);
   const newest = Math.max(...fit.map((path) => path.upSince?.ms ?? 0));
   const latest = fit.filter((path) => newest - (path.upSince?.ms ?? 0) < SIMULTANEOUS_MS);
   return latest.sort((a, b) => (a.id < b.id ? -1 : 1))[0] ?? null;
