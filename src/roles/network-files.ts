@@ -19,6 +19,7 @@ import {
   type Prefix,
   parsePrefix,
 } from '../lib/ip.ts';
+import { makeDirectories } from './directory.ts';
 
 export const NETWORK_FILE = 'cloud.yaml';
 
@@ -121,7 +122,7 @@ export function writeNewFile(file: string, content: string | Uint8Array): void {
 /** Makes a directory (0700) that was not there before. */
 export function makeNewDirectory(directory: string): void {
   try {
-    mkdirSync(dirname(resolve(directory)), { recursive: true });
+    makeDirectories(dirname(resolve(directory)));
     mkdirSync(directory, { mode: 0o700 });
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

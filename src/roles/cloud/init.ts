@@ -1,7 +1,7 @@
 /** Makes a new network: its certificate authorities, register, services and their keys. */
 
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, rmSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join, resolve } from 'node:path';
 import { isFqdn } from '../../crypto/certificate.ts';
@@ -22,6 +22,7 @@ import { Port } from '../../proto/constants.ts';
 import type { Register } from '../../store/register.ts';
 import { createSqlite, openSqlite } from '../../store/sqlite.ts';
 import { evpAead } from '../../sys/evp.ts';
+import { makeDirectories } from '../directory.ts';
 import { encodeKey, formatSettings, NETWORK_FILE, parseRange, writeNewFile } from '../network-files.ts';
 
 export type InitOptions = {
@@ -194,7 +195,7 @@ function addressSettings({ address4, address6 }: Addresses): Record<string, stri
 
 function prepareDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(directory);
     chmodSync(directory, 0o700);
   } catch (cause) {
     raise('SYS_WRITE', { file: directory, why: (cause as NodeJS.ErrnoException).code }, cause);

@@ -54,6 +54,17 @@ describe('cloud init', () => {
     await register.close();
   });
 
+  test.each(['/proc/network/here', '/dev/null/network'])('says in one line that %s cannot be made', async (dir) => {
+    const outcome = await run(['cloud', 'init', '--dir', dir, '--domain', 'a.example', '--address', '192.0.2.1']);
+    expect(outcome).toMatchObject({ code: 1, err: [expect.stringContaining(`cannot write ${dir}`)] });
+  });
+
+  test('makes the directories above it', async () => {
+    const dir = join(freshPath(), 'deep', 'er');
+    await done('cloud', 'init', '--dir', dir, '--domain', 'a.example', '--address', '192.0.2.1');
+    expect(statSync(join(dir, 'cloud.yaml')).isFile()).toBe(true);
+  });
+
   test('two networks share no range, key or token', async () => {
     const [a, b] = (await Promise.all([initNetwork(), initNetwork()])) as [string, string];
     for (const name of ['ca.key', 'tls-root.key', 'api-token', 'nms.key']) {
