@@ -168,5 +168,31 @@ describeLab('daemons', () => {
         '100% packet loss',
       );
       await a.systemPing(b.fqdn);
+      // Both were dropped by the rules and not by chance.
+      const counted = a.host.sh('nft list counters');
+      expect(counted).toMatch(/counter overlay_destination_in \{\s+packets [1-9]/);
+      expect(counted).toMatch(/counter overlay_source_in \{\s+packets [1-9]/);
+    }));
+
+  it('do not send their own datagrams round and round when a route leads them into the tunnel', () =>
+    inLab('loop', async (lab) => {
+      const { a, b } = await small(lab);
+      await a.systemPing(b.fqdn);
+      const { interface: tun } = await a.status();
+      a.host.sh(`ip route add 192.0.2.12 dev ${tun}`);
+      const lost = await a.ping(b.fqdn, ['-c', '2']);
+      expect(lost.replies.filter((reply) => reply.path === 'direct')).toEqual([]);
+      expect((await a.status()).counters['drop-outer-loop']).toBeGreaterThan(0);
+      // Each datagram of ours came round once: what the tunnel interface saw is a few packets, not thousands.
+      expect(Number(a.host.sh(`cat /sys/class/net/${tun}/statistics/tx_packets`))).toBeLessThan(200);
+      a.host.sh(`ip route delete 192.0.2.12 dev ${tun}`);
+      await until(
+        () =>
+          a.systemPing(b.fqdn).then(
+            () => true,
+            () => false,
+          ),
+        { what: 'a to reach b again' },
+      );
     }));
 });

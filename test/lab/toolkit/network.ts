@@ -42,6 +42,7 @@ export type NodeStatus = {
   readonly mapped: readonly string[];
   readonly warnings: readonly string[];
   readonly peers: readonly PeerStatus[];
+  readonly counters: Readonly<Record<string, number>>;
 };
 
 export type PingReply = {
@@ -125,9 +126,14 @@ export class Network {
     return this.cloud.run([this.program, 'device', action, deviceId, '--dir', this.directory]);
   }
 
+  /** A registered device's node, not up yet. */
+  node(host: Host, deviceId: string, token: string): Node {
+    return new Node(this, host, deviceId, token);
+  }
+
   /** Registers a device and brings its node up on `host`. */
   async addNode(host: Host, deviceId: string = host.title, flags: readonly string[] = []): Promise<Node> {
-    const node = new Node(this, host, deviceId, await this.addDevice(deviceId));
+    const node = this.node(host, deviceId, await this.addDevice(deviceId));
     await node.up(flags);
     return node;
   }
