@@ -17,8 +17,4 @@ export class Slots<T> {
     this.#entries[index] = undefined;
     this.#free.push(index);
   }
-
-  *[Symbol.iterator](): Generator<T> {
-    for (const entry of this.#entries) if (entry !== undefined) yield entry;
-  }
 }

@@ -39,10 +39,6 @@ export class PathTable<T> {
     this.#ids.delete(id);
     this.#entries.remove(index);
   }
-
-  [Symbol.iterator](): Iterator<T> {
-    return this.#entries[Symbol.iterator]();
-  }
 }
 
 /** Source and destination stand side by side in both IP headers, so that a pair is looked up as one key. */

@@ -28,7 +28,7 @@ const UDP_GRO = 104;
 const MAX_SEGMENTS = 64;
 const MAX_OCTETS = 65_000;
 
-export const MAX_DATAGRAM = 65_535;
+const MAX_DATAGRAM = 65_535;
 
 function setPointer(memory: Memory, at: number, address: number): void {
   memory.view.setBigUint64(at, BigInt(address), true);
@@ -171,10 +171,6 @@ export class SendBatch {
 
   datagrams(message: number): number {
     return this.#datagrams[message]!;
-  }
-
-  octets(message: number): number {
-    return this.#octets[message]!;
   }
 
   owner(message: number): number {
