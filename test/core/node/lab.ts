@@ -1,6 +1,5 @@
 /** A few nodes with the real cloud in simulated time, where a test can take any datagram away, double it or make its own. */
 
-import type { NodeAction } from '../../../src/core/node/types.ts';
 import { type Address, type Endpoint, sameEndpoint } from '../../../src/lib/ip.ts';
 import { Suite } from '../../../src/proto/constants.ts';
 import { HeaderOffset } from '../../../src/proto/header.ts';
@@ -42,19 +41,20 @@ export class Lab {
   #numbers = 0;
   #hosts = 0;
 
-  static async open(relays = 1, seed = 1): Promise<Lab> {
-    const lab = new Lab(seed);
+  /** `crypto`: other primitives than the cheap ones of the `World`. */
+  static async open(relays = 1, seed = 1, crypto?: CloudParts['world']): Promise<Lab> {
+    const lab = new Lab(seed, crypto);
     lab.cloud = await Cloud.open(lab.parts, relays);
     return lab;
   }
 
-  private constructor(seed: number) {
+  private constructor(seed: number, crypto?: CloudParts['world']) {
     const random = new Random(seed);
     this.world = new World(seed);
     this.network = new Network(this.clock, fairWeather, random);
     const note = (host: Host, text: string): void =>
       void this.notes.push(`${this.clock.ms.toFixed(1)} ${host.name}: ${text}`);
-    this.parts = { clock: this.clock, network: this.network, random, world: this.world, note };
+    this.parts = { clock: this.clock, network: this.network, random, world: crypto ?? this.world, note };
     const send = this.network.send.bind(this.network);
     this.network.send = (host, to, datagram) => {
       const sent = { host, to, datagram, type: nameOfType.get(datagram[HeaderOffset.type]!)! };
@@ -135,5 +135,3 @@ export class Lab {
     ).length;
   }
 }
-
-export type Answer = Extract<NodeAction, { do: 'answer' }>['result'];

@@ -1,6 +1,7 @@
 /** One node machine alone with an NMS that says whatever a test wants, under a real CA. */
 
 import { Channel } from '../../../src/core/channel.ts';
+import { noRoute } from '../../../src/core/nms/route.ts';
 import { NodeMachine } from '../../../src/core/node/machine.ts';
 import type { NodeAction, Session } from '../../../src/core/node/types.ts';
 import { type CertificateContent, issueCertificate } from '../../../src/crypto/certificate.ts';
@@ -180,33 +181,5 @@ export function idOf(name: string): string {
 }
 
 function filled({ body = {}, options = {}, flags = 0 }: Answer) {
-  const absent: Body<'routeDirection'> = {
-    pathId: '0'.repeat(32),
-    processCode: 0,
-    execMode: 0,
-    generalNode: 0,
-    natInitiatorPort: 0,
-    natResponderPort: 0,
-    natInitiator4: null,
-    natInitiator6: null,
-    natResponder4: null,
-    natResponder6: null,
-    realInitiator4: null,
-    realInitiator6: null,
-    realResponder4: null,
-    realResponder6: null,
-    virtualInitiator4: null,
-    virtualInitiator6: null,
-    virtualResponder4: null,
-    virtualResponder6: null,
-    trs4: null,
-    trs6: null,
-    cipherType: 0,
-    expires: null,
-    tunnelKey: new Uint8Array(0),
-    temporaryKey: new Uint8Array(0),
-    initiatorFqdn: '',
-    responderFqdn: '',
-  };
-  return { body: { ...absent, ...body }, options, flags };
+  return { body: { ...noRoute('0'.repeat(32)), ...body }, options, flags };
 }
