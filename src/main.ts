@@ -28,12 +28,15 @@ function variableOf(option: Option): string {
     .toUpperCase()}`;
 }
 
-/** Every option can be given as CYPHONIC_NAME; flags win. */
-function bindEnvironment(command: Command): void {
-  for (const option of command.options) {
-    if (option.envVar === undefined && option.long !== '--version') option.env(variableOf(option));
+/** A command whose every option can be given as CYPHONIC_NAME as well; flags win. */
+class ProgramCommand extends Command {
+  override createCommand(name?: string): Command {
+    return new ProgramCommand(name);
   }
-  for (const child of command.commands) bindEnvironment(child);
+
+  override addOption(option: Option): this {
+    return super.addOption(option.envVar === undefined ? option.env(variableOf(option)) : option);
+  }
 }
 
 /** Values for the options of `command` from the YAML file named by --config, below flags and environment. */
@@ -68,14 +71,13 @@ function configurationFile(argv: readonly string[], env: Context['env']): string
 }
 
 function buildProgram(context: Context, argv: readonly string[]): Command {
-  const program = new Command('cyphonic')
+  const program = new ProgramCommand('cyphonic')
     .description('Any two devices talk directly, securely and by name, wherever they are.')
     .version(version)
     .exitOverride()
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'cyphonic: ')) });
   for (const contribute of contributions) contribute(program, context);
-  bindEnvironment(program);
   program.hook('preSubcommand', (_, command) => {
     const file = configurationFile(argv, context.env);
     const option = command.options.find((o) => o.name() === 'config');

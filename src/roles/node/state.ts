@@ -3,13 +3,14 @@
  * Private keys, the Common Key and an unspent enrolment secret are in it, hence 0600.
  */
 
-import { chmodSync, closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
 import type { Session } from '../../core/node/types.ts';
 import { decodeIdentity, encodeIdentity, type Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { EnrolmentToken } from '../../crypto/token.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
+import { makeDirectories } from '../directory.ts';
 
 export type DaemonState = {
   /** Where and who the network is, from the enrolment token. */
@@ -31,7 +32,7 @@ type StoredState = Omit<DaemonState, 'identity'> & { readonly identity: Uint8Arr
 
 export function createStateDirectory(directory: string): void {
   try {
-    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    makeDirectories(resolve(directory));
     chmodSync(directory, 0o700);
   } catch (cause) {
     raise('CONFIG_STATE_DIRECTORY', { directory, why: (cause as NodeJS.ErrnoException).code }, cause);
