@@ -21,7 +21,7 @@ import type { World } from '../support/primitives.ts';
 import type { Clock } from './clock.ts';
 import type { Host, Network } from './network.ts';
 import type { Random } from './random.ts';
-import { SimShell } from './shell.ts';
+import { type SimRegister, SimShell } from './shell.ts';
 
 export const overlay: Overlay = {
   domain: 'sim.example',
@@ -34,11 +34,13 @@ export type CloudParts = {
   readonly clock: Clock;
   readonly network: Network;
   readonly random: Random;
-  readonly world: World;
+  /** Everybody's primitives, by name. */
+  readonly world: Pick<World, 'primitives'>;
   readonly note: (host: Host, text: string) => void;
 };
 
-type ServiceIdentity = { readonly service: Service; readonly keys: KeyPair; readonly primitives: Primitives };
+/** What a service keeps for itself, and what the register says of it. */
+export type ServiceIdentity = { readonly service: Service; readonly keys: KeyPair; readonly primitives: Primitives };
 
 /** How often a service looks whether the register changed (ms). */
 const POLL_MS = 2_000;
@@ -47,7 +49,7 @@ const TRAFFIC_MS = 1_000;
 export class Cloud {
   readonly #parts: CloudParts;
   readonly register: EmbeddedRegister;
-  readonly #ca: KeyPair;
+  readonly ca: KeyPair;
   readonly #as: SimShell<AsMachine, AsAction>;
   readonly #asAnswers = new Map<string, Uint8Array>();
   readonly counters = { as: new Counters(), nms: new Counters(), trs: new Counters() };
@@ -60,11 +62,11 @@ export class Cloud {
     this.register = register;
     const { clock, random, world } = parts;
     const primitives = world.primitives('as');
-    this.#ca = primitives.ed25519Generate();
+    this.ca = primitives.ed25519Generate();
     const machine = new AsMachine({
       primitives,
       network: overlay,
-      issue: (content) => issueCertificate(primitives, this.#ca.privateKey, content),
+      issue: (content) => issueCertificate(primitives, this.ca.privateKey, content),
     });
     this.#as = new SimShell(machine, {
       clock,
@@ -144,7 +146,7 @@ export class Cloud {
       const answer = this.#asAnswers.get(formatEndpoint(connection));
       this.#asAnswers.delete(formatEndpoint(connection));
       const outcome =
-        answer === undefined ? null : readLoginResponse(primitives, whole, this.#ca.publicKey, answer, now());
+        answer === undefined ? null : readLoginResponse(primitives, whole, this.ca.publicKey, answer, now());
       if (outcome?.status === 'accepted') {
         this.#as.receive(buildLoginAck(outcome.session), connection);
         done(outcome.session);
@@ -158,7 +160,7 @@ export class Cloud {
 abstract class SimService<M extends NmsMachine | TrsMachine> {
   protected readonly parts: CloudParts;
   protected readonly cloud: Cloud;
-  protected readonly identity: ServiceIdentity;
+  readonly identity: ServiceIdentity;
   protected shell: SimShell<M, RelayCommand> | null = null;
   readonly host: Host;
   #revision = 0;
@@ -177,9 +179,9 @@ abstract class SimService<M extends NmsMachine | TrsMachine> {
   protected abstract receive(datagram: Uint8Array, from: Endpoint): void;
   protected perform(_command: RelayCommand): void {}
 
-  start(): void {
+  /** Another register than the cloud's is one that somebody has laid hands on. */
+  start(register: SimRegister = this.cloud.register): void {
     const { clock, random, network, note } = this.parts;
-    const { register } = this.cloud;
     this.shell = new SimShell(this.create(), {
       clock,
       random,

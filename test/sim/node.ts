@@ -36,7 +36,7 @@ export class SimNode {
   readonly #parts: CloudParts;
   readonly #cloud: Cloud;
   readonly #primitives: Primitives;
-  readonly #identity: Identity;
+  #identity: Identity;
   readonly #delivered: Delivered;
   readonly #suite: Suite;
   readonly #asked = new Map<number, (result: ResolveResult) => void>();
@@ -83,6 +83,17 @@ export class SimNode {
 
   pathsTo(peer: SimNode): string[] {
     return this.#plane?.pathsTo(peer.device.vip4!) ?? [];
+  }
+
+  get session(): Session | null {
+    return this.#session;
+  }
+
+  /** Begins as whoever this session belongs to, with these keys. */
+  impersonate(session: Session, identity: Identity): void {
+    this.#session = session;
+    this.#identity = identity;
+    this.start();
   }
 
   /** A new life of the daemon; the first one logs in before. */

@@ -66,17 +66,17 @@ export class Scenario {
     const network = new Network(clock, randomWeather(new Random(seed, 2)), new Random(seed, 3));
     const parts: CloudParts = { clock, network, random, world, note: (host, text) => flow?.note(clock.ms, host, text) };
     const cloud = await Cloud.open(parts, random.whole(1, 2));
-    const scenario = new Scenario(options, parts, cloud);
+    const scenario = new Scenario(options, parts, world, cloud);
     await scenario.#populate(parts);
     return scenario;
   }
 
-  private constructor(options: ScenarioOptions, parts: CloudParts, cloud: Cloud) {
+  private constructor(options: ScenarioOptions, parts: CloudParts, world: World, cloud: Cloud) {
     this.options = options;
     this.clock = parts.clock;
     this.random = parts.random;
     this.network = parts.network;
-    this.#world = parts.world;
+    this.#world = world;
     this.cloud = cloud;
     this.topology = new Topology(parts.network, new Random(options.seed, 4));
     if (options.flow !== undefined) parts.network.onJourney = (journey) => options.flow?.journey(journey);

@@ -9,11 +9,14 @@ import type { EmbeddedRegister } from '../../src/store/embedded.ts';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
+/** A register that answers at once; the shell adds the delay. */
+export type SimRegister = Pick<EmbeddedRegister, 'answer' | 'apply'>;
+
 export type ShellOptions<Extra> = {
   readonly clock: Clock;
   readonly random: Random;
   readonly counters: Counters;
-  readonly register?: EmbeddedRegister;
+  readonly register?: SimRegister;
   readonly send: (to: Endpoint, datagram: Uint8Array) => void;
   readonly perform: (action: Extra) => void;
   /** What a machine's log says, for drawings. */
@@ -109,7 +112,7 @@ export class SimShell<M extends Machine<Extra>, Extra extends { readonly do: str
     });
   }
 
-  #later(ask: (register: EmbeddedRegister) => void): void {
+  #later(ask: (register: SimRegister) => void): void {
     const { clock, random, register } = this.#options;
     if (register !== undefined) clock.after(random.between(0, REGISTER_MS), () => ask(register));
   }
