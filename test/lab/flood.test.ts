@@ -58,11 +58,8 @@ describeLab('a flood', () => {
 
   it.each([
     ['random', 'drop-version'],
-    [
-      'plausible',
-      /^drop-(unknown-path|unknown-epoch|tag|replayed|no-instance|unknown-sender|foreign-address|queue-full)$/,
-    ],
-  ] as const)('of %s datagrams loses no ping, takes no memory and is forgotten when it ends', async (kind, reason) => {
+    ['plausible', 'drop-tag'],
+  ])('of %s datagrams loses no ping, takes no memory and is forgotten when it ends', async (kind, reason) => {
     onTestFailed(() => console.error(lab.report()));
     const [a, b, six] = nodes;
     await Promise.all([a.systemPing(b.fqdn), a.systemPing(six.fqdn)]);

@@ -25,18 +25,27 @@ const udp = new UdpPort(openUdp({ address4: '0.0.0.0', address6: '::', port: 0, 
 const end = performance.now() + Number(seconds) * 1000;
 let sent = 0;
 
-/** Makes the random octets at `at` look like a message; what chooses among the possibilities is random as well. */
+/** Xorshift (Marsaglia 2003): the octets themselves serve no choice, as disguises leave traces in them. */
+let state = 2463534242;
+function choose(count: number): number {
+  state ^= state << 13;
+  state ^= state >>> 17;
+  state ^= state << 5;
+  return (state >>> 0) % count;
+}
+
+/** Makes the random octets at `at` look like a message. */
 function disguise(at: number, length: number): void {
   const { bytes, view } = memory;
-  const choice = view.getUint32(at);
   bytes[at + HeaderOffset.version] = 1;
-  bytes[at + HeaderOffset.flags]! &= 15;
-  bytes[at + HeaderOffset.type] = types[choice % types.length]!;
+  bytes[at + HeaderOffset.flags] = choose(16);
+  bytes[at + HeaderOffset.type] = types[choose(types.length)]!;
   bytes[at + HeaderOffset.count] = 0;
+  view.setUint32(at + HeaderOffset.sequence, choose(2 ** 32));
   view.setUint16(at + HeaderOffset.length, length);
   bytes[at + HeaderOffset.nextOption] = 0;
-  bytes[at + HeaderOffset.epoch]! &= 1;
-  const id = known[(choice >>> 8) % (known.length + 1)];
+  bytes[at + HeaderOffset.epoch] = choose(3);
+  const id = known[choose(known.length + 1)];
   if (id !== undefined) bytes.set(id, at + HeaderOffset.id);
 }
 
@@ -45,8 +54,7 @@ for (let round = 0; performance.now() < end; round++) {
   batch.clear();
   for (let i = 0; !batch.full; i++) {
     const at = (i * 4000 + round * 17) % (memory.bytes.length - 2048);
-    const random = memory.bytes[at]!;
-    const length = kind === 'random' ? 1 + (random << 2) : 48 + random;
+    const length = kind === 'random' ? 1 + choose(1020) : 48 + choose(256);
     if (kind !== 'random') disguise(at, length);
     batch.add(-1, destinations[i % destinations.length]!, 0, memory.address + at, length);
   }
