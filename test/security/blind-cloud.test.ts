@@ -20,6 +20,12 @@ import type { SimRegister } from '../sim/shell.ts';
 import { Eve } from './eve.ts';
 
 const primitives = nodePrimitives(evpAead);
+/** Keys that the devices used, which nobody told Eve. */
+let secrets: Uint8Array[];
+const watched = nodePrimitives((suite, key) => {
+  secrets.push(key.slice());
+  return evpAead(suite, key);
+});
 const DAY = 86_400_000;
 
 let lab: Lab;
@@ -32,7 +38,8 @@ let eveKeys: Identity;
 let stolen: number[];
 
 async function open(suite: Suite): Promise<void> {
-  lab = await Lab.open(1, 1, { primitives: () => primitives });
+  secrets = [];
+  lab = await Lab.open(1, 1, { primitives: () => watched });
   a = await lab.node('a', lab.publicly(), suite);
   b = await lab.node('b', lab.publicly(), suite);
   m = await lab.node('m', lab.publicly(), suite);
@@ -112,6 +119,14 @@ describe.each([Suite.aes256Gcm, Suite.chacha20Poly1305])('with suite %i, whoever
     expect(eve.messages.map(({ type }) => type)).toEqual(expect.arrayContaining(['tunnelRequest', 'tunnelResponse']));
     expect(capsules().length).toBeGreaterThanOrEqual(numbers.length);
     expect(eve.readCapsules(datagrams())).toEqual([]);
+    // She would, with the keys.
+    eve.tell(secrets);
+    expect(
+      eve
+        .readCapsules(datagrams())
+        .map((packet) => contentOf(packet).number)
+        .sort(),
+    ).toEqual(numbers);
   });
 });
 

@@ -71,6 +71,10 @@ export class Eve {
     return [...this.#keys.values()];
   }
 
+  tell(secrets: readonly Uint8Array[]): void {
+    for (const secret of secrets) this.#learn(secret);
+  }
+
   /** Reads whatever she can of the datagrams; each key that she finds may open more. */
   readSignalling(datagrams: readonly Uint8Array[]): void {
     const recorded = datagrams.map(recordOf).filter((r) => r !== null && r.envelope.type !== 'capsule') as Recorded[];
