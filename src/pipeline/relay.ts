@@ -7,7 +7,7 @@ import type { RelayCommand } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { HeaderOffset, plausible } from '../proto/header.ts';
 import { Flag } from '../proto/messages.ts';
-import { type ReceiveBatch, SendBatch } from '../sys/mmsg.ts';
+import { MAX_SEGMENTS, type ReceiveBatch, SendBatch } from '../sys/mmsg.ts';
 import { encodeSockaddr, isSockaddr } from '../sys/sockaddr.ts';
 import type { DatagramPort } from '../sys/udp.ts';
 import { PathTable } from './table.ts';
@@ -47,10 +47,11 @@ export class Relay {
   }
 
   /**
-   * Forwards the datagrams of `segment` octets that begin at `at` and belong together; they end at `end` at the latest.
-   * Returns the octets taken: 0 if the first datagram is not to be relayed.
+   * Forwards the datagrams of `segment` octets that begin at `at` and belong together, as many as one message takes; they
+   * end at `last` at the latest. Returns the octets taken: 0 if the first datagram is not to be relayed.
    */
-  forward(at: number, end: number, segment: number, from: number): number {
+  forward(at: number, last: number, segment: number, from: number): number {
+    const end = Math.min(last, at + MAX_SEGMENTS * segment);
     if (!this.#isRelayed(at, Math.min(segment, end - at))) return 0;
     const { view } = this.#received.memory;
     let next = at + Math.min(segment, end - at);
@@ -88,6 +89,8 @@ export class Relay {
     this.#traffic.add(path.place, relayCounter.packets[side]!, Math.ceil(octets / segment));
     this.#traffic.add(path.place, relayCounter.bytes[side]!, octets);
     this.#octets += octets;
+    this.#tally.add('relayedDatagrams', Math.ceil(octets / segment));
+    this.#tally.add('relayedBytes', octets);
     return null;
   }
 

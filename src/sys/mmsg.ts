@@ -24,8 +24,8 @@ const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
 
-/** What the kernel takes in one UDP_SEGMENT send. */
-const MAX_SEGMENTS = 64;
+/** What every kernel takes in one UDP_SEGMENT send; newer ones take, and hand over to neighbours on one host, 128. */
+export const MAX_SEGMENTS = 64;
 const MAX_OCTETS = 65_000;
 
 const MAX_DATAGRAM = 65_535;
@@ -93,7 +93,8 @@ export class SendBatch {
   /**
    * Adds `octets` octets at `address`: datagrams of `segment` octets, the last one maybe shorter, for `destination`.
    * They join `message` if they fit behind it, else a new message of the same destination is begun; the batch must not
-   * be full. Returns the message they are in. `owner` is whatever number the caller wants back for failures.
+   * be full. At most MAX_SEGMENTS datagrams at once: `unfold` has room for no more. Returns the message they are in.
+   * `owner` is whatever number the caller wants back for failures.
    */
   add(
     message: number,

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PathEvent } from '../../src/lib/path.ts';
-import { inFlightMemory, Outbox } from '../../src/pipeline/outbox.ts';
+import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { Outside } from '../../src/pipeline/outside.ts';
 import { Relay, relayCounter } from '../../src/pipeline/relay.ts';
 import { readDrops, Tally, TrafficCounters, tallyMemory, trafficMemory } from '../../src/pipeline/tally.ts';
@@ -15,7 +15,8 @@ const stranger = { address: '192.0.2.66', port: 1001 };
 
 class RelayEnd {
   readonly port = new MemoryPort();
-  readonly events: PathEvent[] = [];
+  readonly #ring = eventMemory();
+  readonly #reader = new EventReader(this.#ring);
   readonly traffic = new TrafficCounters(trafficMemory());
   readonly outside: Outside;
   readonly relay: Relay;
@@ -30,11 +31,18 @@ class RelayEnd {
       relay: (received) => new Relay(this.port, received, tally, this.traffic),
       tally,
       traffic: this.traffic,
-      outbox: new Outbox(inFlightMemory(), (events) => this.events.push(...events)),
+      events: new EventWriter(this.#ring, () => {}),
       forbidden: [],
       now: () => 0,
     });
     this.relay = this.outside.relay!;
+  }
+
+  /** The events since they were last asked for. */
+  get events(): PathEvent[] {
+    const events: PathEvent[] = [];
+    for (let event = this.#reader.read(); event !== null; event = this.#reader.read()) events.push(event);
+    return events;
   }
 
   get drops(): Record<string, number> {
@@ -86,6 +94,14 @@ describe('the relay', () => {
   it('puts what came in several messages into one again', () => {
     const end = bound();
     expect(end.receive(run(left, [PATH]), run(left, [PATH]), run(left, [PATH], 50))).toHaveLength(1);
+  });
+
+  it('cuts what a neighbour on this host sent in one piece to what every kernel takes in one', () => {
+    const end = bound();
+    const there = run(left, new Array(128).fill(PATH));
+    const sent = end.receive(there);
+    expect(sent.map(({ octets }) => octets.length)).toEqual([6_400, 6_400]);
+    expect(Buffer.concat(sent.map(({ octets }) => octets))).toEqual(Buffer.from(there.octets));
   });
 
   it('refuses paths that were not announced and addresses that were not bound', () => {
