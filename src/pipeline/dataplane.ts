@@ -6,7 +6,6 @@ import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { closeTun, openTun } from '../sys/tun.ts';
 import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
-import { Inbox, inFlightMemory } from './outbox.ts';
 import { Places } from './places.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
@@ -73,17 +72,11 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     () => closeTun(tun),
   );
   const offload = { tunTcp: tun.tcp, tunUdp: tun.udp, udpSegment: udp.segment, udpGro: udp.gro };
-  const shared = { tally: tallyMemory(3), traffic: trafficMemory(), inFlight: inFlightMemory() };
+  const shared = { tally: tallyMemory(3), traffic: trafficMemory() };
   const tally = new Tally(shared.tally, ROW.main);
   const traffic = new TrafficCounters(shared.traffic);
-  const inbox = new Inbox(shared.inFlight);
   const handlers: ThreadHandlers = {
-    onEvents: (events) => {
-      for (const event of events) {
-        inbox.handled(event);
-        options.onEvent(event);
-      }
-    },
+    onEvent: options.onEvent,
     onRefused: (name) => {
       offload[name] = false;
       log.warn('offload refused by the system, going on without it', { offload: name });

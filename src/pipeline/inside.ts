@@ -10,7 +10,7 @@
  * A packet without a path goes to the control plane.
  */
 
-import { type Address, formatAddress, type Prefix } from '../lib/ip.ts';
+import type { Address, Prefix } from '../lib/ip.ts';
 import type { PathCommand, VirtualAddresses } from '../lib/path.ts';
 import { Ip4, Ip6, isIp6, isWholePacket, Protocol, plainHeaderLength, protocolOf, Udp } from '../net/packet.ts';
 import { HEADER_LENGTH, REJECT_AFTER_PACKETS, VERSION } from '../proto/constants.ts';
@@ -24,8 +24,8 @@ import { encodeSockaddr } from '../sys/sockaddr.ts';
 import { type PacketDevice, VIRTIO_HEADER } from '../sys/tun.ts';
 import type { DatagramPort } from '../sys/udp.ts';
 import { PREFACE, writeCapsuleHeader } from './capsule.ts';
+import type { EventWriter } from './event-ring.ts';
 import { endKey } from './keys.ts';
-import type { Outbox } from './outbox.ts';
 import { AddressSet, Ranges } from './ranges.ts';
 import { Splitter } from './segment.ts';
 import { PathTable, RouteTable } from './table.ts';
@@ -88,7 +88,7 @@ export type InsideParts = {
   readonly port: DatagramPort;
   readonly tally: Tally;
   readonly traffic: TrafficCounters;
-  readonly outbox: Outbox;
+  readonly events: EventWriter;
   readonly overlay: readonly Prefix[];
   readonly localPort: number;
 };
@@ -98,7 +98,7 @@ export class Inside {
   readonly #port: DatagramPort;
   readonly #tally: Tally;
   readonly #traffic: TrafficCounters;
-  readonly #outbox: Outbox;
+  readonly #events: EventWriter;
   readonly #overlay: Ranges;
   readonly #localPort: number;
   readonly #memory = allocate(SEAL_AT + SEAL_ROOM);
@@ -115,7 +115,7 @@ export class Inside {
     this.#port = parts.port;
     this.#tally = parts.tally;
     this.#traffic = parts.traffic;
-    this.#outbox = parts.outbox;
+    this.#events = parts.events;
     this.#overlay = new Ranges(parts.overlay);
     this.#localPort = parts.localPort;
   }
@@ -183,23 +183,16 @@ export class Inside {
     const v6 = isIp6(view, ip);
     const source = ip + (v6 ? Ip6.source : Ip4.source);
     const destination = ip + (v6 ? Ip6.destination : Ip4.destination);
-    const length = v6 ? 16 : 4;
     if (!(v6 ? this.#overlay.has6(view, destination) : this.#overlay.has4(view, destination))) {
       return 'inner-destination';
     }
     if (!(v6 ? this.#local.has6(view, source) : this.#local.has4(view, source))) return 'inner-source';
-    if (!this.#outbox.hasRoom('unrouted')) return 'queue-full';
     const splitter = this.#splitter;
     if (!splitter.begin(READ_AT, end, false)) return 'inner-malformed';
-    const { bytes } = this.#memory;
-    const addresses = {
-      source: formatAddress(bytes, source, length),
-      destination: formatAddress(bytes, destination, length),
-    };
     for (let at = splitter.next(); at >= 0; at = splitter.next()) {
-      const packet = bytes.slice(at, at + splitter.length);
-      this.#outbox.add({ on: 'unrouted', packet, ...addresses });
-      this.#tally.add('handedOver', 1);
+      const packet = this.#memory.bytes.subarray(at, at + splitter.length);
+      if (this.#events.unrouted(packet)) this.#tally.add('handedOver', 1);
+      else this.#tally.drop('queue-full');
     }
     return null;
   }
@@ -244,7 +237,7 @@ export class Inside {
   /** Sends the batch and hands over the events. */
   flush(): void {
     const batch = this.#batch;
-    this.#outbox.flush();
+    this.#events.flush();
     if (batch.count === 0) return;
     const failed = this.#port.send(batch);
     let datagrams = -failed;

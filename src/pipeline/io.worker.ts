@@ -5,9 +5,9 @@ import { raise } from '../lib/errors.ts';
 import { EventFd, Poller } from '../sys/poll.ts';
 import { Tun } from '../sys/tun.ts';
 import { UdpPort } from '../sys/udp.ts';
+import { EventWriter } from './event-ring.ts';
 import { Inside } from './inside.ts';
 import { Mailbox } from './mailbox.ts';
-import { Outbox } from './outbox.ts';
 import { Outside } from './outside.ts';
 import { Relay } from './relay.ts';
 import { Tally, TrafficCounters } from './tally.ts';
@@ -21,7 +21,7 @@ const mailbox = new Mailbox<ThreadCommand>(port, setup.pending, wake);
 const tally = new Tally(setup.tally, setup.row);
 const traffic = new TrafficCounters(setup.traffic);
 const report = (message: Report): void => port.postMessage(message);
-const outbox = new Outbox(setup.inFlight, (events) => report({ events }));
+const events = new EventWriter(setup.events, () => report({ events: true }));
 const udp = new UdpPort(setup.udp);
 let running = true;
 
@@ -90,7 +90,7 @@ function routineOutside(outside: Outside): void {
   }
 }
 
-const parts = { port: udp, tally, traffic, outbox };
+const parts = { port: udp, tally, traffic, events };
 const device = setup.tun === null ? null : new Tun(setup.tun);
 if (device !== null) warmUp();
 if (setup.direction === 'inside' && device !== null && setup.tun !== null) {

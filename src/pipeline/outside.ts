@@ -26,8 +26,8 @@ import type { PacketDevice } from '../sys/tun.ts';
 import type { DatagramPort } from '../sys/udp.ts';
 import { CAPSULE_TYPE, capsuleBody, PREFACE } from './capsule.ts';
 import { Coalescer } from './coalesce.ts';
+import type { EventWriter } from './event-ring.ts';
 import { endKey } from './keys.ts';
-import type { Outbox } from './outbox.ts';
 import { Ranges } from './ranges.ts';
 import type { Relay } from './relay.ts';
 import { PathTable, pairOf } from './table.ts';
@@ -87,7 +87,7 @@ export type OutsideParts = {
   readonly relay: ((batch: ReceiveBatch) => Relay) | null;
   readonly tally: Tally;
   readonly traffic: TrafficCounters;
-  readonly outbox: Outbox;
+  readonly events: EventWriter;
   /** Where no datagram of ours may come from. */
   readonly forbidden: readonly Prefix[];
   /** Monotonic milliseconds. */
@@ -100,7 +100,7 @@ export class Outside {
   readonly #port: DatagramPort;
   readonly #tally: Tally;
   readonly #traffic: TrafficCounters;
-  readonly #outbox: Outbox;
+  readonly #events: EventWriter;
   readonly #forbidden: Ranges;
   readonly #now: () => number;
   readonly #batch = new ReceiveBatch(MESSAGES);
@@ -113,7 +113,7 @@ export class Outside {
     this.#port = parts.port;
     this.#tally = parts.tally;
     this.#traffic = parts.traffic;
-    this.#outbox = parts.outbox;
+    this.#events = parts.events;
     this.#forbidden = new Ranges(parts.forbidden);
     this.#now = parts.now;
     this.relay = parts.relay?.(this.#batch) ?? null;
@@ -139,7 +139,7 @@ export class Outside {
     if (messages === 0) return 0;
     this.relay?.flush();
     if (this.coalescer !== null) this.#write(this.coalescer);
-    this.#outbox.flush();
+    this.#events.flush();
     this.#tally.add('udpReceivedDatagrams', datagrams);
     this.#tally.add('udpReceivedBytes', octets);
     return messages;
@@ -184,9 +184,9 @@ export class Outside {
   #handOver(at: number, length: number, from: number): DropReason | null {
     if (length > MAX_SIGNALLING) return 'length';
     if (this.#isForbidden(from)) return 'forbidden-address';
-    if (!this.#outbox.hasRoom('datagram')) return 'queue-full';
-    const datagram = this.#memory.bytes.slice(at, at + length);
-    this.#outbox.add({ on: 'datagram', datagram, from: decodeSockaddr(this.#batch.nameBytes, from) });
+    const datagram = this.#memory.bytes.subarray(at, at + length);
+    const address = this.#batch.nameBytes.subarray(from, from + SOCKADDR_ROOM);
+    if (!this.#events.datagram(datagram, address)) return 'queue-full';
     this.#tally.add('handedOver', 1);
     return null;
   }
@@ -252,15 +252,16 @@ export class Outside {
   #cameFrom(path: ReceivePath, key: ReceiveKey, from: number): void {
     const now = this.#now();
     if (key.opened && now - path.movedAt < MOVED_INTERVAL_MS) return;
-    for (let i = 0; i < SOCKADDR_ROOM; i += 4) path.from.setInt32(i, this.#names.getInt32(from + i));
+    const { pathId } = path;
     const endpoint = decodeSockaddr(this.#batch.nameBytes, from);
-    if (key.opened) {
-      path.movedAt = now;
-      this.#outbox.add({ on: 'moved', pathId: path.pathId, from: endpoint });
-    } else {
-      key.opened = true;
-      this.#outbox.add({ on: 'opened', pathId: path.pathId, epoch: key.epoch, from: endpoint });
-    }
+    const told = this.#events.other(
+      key.opened ? { on: 'moved', pathId, from: endpoint } : { on: 'opened', pathId, epoch: key.epoch, from: endpoint },
+    );
+    // Without room for it, the next capsule tells.
+    if (!told) return;
+    if (key.opened) path.movedAt = now;
+    key.opened = true;
+    for (let i = 0; i < SOCKADDR_ROOM; i += 4) path.from.setInt32(i, this.#names.getInt32(from + i));
   }
 
   #rejected(path: ReceivePath, reason: DropReason): DropReason {

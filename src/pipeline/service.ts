@@ -5,7 +5,6 @@ import type { Log } from '../lib/log.ts';
 import type { RelayCommand } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
-import { Inbox, inFlightMemory } from './outbox.ts';
 import { Places } from './places.ts';
 import { relayCounter } from './relay.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
@@ -71,10 +70,9 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
     gro: wanted('udpGro'),
   });
   const offload = { tunTcp: false, tunUdp: false, udpSegment: udp.segment, udpGro: udp.gro };
-  const shared = { tally: tallyMemory(2), traffic: trafficMemory(), inFlight: inFlightMemory() };
+  const shared = { tally: tallyMemory(2), traffic: trafficMemory() };
   const tally = new Tally(shared.tally, ROW.main);
   const traffic = new TrafficCounters(shared.traffic);
-  const inbox = new Inbox(shared.inFlight);
   const thread = await IoThread.start(
     {
       ...shared,
@@ -88,11 +86,8 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
       relay: options.relay,
     },
     {
-      onEvents: (events) => {
-        for (const event of events) {
-          inbox.handled(event);
-          if (event.on === 'datagram') options.onDatagram(event.datagram, event.from);
-        }
+      onEvent: (event) => {
+        if (event.on === 'datagram') options.onDatagram(event.datagram, event.from);
       },
       onRefused: (name) => {
         offload[name] = false;

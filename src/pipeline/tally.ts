@@ -17,6 +17,8 @@ export const edgeCounters = [
   'udpSentDatagrams',
   'udpSentBytes',
   'handedOver',
+  'relayedDatagrams',
+  'relayedBytes',
 ] as const;
 export type EdgeCounter = (typeof edgeCounters)[number];
 

@@ -6,6 +6,7 @@ import { EventFd } from '../sys/poll.ts';
 import type { TunHandle } from '../sys/tun.ts';
 import type { UdpSockets } from '../sys/udp.ts';
 import { startWorker } from '../sys/worker.ts';
+import { EventReader, eventMemory } from './event-ring.ts';
 import { MailboxSender } from './mailbox.ts';
 
 /** What the kernel does for us; each is negotiated at the start and given up when the kernel or a device refuses. */
@@ -29,7 +30,8 @@ export type ThreadCommand = {
 
 export type Report =
   | { readonly ready: true }
-  | { readonly events: readonly PathEvent[] }
+  /** There are events in the ring. */
+  | { readonly events: true }
   /** An offload that worked at the start was refused later and is off now. */
   | { readonly refused: OffloadName };
 
@@ -43,7 +45,7 @@ export type ThreadSetup = {
   readonly pending: SharedArrayBuffer;
   readonly tally: SharedArrayBuffer;
   readonly traffic: SharedArrayBuffer;
-  readonly inFlight: SharedArrayBuffer;
+  readonly events: SharedArrayBuffer;
   readonly overlay: readonly Prefix[];
   readonly forbidden: readonly Prefix[];
   readonly local: readonly Address[];
@@ -51,10 +53,15 @@ export type ThreadSetup = {
 };
 
 export type ThreadHandlers = {
-  readonly onEvents: (events: readonly PathEvent[]) => void;
+  readonly onEvent: (event: PathEvent) => void;
   readonly onRefused: (offload: OffloadName) => void;
   readonly onFailure: (error: unknown) => void;
 };
+
+type ThreadOptions = Omit<ThreadSetup, 'wakeFd' | 'pending' | 'events'>;
+
+/** Events handled before the main thread looks at its other work. */
+const AT_ONCE = 64;
 
 /** A running I/O thread. */
 export class IoThread {
@@ -64,14 +71,21 @@ export class IoThread {
   readonly #ended = Promise.withResolvers<void>();
   #stopping = false;
 
-  private constructor(setup: Omit<ThreadSetup, 'wakeFd' | 'pending'>, handlers: ThreadHandlers) {
+  readonly #reader: EventReader;
+  readonly #onEvent: (event: PathEvent) => void;
+  #reading = false;
+
+  private constructor(setup: ThreadOptions, handlers: ThreadHandlers) {
     const pending = new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT);
-    const workerData: ThreadSetup = { ...setup, wakeFd: this.#wake.fd, pending };
+    const events = eventMemory();
+    const workerData: ThreadSetup = { ...setup, wakeFd: this.#wake.fd, pending, events };
+    this.#reader = new EventReader(events);
+    this.#onEvent = handlers.onEvent;
     const worker = startWorker('pipeline/io', { workerData });
     this.#mailbox = new MailboxSender((message) => worker.postMessage(message), pending, this.#wake);
     let ready = false;
     worker.on('message', (report: Report) => {
-      if ('events' in report) handlers.onEvents(report.events);
+      if ('events' in report) this.#woken();
       else if ('refused' in report) handlers.onRefused(report.refused);
       else {
         ready = true;
@@ -89,10 +103,28 @@ export class IoThread {
   }
 
   /** Resolves when the thread is ready for traffic. */
-  static async start(setup: Omit<ThreadSetup, 'wakeFd' | 'pending'>, handlers: ThreadHandlers): Promise<IoThread> {
+  static async start(setup: ThreadOptions, handlers: ThreadHandlers): Promise<IoThread> {
     const thread = new IoThread(setup, handlers);
     await thread.#ready.promise;
     return thread;
+  }
+
+  #woken(): void {
+    this.#reader.listen();
+    if (!this.#reading) this.#read();
+  }
+
+  #read(): void {
+    this.#reading = true;
+    for (let i = 0; i < AT_ONCE; i++) {
+      const event = this.#reader.read();
+      if (event === null) {
+        this.#reading = false;
+        return;
+      }
+      this.#onEvent(event);
+    }
+    setImmediate(() => this.#read());
   }
 
   send(command: ThreadCommand['command'], place = 0): void {

@@ -8,8 +8,8 @@ import { Suite } from '../proto/constants.ts';
 import { MemoryDevice, MemoryPort } from '../sys/edges.ts';
 import { encodeSockaddr } from '../sys/sockaddr.ts';
 import { GsoType, VIRTIO_HEADER, VirtioFlag } from '../sys/tun.ts';
+import { EventWriter, eventMemory } from './event-ring.ts';
 import { Inside } from './inside.ts';
-import { inFlightMemory, Outbox } from './outbox.ts';
 import { Outside } from './outside.ts';
 import { Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 
@@ -29,7 +29,7 @@ export function warmUp(): number {
     port,
     tally: new Tally(tallyMemory(1), 0),
     traffic: new TrafficCounters(trafficMemory()),
-    outbox: new Outbox(inFlightMemory(), () => {}),
+    events: new EventWriter(eventMemory(), () => {}),
   };
   const inside = new Inside({ ...common, overlay: [], localPort: 1 });
   const offload = { tcp: true, udp: true };

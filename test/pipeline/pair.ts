@@ -2,8 +2,8 @@
 
 import { parsePrefix } from '../../src/lib/ip.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../../src/lib/path.ts';
+import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { Inside } from '../../src/pipeline/inside.ts';
-import { inFlightMemory, Outbox } from '../../src/pipeline/outbox.ts';
 import { Outside } from '../../src/pipeline/outside.ts';
 import { readDrops, Tally, TrafficCounters, tallyMemory, trafficMemory } from '../../src/pipeline/tally.ts';
 import { type DatagramRun, MemoryDevice, MemoryPort } from '../../src/sys/edges.ts';
@@ -18,10 +18,12 @@ export const real = (host: number) => ({ address: `198.51.100.${host}`, port: 74
 export class End {
   readonly device = new MemoryDevice();
   readonly port = new MemoryPort();
-  readonly events: PathEvent[] = [];
   readonly inside: Inside;
   readonly outside: Outside;
   now = 0;
+  readonly #ring = eventMemory();
+  readonly #reader = new EventReader(this.#ring);
+  readonly #events: PathEvent[] = [];
   readonly #tally = tallyMemory(1);
   readonly #traffic = new TrafficCounters(trafficMemory());
 
@@ -31,7 +33,7 @@ export class End {
       port: this.port,
       tally: new Tally(this.#tally, 0),
       traffic: this.#traffic,
-      outbox: new Outbox(inFlightMemory(), (events) => this.events.push(...events)),
+      events: new EventWriter(this.#ring, () => {}),
     };
     this.inside = new Inside({ ...parts, overlay, localPort: 7444 });
     this.inside.setLocal(Object.values(virtual(host)));
@@ -47,6 +49,12 @@ export class End {
   command(command: PathCommand): void {
     this.inside.command(command, 0);
     this.outside.command(command, 0);
+  }
+
+  /** All events so far; tests take away what they have seen. */
+  get events(): PathEvent[] {
+    for (let event = this.#reader.read(); event !== null; event = this.#reader.read()) this.#events.push(event);
+    return this.#events;
   }
 
   get drops(): Record<string, number> {

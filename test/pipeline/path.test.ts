@@ -15,6 +15,8 @@ const backPacket = (length: number): Uint8Array =>
     { ...ordinaryFlow, udp: true, source: 2, destination: 1 },
     { ...start, flags: 0, payload: new Uint8Array(length) },
   );
+/** Octets of events on their way to the main thread. */
+const EVENT_ROOM = 1 << 19;
 const capsule = (end: End, length = 100): Uint8Array => datagrams(end.send(bare(packetOf(length))))[0]!;
 
 describe.each([
@@ -250,9 +252,9 @@ describe('a packet without a path', () => {
 
   it('is handed over up to a bound only', () => {
     const a = new End(1);
-    for (let i = 0; i < 3000; i++) a.send(bare(packetOf(4)));
+    for (let i = 0; i < 3000; i++) a.send(bare(packetOf(1000)));
     expect(a.events.length + a.drops['queue-full']!).toBe(3000);
-    expect(a.events.length).toBeLessThan(1024);
+    expect(a.events.length * 1000).toBeLessThan(EVENT_ROOM);
   });
 });
 
@@ -306,7 +308,7 @@ describe('signalling', () => {
     }
     expect(written).toEqual(packets.map(bare));
     const handed = b.events.filter((event) => event.on === 'datagram').length;
-    expect(handed).toBeLessThan(1024);
+    expect(handed * 60).toBeLessThan(EVENT_ROOM);
     expect(handed + b.drops['queue-full']!).toBe(10_000);
   });
 
