@@ -116,7 +116,7 @@ export class Changes {
 
   /** Disabled or removed: it and everybody who may have a path with it is told. */
   #revoke(subject: string, now: Now): Action[] {
-    const { directions, nodes, notices } = this.#options;
+    const { directions, nodes, notices, relays } = this.#options;
     const node = nodes.get(subject);
     if (node?.revoked) return [];
     const told: Action[] = [{ do: 'log', level: 'info', message: 'device revoked', fields: { nodeId: subject } }];
@@ -127,8 +127,9 @@ export class Changes {
     }
     const reason = NoticeReason.peerRevoked;
     told.push(...this.loses(subject, reason, now));
-    for (const { nodeId, mayHaveOldPaths } of nodes.values()) {
-      if (mayHaveOldPaths && nodeId !== subject) told.push(...notices.push({ to: nodeId, reason, subject }, now));
+    for (const to of relays.nodeIds) told.push(...notices.push({ to, reason, subject }, now));
+    for (const { nodeId, mayHaveUnknownPaths } of nodes.values()) {
+      if (mayHaveUnknownPaths && nodeId !== subject) told.push(...notices.push({ to: nodeId, reason, subject }, now));
     }
     return told;
   }

@@ -49,7 +49,13 @@ export class NmsMachine implements Machine {
   readonly #directory: Directory;
   readonly #directions: Directions;
   readonly #relays: Relays;
-  readonly #paths = new PathTable();
+  readonly #paths = new PathTable(({ initiator, responder }) => {
+    // Whom it leads to must hear of its end all the same: who makes many paths could else outlive its revocation.
+    for (const end of [initiator, responder]) {
+      const node = this.#nodes.get(end);
+      if (node !== undefined) node.mayHaveUnknownPaths = true;
+    }
+  });
   readonly #notices: Notices;
   readonly #changes: Changes;
   readonly #parts = new PartBuffer();
@@ -165,6 +171,7 @@ export class NmsMachine implements Machine {
     const opened = relay.channel.open(datagram, envelope, from, now, answersUs);
     if (opened.kind !== 'message') return unopened(opened, from);
     const { message } = opened;
+    this.#relays.heard(relay, now);
     if (message.type !== 'notice') return this.#answered(relay, message, from, now);
     if (message.body.reason === NoticeReason.relayDraining) this.#relays.draining(relay, now);
     return this.#reply(relay.channel, message, 'ack', from);
@@ -219,7 +226,7 @@ export class NmsMachine implements Machine {
   ): Action[] {
     if (node.revoked) return this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
     const first = (message.flags & Flag.first) !== 0;
-    if (!node.registered) node.mayHaveOldPaths = !first;
+    if (!node.registered) node.mayHaveUnknownPaths = !first;
     node.register(message, by);
     const lost =
       first && node.firstInstance !== by.instance ? this.#changes.loses(node.nodeId, NoticeReason.peerGone, now) : [];

@@ -24,6 +24,12 @@ export class PathTable {
   /** PathIDs by NodeID of an end, oldest first. */
   readonly #byEnd = new Map<string, Set<string>>();
   readonly #byRelay = new Map<string, number>();
+  /** Told of paths that are forgotten although their keys still count. */
+  readonly #displaced: (path: DirectedPath) => void;
+
+  constructor(displaced: (path: DirectedPath) => void = () => {}) {
+    this.#displaced = displaced;
+  }
 
   get size(): number {
     return this.#paths.size;
@@ -50,8 +56,8 @@ export class PathTable {
       this.#byEnd.set(end, ofEnd.add(path.pathId));
     }
     const ofInitiator = this.#byEnd.get(path.initiator)!;
-    if (ofInitiator.size > MAX_PATHS_PER_NODE) this.remove(first(ofInitiator)!);
-    if (this.#paths.size > MAX_PATHS) this.remove(first(this.#paths.keys())!);
+    if (ofInitiator.size > MAX_PATHS_PER_NODE) this.#displace(first(ofInitiator)!);
+    if (this.#paths.size > MAX_PATHS) this.#displace(first(this.#paths.keys())!);
   }
 
   remove(pathId: string): void {
@@ -72,6 +78,11 @@ export class PathTable {
       if (until > now.ms) return;
       this.remove(pathId);
     }
+  }
+
+  #displace(pathId: string): void {
+    this.#displaced(this.#paths.get(pathId)!);
+    this.remove(pathId);
   }
 
   #count(relay: string | null, change: 1 | -1): void {

@@ -58,8 +58,8 @@ export class PresentNode {
   revoked = false;
   /** The life whose *first* registration was dealt with. */
   firstInstance: string | null = null;
-  /** It lived before this NMS did: it may have paths that we know nothing of. */
-  mayHaveOldPaths = false;
+  /** It lived before this NMS did, or made more paths than are remembered: it may have some that we know nothing of. */
+  mayHaveUnknownPaths = false;
   #reloadAt = Number.NEGATIVE_INFINITY;
   #seenAt = Number.NEGATIVE_INFINITY;
 

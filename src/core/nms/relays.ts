@@ -15,6 +15,10 @@ export type Relay = {
   service: Service;
   readonly channel: Channel;
   readonly endpoint: Endpoint;
+  /** When it was last heard of (ms). */
+  heardAt: number;
+  /** It is about to stop (ms). */
+  drainingUntil: number;
   /** It didn't answer, or is about to stop: others go first until then (ms). */
   downUntil: number;
 };
@@ -30,6 +34,8 @@ export type RelaysOptions = {
 };
 
 const DOWN_MS = 10_000;
+/** Of one that answers others, a request without an answer says something about the network only (ms). */
+const SILENCE_MS = 2_000;
 const DRAINING_MS = 60_000;
 
 export class Relays {
@@ -38,6 +44,10 @@ export class Relays {
 
   constructor(options: RelaysOptions) {
     this.#options = options;
+  }
+
+  get nodeIds(): string[] {
+    return [...this.#relays.keys()];
   }
 
   get(nodeId: string): Relay | undefined {
@@ -76,12 +86,18 @@ export class Relays {
       .sort((a, b) => down(a) - down(b) || load(a.service.nodeId) - load(b.service.nodeId));
   }
 
+  heard(relay: Relay, now: Now): void {
+    relay.heardAt = now.ms;
+    relay.downUntil = relay.drainingUntil;
+  }
+
   silent(relay: Relay, now: Now): void {
-    relay.downUntil = now.ms + DOWN_MS;
+    if (now.ms - relay.heardAt >= SILENCE_MS) relay.downUntil = now.ms + DOWN_MS;
   }
 
   draining(relay: Relay, now: Now): void {
-    relay.downUntil = now.ms + DRAINING_MS;
+    relay.drainingUntil = now.ms + DRAINING_MS;
+    relay.downUntil = relay.drainingUntil;
   }
 
   #endpointOf(service: Service): Endpoint | null {
@@ -106,6 +122,6 @@ export class Relays {
       freshKey: false,
       parts,
     });
-    return { service, channel, endpoint, downUntil: 0 };
+    return { service, channel, endpoint, heardAt: Number.NEGATIVE_INFINITY, drainingUntil: 0, downUntil: 0 };
   }
 }

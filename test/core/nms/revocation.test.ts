@@ -80,6 +80,27 @@ describe('a revoked device', () => {
     expect(c.notices).toEqual([]);
   });
 
+  it('is named to a peer although it made us forget their path by asking for many others', () => {
+    const [a, b, c] = ['a', 'b', 'c'].map((name, i) =>
+      cloud.addNode(cloud.addDevice(name), { address: `192.0.2.${i + 1}`, port: 7444 }),
+    ) as [FakeNode, FakeNode, FakeNode];
+    for (const node of [a, b, c]) node.register(Flag.first);
+    expect(b.direct('a.lab.example', P1)).toMatchObject({ flags: Flag.response });
+    for (let i = 0; i < 1_024; i++) b.direct('c.lab.example', i.toString(16).padStart(32, '0'));
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
+  });
+
+  it('loses the relay of paths from before the NMS started', () => {
+    const { trs } = cloud.addTrs('trs', trsAt);
+    const [, b] = relayedPair();
+    cloud.startNms('second');
+    cloud.register.remove(b.device.nodeId);
+    cloud.changed();
+    expect(trs.sizes.paths).toBe(0);
+  });
+
   it.each([0, 100_000])('is named to a peer that was away for %i ms as soon as that is back', (away) => {
     const [a, b] = relayedPair();
     cloud.filter = ({ from, to }) => from !== a.mapped && to.port !== a.mapped.port;
