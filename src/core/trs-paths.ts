@@ -22,9 +22,11 @@ export type RelayPath = {
 export type RelayLimits = {
   readonly paths: number;
   readonly pathsPerDevice: number;
+  readonly pathsPerPair: number;
 };
 
-const defaults: RelayLimits = { paths: 100_000, pathsPerDevice: 512 };
+/** As many paths as the data plane has counters for; of a pair, more than its ends keep. */
+const defaults: RelayLimits = { paths: 65_536, pathsPerDevice: 512, pathsPerPair: 8 };
 /** An announcement stays for a path that went direct and may fall back later (ms). */
 const ANNOUNCED_MS = 24 * 3_600_000;
 
@@ -73,6 +75,16 @@ export class RelayTable {
     this.#paths.set(path.pathId, added);
     for (const end of path.ends) this.#byEnd.set(end, (this.#byEnd.get(end) ?? new Set()).add(added));
     return true;
+  }
+
+  /**
+   * The path of this pair that was used longest ago, if the pair has more than its share. Else one device could use up, by
+   * binding its own side of path after path, what another may have.
+   */
+  surplus([one, two]: readonly [string, string]): RelayPath | undefined {
+    const ofPair = this.of(one).filter(({ ends }) => ends.includes(two));
+    if (ofPair.length <= this.#limits.pathsPerPair) return undefined;
+    return ofPair.reduce((oldest, path) => (path.used < oldest.used ? path : oldest));
   }
 
   use(pathId: string, now: Now): void {

@@ -169,11 +169,13 @@ export class TrsMachine implements Machine<RelayCommand> {
       ...(refusal !== null && { options: { refusal: { reason: refusal } } }),
     };
     tunnelKey.fill(0);
+    const added = this.#paths.get(pathId);
+    const displaced = refusal === null && added !== undefined ? this.#close(this.#paths.surplus(added.ends)) : [];
     const counted: Action =
       refusal === null
         ? { do: 'count', name: 'announcements' }
         : { do: 'drop', reason: refusal === Refusal.pathIdInUse ? 'path-in-use' : 'relay-limit', from };
-    return [counted, ...sendAll(nms.channel.seal(answer), from)];
+    return [...displaced, counted, ...sendAll(nms.channel.seal(answer), from)];
   }
 
   #announce({ body, options }: MessageOf<'relayRequest'>, now: Now): Refusal | null {

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Channel } from '../../src/core/channel.ts';
-import type { TrsMachine } from '../../src/core/trs.ts';
+import type { TrsMachine, TrsOptions } from '../../src/core/trs.ts';
 import { serviceKey } from '../../src/crypto/kdf.ts';
 import type { KeyPair } from '../../src/crypto/primitives.ts';
 import { type Endpoint, sameEndpoint } from '../../src/lib/ip.ts';
@@ -26,14 +26,16 @@ let nodeId: string;
 let a: FakeNode;
 let b: FakeNode;
 
-beforeEach(() => {
+function setUp(limits: NonNullable<TrsOptions['limits']>): void {
   cloud = new Cloud();
-  ({ trs, keys, nodeId } = cloud.addTrs('trs', trsAt, { limits: { paths: 8, pathsPerDevice: 4 } }));
+  ({ trs, keys, nodeId } = cloud.addTrs('trs', trsAt, { limits }));
   a = cloud.addNode(cloud.addDevice('a'), { address: '10.0.0.2', port: 7444 }, natA);
   b = cloud.addNode(cloud.addDevice('b'), { address: '10.1.0.2', port: 7444 }, natB);
   a.register();
   b.register();
-});
+}
+
+beforeEach(() => setUp({ paths: 8, pathsPerDevice: 4 }));
 
 function directed(pathId = P1): Direction {
   const answer = a.direct('b.lab.example', pathId);
@@ -259,6 +261,23 @@ describe('announcements', () => {
     expect(cloud.drops.get('relay-limit')).toBe(1);
     answered(announce(path(8), ['c'.repeat(32), 'd'.repeat(32)]));
     expect(trs.sizes).toEqual({ paths: 5, bound: 4 });
+  });
+
+  it('of one pair displace each other, so that nobody uses up what another device may have', () => {
+    setUp({ pathsPerPair: 2 });
+    const announce = nms();
+    const path = (i: number): string => i.toString(16).repeat(32);
+    const direction = (pathId: string): Direction =>
+      ({ body: { pathId, tunnelKey: new Uint8Array(32).fill(1) } }) as Direction;
+    for (let i = 1; i <= 3; i++) {
+      answered(announce(path(i), [one, two]));
+      expect(b.bind(direction(path(i)), initiator, trsAt)).toBeDefined();
+    }
+    expect(trs.sizes).toEqual({ paths: 2, bound: 2 });
+    expect(cloud.relayed).toContainEqual({ do: 'removeRelay', pathId: path(1) });
+    answered(announce(path(4), ['c'.repeat(32), two]));
+    answered(announce(path(5), [two, 'c'.repeat(32)]));
+    expect(trs.sizes).toEqual({ paths: 4, bound: 2 });
   });
 
   it('are taken from a registered NMS only: a stolen TRS key is none', () => {
