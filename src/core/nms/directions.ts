@@ -27,6 +27,7 @@ import {
   routeBody,
   routeOptions,
   shareFamily,
+  startsRelayed,
 } from './route.ts';
 
 export type Direction = {
@@ -188,7 +189,7 @@ export class Directions {
       relay: null,
     };
     // A pair that can do without does not wait for a TRS that was silent just now.
-    const worthwhile = needsRelay(route.processCode) ? ranked : ranked.filter((relay) => relay.downUntil <= now.ms);
+    const worthwhile = startsRelayed(route.processCode) ? ranked : ranked.filter((relay) => relay.downUntil <= now.ms);
     const direction: Direction = { pathId, initiator: node, responder, relays: worthwhile, asked, route };
     this.#open.set(pathId, direction);
     this.#openBy.set(node.nodeId, openByNode + 1);

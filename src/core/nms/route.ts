@@ -52,6 +52,11 @@ export function needsRelay(processCode: number): boolean {
   return processCode === ProcessCode.relay;
 }
 
+/** Whether the pair is better off with a relay from the start. */
+export function startsRelayed(processCode: number): boolean {
+  return needsRelay(processCode) || processCode === ProcessCode.relayThenOptimise;
+}
+
 /** Whether a node can be reached from, and reach, a service. */
 export function shareFamily(node: PresentNode, service: Service, now: Now): boolean {
   const { address4, address6 } = service;

@@ -194,6 +194,25 @@ describe('a relay', () => {
     expect(a.direct('b.lab.example', P2)).toMatchObject({ options: { relayPorts: { nodeId: up.nodeId } } });
   });
 
+  it('that answers others is not given up for one lost request, and is back as soon as it answers', () => {
+    const trs = cloud.addTrs('trs', trsAt);
+    const [a] = pair(cloud, insideA, natA, insideB, natB);
+    const relayed = { options: { relayPorts: { nodeId: trs.nodeId } } };
+    expect(a.direct('b.lab.example', '1'.repeat(32))).toMatchObject(relayed);
+    cloud.filter = ({ to }) => to.address !== trsAt.address;
+    a.direct('b.lab.example', '2'.repeat(32));
+    cloud.pass(1_900);
+    cloud.filter = () => true;
+    expect(a.direct('b.lab.example', '3'.repeat(32))).toMatchObject(relayed);
+    cloud.filter = ({ to }) => to.address !== trsAt.address;
+    cloud.pass(5_000);
+    a.direct('b.lab.example', '4'.repeat(32));
+    cloud.pass(2_000);
+    expect(a.latest).toMatchObject({ body: { trs4: null, processCode: ProcessCode.responderPunches } });
+    cloud.filter = () => true;
+    expect(a.direct('b.lab.example', '5'.repeat(32))).toMatchObject(relayed);
+  });
+
   it('is not needed by a pair that can do without', () => {
     cloud.addTrs('down', trsAt);
     const [a] = pair(cloud);
