@@ -24,8 +24,11 @@ import { PartBuffer } from '../proto/parts.ts';
 
 /** A challenge stays the same for this long, so that a repeated request does not void the echo under way. */
 const CHALLENGE_MS = 5_000;
-/** Bounds the work, not the traffic: a challenge is never three times as long as what it answers. */
-const CHALLENGES_PER_SECOND = 200;
+/**
+ * Of one sender. Bounds the work, not the traffic: a challenge is never three times as long as what it answers. Each
+ * sender has its own, as datagrams recorded from an earlier life are challenged whenever somebody repeats them.
+ */
+const CHALLENGES_PER_SECOND = 50;
 /** Addresses of one instance that stay proven: both families, and the previous ones while a device moves. */
 const MAX_PROVEN = 4;
 /** Keys of instances not believed yet, kept for the echo that follows. */
@@ -66,6 +69,9 @@ type Correspondent = Sender & {
   readonly aead: Aead;
   readonly window: ReplayWindow;
   proven: Endpoint[];
+  /** Challenges it may be given, as of then (ms). */
+  credit: number;
+  creditAt: number;
 };
 
 const drop = (reason: DropReason): Opened => ({ kind: 'drop', reason });
@@ -81,8 +87,6 @@ export class Channel {
   #strangers: Correspondent[] = [];
   #challengeSecret: Uint8Array;
   #challengeSince = Number.NEGATIVE_INFINITY;
-  #challengeCredit = CHALLENGES_PER_SECOND;
-  #challengeCreditAt = 0;
 
   constructor(options: ChannelOptions) {
     this.#options = options;
@@ -97,10 +101,10 @@ export class Channel {
 
   /**
    * The datagrams of one message, sealed; a repeated message is sealed again, as every number is used once. None once the
-   * channel is closed, as a request outlives its channel until somebody gives it up.
+   * channel is closed, as a request outlives its channel until somebody gives it up, nor once its numbers are used up.
    */
   seal(draft: Draft): Uint8Array[] {
-    if (this.#closed) return [];
+    if (this.#closed || this.exhausted) return [];
     const { own } = this.#options;
     const signed = { ...draft, options: { instance: own, ...draft.options } } as Draft;
     return layout(signed, this.#aead, () => ++this.#sequence).map((laid) => {
@@ -139,7 +143,8 @@ export class Channel {
     const firstOfFreshKey =
       this.#options.freshKey && !this.#options.proveAddress && !this.#believed.some((c) => c.kind === sender.kind);
     const believed = known !== undefined && proven;
-    if (!(believed || echoed || answersUs || firstOfFreshKey)) return this.#challenge(envelope, sender, from, now);
+    if (!(believed || echoed || answersUs || firstOfFreshKey))
+      return this.#challenge(envelope, correspondent, from, now);
 
     if (known === undefined) {
       // What it sent before it proved itself may be from an earlier life of ours. Parts of this message are not.
@@ -190,6 +195,8 @@ export class Channel {
       aead: this.#keyOf(sender),
       window: new ReplayWindow(SIGNALLING_WINDOW),
       proven: [],
+      credit: CHALLENGES_PER_SECOND,
+      creditAt: 0,
     };
     this.#strangers.push(stranger);
     if (this.#strangers.length > MAX_STRANGERS) this.#forget(this.#strangers.shift()!);
@@ -214,12 +221,12 @@ export class Channel {
     return this.#options.primitives.hmac(this.#challengeSecret, new TextEncoder().encode(text)).subarray(0, 16).toHex();
   }
 
-  #challenge(envelope: Envelope, sender: Sender, from: Endpoint, now: Now): Opened {
-    const earned = ((now.ms - this.#challengeCreditAt) / 1000) * CHALLENGES_PER_SECOND;
-    this.#challengeCredit = Math.min(CHALLENGES_PER_SECOND, this.#challengeCredit + earned);
-    this.#challengeCreditAt = now.ms;
-    if (this.#challengeCredit < 1) return drop('rate-limited');
-    this.#challengeCredit -= 1;
+  #challenge(envelope: Envelope, sender: Correspondent, from: Endpoint, now: Now): Opened {
+    const earned = ((now.ms - sender.creditAt) / 1000) * CHALLENGES_PER_SECOND;
+    sender.credit = Math.min(CHALLENGES_PER_SECOND, sender.credit + earned);
+    sender.creditAt = now.ms;
+    if (sender.credit < 1) return drop('rate-limited');
+    sender.credit -= 1;
     if (now.ms - this.#challengeSince > CHALLENGE_MS) {
       this.#challengeSecret = this.#options.primitives.random(32);
       this.#challengeSince = now.ms;

@@ -183,6 +183,17 @@ describe('a channel', () => {
     expect(pair.deliver(pair.keepAlive(), home, 1_000).kind).toBe('challenge');
   });
 
+  it('still challenges a new life while datagrams recorded from an old one are poured in', () => {
+    const pair = new Pair();
+    pair.prove();
+    const recorded = pair.keepAlive();
+    pair.node = pair.channel(SenderKind.node, SenderKind.nms, 'd');
+    pair.service = pair.channel(SenderKind.nms, SenderKind.node, 'e', { proveAddress: true });
+    const poured = Array.from({ length: 500 }, (_, i) => pair.deliver(recorded, { ...away, port: i + 1 }));
+    expect(poured.at(-1)).toEqual({ kind: 'drop', reason: 'rate-limited' });
+    expect(pair.deliver(pair.keepAlive()).kind).toBe('challenge');
+  });
+
   it('believes the first instance of a fresh key where addresses are proven by others', () => {
     const pair = new Pair();
     pair.service = pair.channel(SenderKind.nms, SenderKind.node, 'b', { freshKey: true });
