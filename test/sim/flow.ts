@@ -47,11 +47,6 @@ export class Flow {
     return ['sequenceDiagram', ...participants, ...lines.map(({ text }) => `  ${text}`), ''].join('\n');
   }
 
-  /** PathIDs and NodeIDs seen. */
-  get ids(): ReadonlySet<string> {
-    return new Set(this.#lines.flatMap(({ id }) => (id === null ? [] : [id])));
-  }
-
   #concerns(host: Host): boolean {
     return this.#ends.includes(host.name);
   }

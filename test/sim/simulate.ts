@@ -6,8 +6,11 @@ import { join } from 'node:path';
 import { Flow } from './flow.ts';
 import { type Outcome, Scenario } from './scenario.ts';
 
-export const NODES = 200;
-export const MAX_PAIRS = 300;
+const NODES = 200;
+const MAX_PAIRS = 300;
+
+/** How often the PathIDs of a drawn pair are collected (ms). */
+const COLLECT_MS = 50;
 
 export type Size = { readonly nodes?: number; readonly maxPairs?: number };
 
@@ -20,20 +23,22 @@ export async function simulate(seed: number, { nodes = NODES, maxPairs = MAX_PAI
   return { ...outcome, failures: [...outcome.failures, `pair ${first} is drawn in ${file}`] };
 }
 
-async function draw(options: { seed: number; nodes: number; maxPairs: number }, number: number): Promise<string> {
+/** Draws one pair's flow into a file, from the same seed. */
+export async function draw(
+  options: { seed: number; nodes: number; maxPairs: number },
+  number: number,
+): Promise<string> {
   const { first, second } = (await Scenario.build(options)).pairs[number]!;
   const flow = new Flow(first.device.deviceId, second.device.deviceId);
   const scenario = await Scenario.build({ ...options, flow });
+  const pair = scenario.pairs[number]!;
+  const ids = new Set([pair.first.device.nodeId, pair.second.device.nodeId]);
+  const collect = (): void => {
+    for (const pathId of [...pair.first.pathsTo(pair.second), ...pair.second.pathsTo(pair.first)]) ids.add(pathId);
+    scenario.clock.after(COLLECT_MS, collect);
+  };
+  collect();
   scenario.run();
-  const [a, b] = [scenario.pairs[number]!.first, scenario.pairs[number]!.second];
-  const nodeIds = scenario.nodes.map((node) => node.device.nodeId);
-  const others = new Set(nodeIds.filter((id) => id !== a.device.nodeId && id !== b.device.nodeId));
-  for (const node of [a, b]) {
-    for (const peer of scenario.nodes) {
-      if (peer !== a && peer !== b) for (const pathId of node.pathsTo(peer)) others.add(pathId);
-    }
-  }
-  const ids = new Set([...flow.ids].filter((id) => !others.has(id)));
   const file = join(mkdtempSync(join(tmpdir(), 'cyphonic-sim-')), `seed-${options.seed}-pair-${number}.mmd`);
   writeFileSync(file, flow.draw(ids));
   return file;
