@@ -51,6 +51,9 @@ export type DataPlane = {
   close(): Promise<void>;
 };
 
+/** Signalling datagrams per source: a node talks to few services, and to each peer now and then. */
+const SIGNALLING = { perSecond: 1_000, burst: 256 };
+
 /** Rows of the shared counters: the two I/O threads and the main thread. */
 const ROW = { inside: 0, outside: 1, main: 2 } as const;
 
@@ -91,6 +94,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     forbidden: forbiddenOuter(overlay),
     local: options.local ?? [],
     relay: false,
+    signalling: SIGNALLING,
   };
   const started = await Promise.allSettled([
     IoThread.start({ ...setup, direction: 'inside', row: ROW.inside }, handlers),

@@ -105,6 +105,7 @@ if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
     offload: { tcp: setup.tun?.tcp ?? false, udp: setup.tun?.udp ?? false },
     relay: setup.relay ? (received) => new Relay(udp, received, tally, traffic) : null,
     forbidden: setup.forbidden,
+    signalling: setup.signalling,
     now: () => performance.now(),
   });
   report({ ready: true });

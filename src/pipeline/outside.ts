@@ -30,6 +30,7 @@ import type { EventWriter } from './event-ring.ts';
 import { endKey } from './keys.ts';
 import { Ranges } from './ranges.ts';
 import type { Relay } from './relay.ts';
+import { type SourceLimit, SourceLimiter } from './source-limiter.ts';
 import { PathTable, pairOf } from './table.ts';
 import { type Tally, TRAFFIC_END, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
 
@@ -90,6 +91,7 @@ export type OutsideParts = {
   readonly events: EventWriter;
   /** Where no datagram of ours may come from. */
   readonly forbidden: readonly Prefix[];
+  readonly signalling: SourceLimit;
   /** Monotonic milliseconds. */
   readonly now: () => number;
 };
@@ -102,6 +104,7 @@ export class Outside {
   readonly #traffic: TrafficCounters;
   readonly #events: EventWriter;
   readonly #forbidden: Ranges;
+  readonly #limiter: SourceLimiter;
   readonly #now: () => number;
   readonly #batch = new ReceiveBatch(MESSAGES);
   readonly #memory: Memory = this.#batch.memory;
@@ -115,6 +118,7 @@ export class Outside {
     this.#traffic = parts.traffic;
     this.#events = parts.events;
     this.#forbidden = new Ranges(parts.forbidden);
+    this.#limiter = new SourceLimiter(parts.signalling);
     this.#now = parts.now;
     this.relay = parts.relay?.(this.#batch) ?? null;
     this.coalescer =
@@ -184,6 +188,7 @@ export class Outside {
   #handOver(at: number, length: number, from: number): DropReason | null {
     if (length > MAX_SIGNALLING) return 'length';
     if (this.#isForbidden(from)) return 'forbidden-address';
+    if (!this.#limiter.admit(this.#names, from, this.#now())) return 'rate-limited';
     const datagram = this.#memory.bytes.subarray(at, at + length);
     const address = this.#batch.nameBytes.subarray(from, from + SOCKADDR_ROOM);
     if (!this.#events.datagram(datagram, address)) return 'queue-full';

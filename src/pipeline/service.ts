@@ -55,6 +55,9 @@ export type ServicePort = {
   close(): Promise<void>;
 };
 
+/** Signalling datagrams per source: many devices may share one address. */
+const SIGNALLING = { perSecond: 20_000, burst: 4_096 };
+
 /** Rows of the shared counters. */
 const ROW = { outside: 0, main: 1 } as const;
 
@@ -84,6 +87,7 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
       forbidden: loopback ? overlay : forbiddenOuter(overlay),
       local: [],
       relay: options.relay,
+      signalling: SIGNALLING,
     },
     {
       onEvent: (event) => {

@@ -8,6 +8,7 @@ import type { UdpSockets } from '../sys/udp.ts';
 import { startWorker } from '../sys/worker.ts';
 import { EventReader, eventMemory } from './event-ring.ts';
 import { MailboxSender } from './mailbox.ts';
+import type { SourceLimit } from './source-limiter.ts';
 
 /** What the kernel does for us; each is negotiated at the start and given up when the kernel or a device refuses. */
 export type Offload = {
@@ -50,6 +51,7 @@ export type ThreadSetup = {
   readonly forbidden: readonly Prefix[];
   readonly local: readonly Address[];
   readonly relay: boolean;
+  readonly signalling: SourceLimit;
 };
 
 export type ThreadHandlers = {

@@ -33,7 +33,14 @@ export function warmUp(): number {
   };
   const inside = new Inside({ ...common, overlay: [], localPort: 1 });
   const offload = { tcp: true, udp: true };
-  const outside = new Outside({ ...common, offload, relay: null, forbidden: [], now: () => 0 });
+  const outside = new Outside({
+    ...common,
+    offload,
+    relay: null,
+    forbidden: [],
+    signalling: { perSecond: 0, burst: 0 },
+    now: () => 0,
+  });
   const key = new Uint8Array(32);
   inside.command({ do: 'installPath', pathId, local: a, peer: b }, 0);
   outside.command({ do: 'installPath', pathId, local: b, peer: a }, 0);

@@ -27,7 +27,7 @@ export class End {
   readonly #tally = tallyMemory(1);
   readonly #traffic = new TrafficCounters(trafficMemory());
 
-  constructor(host: number) {
+  constructor(host: number, signalling = { perSecond: 1, burst: 20_000 }) {
     const parts = {
       device: this.device,
       port: this.port,
@@ -42,6 +42,7 @@ export class End {
       offload: { tcp: true, udp: true },
       relay: null,
       forbidden: overlay,
+      signalling,
       now: () => this.now,
     });
   }

@@ -298,6 +298,18 @@ describe('signalling', () => {
     expect(overlay).toHaveLength(2);
   });
 
+  it('of one source does not use up what others may hand over', () => {
+    const b = new End(2, { perSecond: 1, burst: 10 });
+    b.receive(
+      Array.from({ length: 100 }, () => single(header(6, 48))),
+      real(1),
+    );
+    expect(b.events.splice(0)).toHaveLength(10);
+    expect(b.drops).toEqual({ 'rate-limited': 90 });
+    b.receive([single(header(6, 48))], { address: '2001:db8::5', port: 1 });
+    expect(b.events).toHaveLength(1);
+  });
+
   it('floods neither the control plane nor the way of capsules', () => {
     const { a, b } = connectedPair();
     const packets = Array.from({ length: 100 }, (_, i) => packetOf(40, i));

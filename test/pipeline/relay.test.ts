@@ -33,6 +33,7 @@ class RelayEnd {
       traffic: this.traffic,
       events: new EventWriter(this.#ring, () => {}),
       forbidden: [],
+      signalling: { perSecond: 1, burst: 1_000 },
       now: () => 0,
     });
     this.relay = this.outside.relay!;

@@ -1,0 +1,46 @@
+/**
+ * How much signalling one source may hand over to the main thread, whose work on a datagram costs far more than receiving
+ * it: a token bucket per source, a /64 counting as one (RFC 4291 section 2.5.1). Sources share buckets by a seeded hash, so
+ * that a flood takes a fixed amount of memory, and as a rule nobody else's bucket.
+ */
+
+import { AF_INET } from '../sys/sockaddr.ts';
+
+const BUCKETS = 4_096;
+
+export type SourceLimit = {
+  readonly perSecond: number;
+  /** Datagrams at once, after a quiet time. */
+  readonly burst: number;
+};
+
+export class SourceLimiter {
+  readonly #limit: SourceLimit;
+  readonly #tokens: Float64Array;
+  readonly #filledAt = new Float64Array(BUCKETS);
+  readonly #seed = (Math.random() * 0x1_0000_0000) | 0;
+
+  constructor(limit: SourceLimit) {
+    this.#limit = limit;
+    this.#tokens = new Float64Array(BUCKETS).fill(limit.burst);
+  }
+
+  /** Whether a datagram from the socket address at `from` may pass; `now` in monotonic milliseconds. */
+  admit(names: DataView, from: number, now: number): boolean {
+    const bucket = this.#bucketOf(names, from);
+    const earned = ((now - this.#filledAt[bucket]!) * this.#limit.perSecond) / 1000;
+    const tokens = Math.min(this.#limit.burst, this.#tokens[bucket]! + earned);
+    this.#filledAt[bucket] = now;
+    this.#tokens[bucket] = tokens < 1 ? tokens : tokens - 1;
+    return tokens >= 1;
+  }
+
+  #bucketOf(names: DataView, from: number): number {
+    const source =
+      names.getUint8(from) === AF_INET
+        ? names.getInt32(from + 4)
+        : Math.imul(names.getInt32(from + 8), 0x9e3779b1) ^ names.getInt32(from + 12);
+    const hash = Math.imul(source ^ this.#seed, 0x85ebca6b);
+    return Math.imul(hash ^ (hash >>> 15), 0xc2b2ae35) >>> 20;
+  }
+}
