@@ -11,7 +11,7 @@ import { IDLE_PATH_MS } from '../../proto/constants.ts';
 import { Flag, NoticeReason } from '../../proto/messages.ts';
 import { SenderKind } from '../../proto/options.ts';
 import type { Channel, Sender } from '../channel.ts';
-import { sendAll } from '../exchange.ts';
+import { Answers, sendAll } from '../exchange.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
 import { Liveness } from './liveness.ts';
@@ -48,6 +48,8 @@ export class Path {
   readonly peer: Peer;
   readonly channel: Channel;
   readonly peerKind: SenderKind;
+  /** Of this path alone: another peer may copy what names a request. */
+  readonly answers = new Answers();
   readonly timers = new Timers<'establish' | 'idle' | 'spare'>((at) => this.wake(at));
   readonly createdAt: Now;
   readonly #context: NodeContext;

@@ -54,6 +54,8 @@ const ANSWERER_DELAY_MS = 10_000;
 const EXPIRE_EARLY_MS = 1_000;
 const EXPIRE_EARLY_PACKETS = 2 ** 27;
 const OFFER_MS = 15_000;
+/** Addresses remembered of those that our answer went to. */
+const MAX_ANSWERED_TO = 4;
 /** How far ahead of the last common epoch a request may be, as failed attempts use numbers up. */
 const EPOCHS_AHEAD = 16;
 /** The answerer's empty capsules (ms after activation): one may be lost, and nobody asks for it again. */
@@ -129,10 +131,10 @@ export class Tunnel {
   requested(message: MessageOf<'tunnelRequest'>, sender: Sender, arrival: Arrival, now: Now): void {
     const context = this.#context;
     const { session } = context;
-    const given = context.answers.find(sender, message.transactionId);
+    const given = this.#path.answers.find(sender, message.transactionId);
     if (given !== undefined) {
       if (given === 'pending') return;
-      if (this.#offer?.number === message.epoch) this.#offer.answeredTo.push(arrival.from);
+      if (this.#offer?.number === message.epoch) noteAddress(this.#offer.answeredTo, arrival.from);
       context.reply(this.#path.channel, given, arrival);
       return;
     }
@@ -175,7 +177,7 @@ export class Tunnel {
       epoch: message.epoch,
       body: { endKey: answered.message },
     };
-    context.answers.remember(sender, message.transactionId, response, now);
+    this.#path.answers.remember(sender, message.transactionId, response, now);
     context.reply(this.#path.channel, response, arrival);
   }
 
@@ -350,6 +352,13 @@ export class Tunnel {
     this.#attempt = null;
     this.#context.cancel(this);
   }
+}
+
+/** The latest few: a request may be repeated from ever new addresses. */
+function noteAddress(list: Endpoint[], address: Endpoint): void {
+  if (list.some((known) => sameEndpoint(known, address))) return;
+  list.push(address);
+  if (list.length > MAX_ANSWERED_TO) list.shift();
 }
 
 function sameArrival(a: Arrival, b: Arrival): boolean {
