@@ -5,6 +5,7 @@
  */
 
 import { type Answer, type DecodedPacket, decode, encode } from 'dns-packet';
+import { viewOf } from '../lib/bytes.ts';
 import { type Address, formatAddress } from '../lib/ip.ts';
 
 /** A resource record as the encoder takes it. */
@@ -186,10 +187,6 @@ function collectAddresses(octets: Uint8Array, type: number, data: number, length
         into.push(formatAddress(octets, hint, size));
     at = next;
   }
-}
-
-function viewOf(octets: Uint8Array): DataView {
-  return new DataView(octets.buffer, octets.byteOffset, octets.byteLength);
 }
 
 function replyFlags(queryFlags: number, code: Rcode, authoritative = false): number {

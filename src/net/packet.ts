@@ -38,7 +38,7 @@ export const TcpFlag = { fin: 1, syn: 2, rst: 4, psh: 8, ack: 16, urg: 32, ece: 
 /** RFC 768. */
 export const Udp = { source: 0, destination: 2, length: 4, checksum: 6, headerLength: 8 } as const;
 
-export const Protocol = { tcp: 6, udp: 17 } as const;
+export const Protocol = { icmp: 1, tcp: 6, udp: 17, icmp6: 58 } as const;
 
 const MORE_FRAGMENTS_OR_OFFSET = 0x3fff;
 

@@ -1,0 +1,52 @@
+/** Every reason for which a frame of the inner link, or a message in it, is dropped. Each is a counter name. */
+export const linkDropReasons = [
+  // Ethernet, IP and UDP
+  'frame-short',
+  'frame-source',
+  'frame-length',
+  'frame-tag',
+  'packet-malformed',
+  'packet-not-plain',
+  'packet-address',
+  'udp-malformed',
+  'udp-checksum',
+  // neighbours
+  'arp-malformed',
+  'ndp-hop-limit',
+  'ndp-checksum',
+  'ndp-type',
+  'ndp-malformed',
+  'ndp-address',
+  'neighbour-unknown-device',
+  'neighbour-source',
+  'neighbour-spoofed',
+  'rogue-router',
+  // DHCP
+  'dhcp4-malformed',
+  'dhcp4-type',
+  'dhcp4-relayed',
+  'dhcp4-hardware-address',
+  'dhcp4-address',
+  'dhcp4-unknown-device',
+  'dhcp4-other-server',
+  'dhcp4-rogue-server',
+  'dhcp6-malformed',
+  'dhcp6-type',
+  'dhcp6-relayed',
+  'dhcp6-address',
+  'dhcp6-options',
+  'dhcp6-unknown-device',
+  'dhcp6-other-server',
+  'dhcp6-rogue-server',
+  // 802.1X
+  'eapol-malformed',
+  'eapol-type',
+  'eapol-unknown-device',
+  'eapol-too-often',
+  'eapol-held',
+  'eap-malformed',
+  'eap-unexpected',
+  'eap-fragment',
+] as const;
+
+export type LinkDropReason = (typeof linkDropReasons)[number];
