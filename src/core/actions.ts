@@ -15,9 +15,14 @@ export type Action =
   | { readonly do: 'wake'; readonly at: number }
   /** A datagram or packet was dropped: count it. */
   | { readonly do: 'drop'; readonly reason: DropReason; readonly from?: Endpoint }
-  | { readonly do: 'log'; readonly level: LogLevel; readonly message: string; readonly fields?: Record<string, unknown> }
-  /** Count an event that is no drop. */
-  | { readonly do: 'count'; readonly name: string }
+  | {
+      readonly do: 'log';
+      readonly level: LogLevel;
+      readonly message: string;
+      readonly fields?: Record<string, unknown>;
+    }
+  /** Count an event that is no drop; `ms` = how long it took, for a histogram of that name. */
+  | { readonly do: 'count'; readonly name: string; readonly ms?: number }
   /** Ask the register; comes back as `loaded(ticket, answer)`. */
   | { readonly do: 'load'; readonly ticket: number; readonly query: RegisterQuery }
   /** Change the register; comes back as `saved(ticket, result)`. Nothing is answered for before that. */

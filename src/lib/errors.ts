@@ -34,6 +34,8 @@ export const errorTable = {
   SYS_ARCHIVE: 'backup {file} cannot be restored: {why}; use another backup',
   SYS_LISTEN:
     'cannot listen on TCP port {port} ({why}); stop the program that has it or choose another port in cloud.yaml',
+  SYS_METRICS:
+    'cannot listen on {address} for metrics ({why}); choose another address of this machine with --metrics, or off',
   SYS_WRITE: 'cannot write {file} ({why}); choose another place, or correct owner, mode and free space',
   SYS_REGISTER: 'cannot use the register {file}: {why}',
   SYS_NOT_EMPTY: '{path} already exists and is not overwritten; choose another place or move it away',

@@ -52,4 +52,7 @@ export const suiteNames = { 1: 'cbc-md5', 2: 'aes-256-gcm', 3: 'chacha20-poly130
 /** Label of the TLS exporter value that a login signature covers (RFC 5705, RFC 8446 section 7.5). */
 export const LOGIN_EXPORTER_LABEL = 'EXPORTER-cyphonic-login';
 
+/** Loopback TCP ports where services answer for their metrics and health. */
+export const MetricsPort = { cloud: 7450, as: 7450, nms: 7451, trs: 7452 } as const;
+
 export const Port = { as: 7440, nms: 7441, trs: 7442, trsTls: 443, controller: 7443, node: 7444 } as const;

@@ -202,6 +202,13 @@ export const ProcessCode = {
   relay: 4,
 } as const;
 
+const processNames = Object.fromEntries(Object.entries(ProcessCode).map(([name, code]) => [code, name]));
+
+/** For counters and logs: one of few names, whatever was received. */
+export function nameOfProcess(code: number): string {
+  return processNames[code] ?? 'unknown';
+}
+
 /** Notice reasons. */
 export const NoticeReason = {
   pathClosed: 1,

@@ -20,6 +20,7 @@ import {
   parsePrefix,
 } from '../lib/ip.ts';
 import { makeDirectories } from './directory.ts';
+import { type MetricsAddress, parseMetricsAddress } from './telemetry.ts';
 
 export const NETWORK_FILE = 'cloud.yaml';
 
@@ -37,6 +38,8 @@ export type NetworkFile = {
   readonly tlsRootFile: string;
   readonly tlsRootKeyFile: string;
   readonly apiTokenFile: string;
+  /** Where metrics and health are served; null = not said. */
+  readonly metrics: MetricsAddress | null;
   /** Files of the services that `cloud serve` runs beside the AS. */
   readonly serviceFiles: readonly string[];
 };
@@ -52,6 +55,7 @@ export type ServiceFile = {
   /** Holds the private service key (X25519). */
   readonly keyFile: string;
   readonly registerFile: string;
+  readonly metrics: MetricsAddress | null;
   readonly network: Network;
 };
 
@@ -68,6 +72,7 @@ export function readNetworkFile(file: string): NetworkFile {
     tlsRootFile: settings.path('tls-root'),
     tlsRootKeyFile: settings.path('tls-root-key'),
     apiTokenFile: settings.path('api-token'),
+    metrics: settings.metrics(),
     serviceFiles: settings.paths('services'),
   });
 }
@@ -86,6 +91,7 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
     port: settings.port('port'),
     keyFile: settings.path('key'),
     registerFile: settings.path('register'),
+    metrics: settings.metrics(),
     network: settings.network(),
   });
 }
@@ -203,6 +209,11 @@ class Settings {
 
   key(name: string): Uint8Array {
     return decodeKey(this.text(name)) ?? this.fail(`"${name}" is no key of 32 octets in base64`);
+  }
+
+  metrics(): MetricsAddress | null {
+    if (!this.#values.has('metrics')) return null;
+    return parseMetricsAddress(this.text('metrics')) ?? this.fail('"metrics" is no ADDRESS:PORT and not off');
   }
 
   addresses(): { address4: Address | null; address6: Address | null } {

@@ -1,23 +1,28 @@
 /** What an NMS and a TRS have in common: a machine on a UDP port and a register, one process or several to a host. */
 
 import { networkInterfaces } from 'node:os';
+import { Option } from 'commander';
 import type { Machine } from '../core/machine.ts';
 import { nodePrimitives } from '../crypto/node.ts';
 import type { KeyPair, Primitives } from '../crypto/primitives.ts';
 import { Counters } from '../lib/counters.ts';
 import type { ServiceRole } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
+import type { Sample } from '../lib/exposition.ts';
 import type { Address, Prefix } from '../lib/ip.ts';
 import { createLog, type Log } from '../lib/log.ts';
 import type { Now } from '../lib/time.ts';
 import { openServicePort, type ServicePort } from '../pipeline/service.ts';
+import { MetricsPort } from '../proto/constants.ts';
 import type { Register } from '../store/register.ts';
 import { openSqlite } from '../store/sqlite.ts';
 import { evpAead } from '../sys/evp.ts';
 import { notifyReady } from '../sys/notify.ts';
 import type { Context, Contribution, Running } from './context.ts';
+import { counterSamples } from './metrics.ts';
 import { readKeyFile, readServiceFile, type ServiceFile } from './network-files.ts';
 import { type RegisterAccess, Shell } from './shell.ts';
+import { chooseTelemetry, type Observed, startTelemetry } from './telemetry.ts';
 
 export type ServiceOptions = {
   readonly file: ServiceFile;
@@ -32,6 +37,7 @@ export type RunningService = Running & {
   readonly port: number;
   /** Events, drops by reason and octets since the start. */
   counters(): Record<string, number>;
+  readonly observed: Observed;
 };
 
 /** What every service machine is made of. */
@@ -43,6 +49,9 @@ export type ServiceIdentity = {
 };
 
 type ServiceMachine<Extra> = Machine<Extra> & { registerChanged(now: Now): ReturnType<Machine<Extra>['tick']> };
+
+/** Why a service is not ready although it runs. */
+export const REGISTER_SILENT = 'the register does not answer';
 
 /** Longest time until a change of the register is acted on (ms). */
 const REGISTER_MS = 1_000;
@@ -62,13 +71,14 @@ export type Service<Extra extends { readonly do: string }> = RunningService & {
   readonly udp: ServicePort;
 };
 
-/** Puts a machine on its port; `perform` carries out the actions that only this machine has. */
+/** Puts a machine on its port; `gauges` reads its sizes, `perform` carries out the actions that only this machine has. */
 export async function runService<Extra extends { readonly do: string } = never>(
   { file, register, log, counters = new Counters(), loopback = false }: ServiceOptions,
   machine: ServiceMachine<Extra>,
+  gauges: () => readonly Sample[],
   perform?: (action: Extra, udp: ServicePort) => void,
 ): Promise<Service<Extra>> {
-  const { network, role, port } = file;
+  const { network, role, name, port } = file;
   const shell: Shell<Extra> = new Shell<Extra>({
     machine,
     register,
@@ -94,11 +104,18 @@ export async function runService<Extra extends { readonly do: string } = never>(
   const look = (): void => shell.input((_, now) => machine.registerChanged(now));
   const unwatch = register.watch(look, REGISTER_MS);
   look();
+  const all = (): Record<string, number> => ({ ...counters.snapshot(), ...dropCounters(udp), ...udp.counters() });
   return {
     shell,
     udp,
     port: udp.localPort,
-    counters: () => ({ ...counters.snapshot(), ...dropCounters(udp), ...udp.counters() }),
+    counters: all,
+    observed: {
+      role,
+      service: name,
+      samples: () => [...counterSamples(all(), counters.times()), ...gauges()],
+      obstacle: () => (shell.registerAnswers ? null : REGISTER_SILENT),
+    },
     async stop() {
       unwatch();
       shell.stop();
@@ -106,6 +123,12 @@ export async function runService<Extra extends { readonly do: string } = never>(
     },
   };
 }
+
+export function metricsOption(): Option {
+  return new Option('--metrics <address:port>', 'where metrics and health are served by HTTP, or off');
+}
+
+type ServeOptions = { readonly config: string; readonly metrics?: string };
 
 /** `cyphonic nms serve` and `cyphonic trs serve`. */
 export function serveCommand(
@@ -120,25 +143,32 @@ export function serveCommand(
       .command('serve')
       .description(descriptions.serve)
       .requiredOption('--config <file>', "the service's YAML file")
+      .addOption(metricsOption())
       .addHelpText('after', `\nExample:\n  cyphonic ${role} serve --config /var/lib/cyphonic/${role}.yaml`)
-      .action((options: { config: string }) => serve(readServiceFile(options.config, role), start, context));
+      .action((options: ServeOptions) => serve(options, readServiceFile(options.config, role), start, context));
   };
 }
 
 async function serve(
+  options: ServeOptions,
   file: ServiceFile,
   start: (options: ServiceOptions) => Promise<RunningService>,
   context: Context,
 ): Promise<void> {
+  const log = createLog(file.role);
+  const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort[file.role], log));
   const register = openSqlite(file.registerFile, file.network);
   try {
-    const running = await start({ file, register, log: createLog(file.role) });
+    const running = await start({ file, register, log });
+    telemetry.serving([running.observed]);
     context.print(`ready ${file.role} ${file.name}: port ${running.port}/udp`);
     notifyReady(context.env.NOTIFY_SOCKET);
     await context.stopped;
+    telemetry.stopping();
     await running.stop();
   } finally {
     await register.close();
+    await telemetry.stop();
   }
 }
 

@@ -73,6 +73,11 @@ export class Shell<Extra extends { readonly do: string } = never> {
     }
   }
 
+  /** Whether the register answered the last time it was asked. */
+  get registerAnswers(): boolean {
+    return !this.#registerLost;
+  }
+
   /** No input reaches the machine any more. */
   stop(): void {
     this.#stopped = true;
@@ -97,6 +102,7 @@ export class Shell<Extra extends { readonly do: string } = never> {
         break;
       case 'count':
         counters.add(action.name);
+        if (action.ms !== undefined) counters.time(action.name, action.ms);
         break;
       case 'load':
         this.#bring(register?.query(action.query), (m, answer, now) => m.loaded?.(action.ticket, answer, now) ?? []);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { Counters } from '../../src/lib/counters.ts';
+import { Counters, TIME_BOUNDS_MS } from '../../src/lib/counters.ts';
 
 it('begin at zero', () => {
   const counters = new Counters();
@@ -29,4 +29,18 @@ it('count one by default, and a snapshot stays as it was', () => {
   counters.add('tag');
   expect(before).toEqual({ tag: 1 });
   expect(counters.snapshot()).toEqual({ tag: 2 });
+});
+
+it('keep times in buckets that each hold all shorter ones', () => {
+  const times = fc.array(fc.double({ min: 0, max: 20_000, noNaN: true }), { minLength: 1 });
+  fc.assert(
+    fc.property(times, (list) => {
+      const counters = new Counters();
+      for (const ms of list) counters.time('login', ms);
+      const { buckets, count, sumMs } = counters.times().login!;
+      expect(count).toBe(list.length);
+      expect(sumMs).toBeCloseTo(list.reduce((a, b) => a + b, 0));
+      expect(buckets).toEqual([...TIME_BOUNDS_MS, Infinity].map((bound) => list.filter((ms) => ms <= bound).length));
+    }),
+  );
 });

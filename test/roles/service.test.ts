@@ -74,6 +74,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
     port,
     keyFile,
     registerFile: '',
+    metrics: null,
     network,
   };
   const { name, nodeId, address4, address6 } = file;
@@ -153,7 +154,8 @@ describe('the services on their ports', () => {
       expect(b.notices).toContainEqual({ reason: NoticeReason.refused, subject: b.device.nodeId });
     });
     const [ofTrs, ofNms] = running.map((service) => service.counters());
-    expect(ofNms).toMatchObject({ registrations: 2, directions: 1 });
+    expect(ofNms).toMatchObject({ registrations: 2 });
+    expect(Object.keys(ofNms!).filter((name) => name.startsWith('directed-'))).toHaveLength(1);
     expect(ofTrs).toMatchObject({ announcements: 1, bindings: 2 });
   });
 

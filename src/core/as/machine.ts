@@ -59,7 +59,7 @@ type Connection = {
 };
 
 type LoginRequest = MessageOf<'loginRequest'>;
-type Login = { readonly connection: Connection; readonly request: LoginRequest; now: Now };
+type Login = { readonly connection: Connection; readonly request: LoginRequest; readonly began: number; now: Now };
 
 /** What a login waits for: an action that carries a ticket; and what comes back under it. */
 type Question = (ticket: number) => Action | AsAction;
@@ -100,6 +100,11 @@ export class AsMachine implements Machine<AsAction> {
 
   constructor(options: AsOptions) {
     this.#options = options;
+  }
+
+  /** Sizes, for reports and for tests of the bounds. */
+  get sizes(): { readonly connections: number; readonly logins: number; readonly hashes: number } {
+    return { connections: this.#connections.size, logins: this.#logins.size, hashes: this.#hashes };
   }
 
   /** A TLS handshake was completed. */
@@ -169,7 +174,7 @@ export class AsMachine implements Machine<AsAction> {
     if (running.has(request.transactionId) || running.size >= MAX_RUNNING)
       return this.#abandon(connection, 'unexpected');
     running.add(request.transactionId);
-    const login = { connection, request, now };
+    const login = { connection, request, began: now.ms, now };
     return this.#advance(login, this.#login(login), null);
   }
 
@@ -280,7 +285,7 @@ export class AsMachine implements Machine<AsAction> {
     if (connection.answered.size > MAX_ANSWERED) connection.answered.delete(connection.answered.keys().next().value!);
     const datagram = acceptance(request.transactionId, device, this.#options.network, certificate, commonKey, nms);
     return [
-      { do: 'count', name: 'login-accepted' },
+      { do: 'count', name: 'login-accepted', ms: now.ms - login.began },
       {
         do: 'log',
         level: 'info',

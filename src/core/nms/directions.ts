@@ -8,7 +8,7 @@ import type { Device, DeviceSelector, Service } from '../../lib/device.ts';
 import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Draft, Message, MessageOf } from '../../proto/codec.ts';
-import { Flag } from '../../proto/messages.ts';
+import { Flag, nameOfProcess } from '../../proto/messages.ts';
 import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import type { Sender } from '../channel.ts';
@@ -36,7 +36,7 @@ export type Direction = {
   readonly responder: PresentNode;
   readonly relays: Relay[];
   /** The latest request for it; repeated ones have the same Transaction ID. */
-  asked: { readonly by: Sender; readonly transactionId: number; readonly from: Endpoint };
+  asked: { readonly by: Sender; readonly transactionId: number; readonly from: Endpoint; readonly at: number };
   route: Route;
 };
 
@@ -93,7 +93,7 @@ export class Directions {
     if (given === 'pending') return [{ do: 'count', name: 'duplicates' }];
     if (given !== undefined) return [{ do: 'count', name: 'duplicates' }, ...this.#send(node, given, from)];
 
-    const asked = { by, transactionId, from };
+    const asked = { by, transactionId, from, at: now.ms };
     node.answers.remember(by, transactionId, 'pending', now);
     const selector = selectorOf(message);
     if (node.revoked) return this.#refuse(node, body.pathId, asked, Refusal.disabled, now);
@@ -137,7 +137,8 @@ export class Directions {
     const relay = route.relay?.nodeId ?? null;
     this.#close(direction);
     this.#options.paths.add({ pathId, ...ends, relay, answer, until: now.ms + PATH_MS });
-    return [{ do: 'count', name: 'directions' }, ...this.#answer(initiator, asked, answer, now)];
+    const name = `directed-${nameOfProcess(route.processCode)}`;
+    return [{ do: 'count', name, ms: now.ms - asked.at }, ...this.#answer(initiator, asked, answer, now)];
   }
 
   /** A request of ours that was never answered. */
@@ -206,7 +207,7 @@ export class Directions {
   ): Action[] | null {
     if ('route' in used) {
       if (used.initiator !== node || used.responder !== responder) return null;
-      used.asked = asked;
+      used.asked = { ...asked, at: used.asked.at };
       return [];
     }
     if (used.initiator !== node.nodeId || used.responder !== responder.nodeId) return null;

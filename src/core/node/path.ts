@@ -8,7 +8,7 @@ import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Message } from '../../proto/codec.ts';
 import { IDLE_PATH_MS } from '../../proto/constants.ts';
-import { Flag, NoticeReason } from '../../proto/messages.ts';
+import { Flag, NoticeReason, nameOfProcess } from '../../proto/messages.ts';
 import { SenderKind } from '../../proto/options.ts';
 import type { Channel, Sender } from '../channel.ts';
 import { Answers, sendAll } from '../exchange.ts';
@@ -100,6 +100,11 @@ export class Path {
 
   get epoch(): number | null {
     return this.#tunnel.epoch;
+  }
+
+  /** When the key in use became active (ms). */
+  get keyedAt(): number | null {
+    return this.#tunnel.keyedAt;
   }
 
   get rttMs(): number | null {
@@ -330,8 +335,11 @@ export class Path {
     this.#context.emit(...sendAll(this.channel.seal(notice), this.chosen.endpoint));
   }
 
-  say(what: string): void {
+  say(what: 'up' | 'changed' | 'silent, looking for another way' | PathEnd): void {
     const endpoint = this.chosen === null ? null : formatEndpoint(this.chosen.endpoint);
+    // Which NATs were in between, what came of it.
+    const situation = nameOfProcess(this.direction.processCode);
+    this.#context.emit({ do: 'count', name: `path-${what.split(/\W/)[0]}-${situation}-${this.kind ?? 'none'}` });
     this.#context.log('info', `path ${what}`, { peer: this.peer.fqdn, path: this.kind, endpoint });
   }
 

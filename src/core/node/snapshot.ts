@@ -37,11 +37,11 @@ export function snapshotOf(
       lastContactMs: lastContact === null ? null : Math.round(now.ms - lastContact),
       rttMs,
     })),
-    peers: [...directory.peers].map((peer) => peerSnapshot(peer, isSeeking(peer))),
+    peers: [...directory.peers].map((peer) => peerSnapshot(peer, isSeeking(peer), now)),
   };
 }
 
-function peerSnapshot(peer: Peer, seeking: boolean): PeerSnapshot {
+function peerSnapshot(peer: Peer, seeking: boolean, now: Now): PeerSnapshot {
   const { path, traffic } = peer;
   return {
     fqdn: peer.fqdn,
@@ -54,6 +54,7 @@ function peerSnapshot(peer: Peer, seeking: boolean): PeerSnapshot {
     epoch: path?.epoch ?? null,
     since: path?.upSince == null ? null : new Date(path.upSince.wall).toISOString(),
     rttMs: path?.rttMs ?? null,
+    handshakeAgeMs: path?.keyedAt == null ? null : Math.round(now.ms - path.keyedAt),
     tx: { packets: traffic.txPackets, bytes: traffic.txBytes, dropped: traffic.txDropped },
     rx: {
       packets: traffic.rxPackets,

@@ -93,6 +93,10 @@ export class Tunnel {
     return this.#current?.number ?? null;
   }
 
+  get keyedAt(): number | null {
+    return this.#current?.since ?? null;
+  }
+
   /** Begins a handshake unless one is under way. */
   start(now: Now): void {
     const { session, primitives } = this.#context;

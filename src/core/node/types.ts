@@ -95,6 +95,8 @@ export type PeerSnapshot = {
   /** RFC 3339: when the path in use came up. */
   readonly since: string | null;
   readonly rttMs: number | null;
+  /** Since the key in use was agreed. */
+  readonly handshakeAgeMs: number | null;
   readonly tx: { readonly packets: number; readonly bytes: number; readonly dropped: number };
   readonly rx: {
     readonly packets: number;

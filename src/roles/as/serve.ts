@@ -18,8 +18,11 @@ import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
 import { verifySecret } from '../../store/password.ts';
 import { evpAead } from '../../sys/evp.ts';
 import type { Running } from '../context.ts';
+import { counterSamples, sample } from '../metrics.ts';
 import { type NetworkFile, readKeyFile, readText } from '../network-files.ts';
+import { REGISTER_SILENT } from '../service.ts';
 import { type RegisterAccess, Shell } from '../shell.ts';
+import type { Observed } from '../telemetry.ts';
 
 export type AsServiceOptions = {
   readonly file: NetworkFile;
@@ -43,6 +46,7 @@ const TLS_RENEWAL_MS = 7 * 86_400_000;
 export type AsService = Running & {
   /** Events since the start. */
   counters(): Record<string, number>;
+  readonly observed: Observed;
 };
 
 export async function startAs(options: AsServiceOptions): Promise<AsService> {
@@ -137,6 +141,16 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
 
   return {
     counters: () => counters.snapshot(),
+    observed: {
+      role: 'as',
+      service: 'as',
+      samples: () => [
+        ...counterSamples(counters.snapshot(), counters.times()),
+        sample('cyphonic_connections', machine.sizes.connections),
+        sample('cyphonic_logins_waiting', machine.sizes.logins),
+      ],
+      obstacle: () => (shell.registerAnswers ? null : REGISTER_SILENT),
+    },
     async stop() {
       stopping = true;
       clearInterval(renewal);

@@ -6,6 +6,7 @@ import { raise } from '../../lib/errors.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
 import { Port } from '../../proto/constants.ts';
 import type { Contribution } from '../context.ts';
+import { metricsOption } from '../service.ts';
 import { backup, restore } from './archive.ts';
 import { contributeDevices, openNetwork } from './devices.ts';
 import { type InitOptions, initNetwork, makeService, readAddress, readPortNumber } from './init.ts';
@@ -50,7 +51,10 @@ export const contribute: Contribution = (program, context) => {
 
   withDirectory(cloud.command('serve'), 'cyphonic cloud serve --dir /var/lib/cyphonic')
     .description('run AS, NMS and TRS of a network in one process, in the foreground')
-    .action((options: { dir: string }) => serveCloud(openNetwork(options.dir), context));
+    .addOption(metricsOption())
+    .action((options: { dir: string; metrics?: string }) =>
+      serveCloud(openNetwork(options.dir), options.metrics, context),
+    );
 
   withDirectory(
     cloud.command('service').description('further services').command('add <role> <NAME>'),

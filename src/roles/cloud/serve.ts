@@ -1,18 +1,26 @@
 /** `cloud serve`: the AS, and the services beside it, in one process on one register. */
 
 import { createLog } from '../../lib/log.ts';
+import { MetricsPort } from '../../proto/constants.ts';
 import type { Register } from '../../store/register.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import { startAs } from '../as/serve.ts';
 import type { Context, Running } from '../context.ts';
 import { type NetworkFile, readServiceFile } from '../network-files.ts';
 import { startNms } from '../nms/serve.ts';
+import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startTrs } from '../trs/serve.ts';
 
 export type OpenNetwork = { readonly register: Register; readonly file: NetworkFile };
 
-export async function serveCloud({ register, file }: OpenNetwork, context: Context): Promise<void> {
-  const running: Running[] = [];
+export async function serveCloud(
+  { register, file }: OpenNetwork,
+  metrics: string | undefined,
+  context: Context,
+): Promise<void> {
+  const choice = chooseTelemetry(metrics, file.metrics, MetricsPort.cloud, createLog('cloud'));
+  const telemetry = await startTelemetry(choice);
+  const running: (Running & { readonly observed: Observed })[] = [];
   try {
     const services = file.serviceFiles.map((path) => readServiceFile(path));
     for (const service of services) {
@@ -21,12 +29,15 @@ export async function serveCloud({ register, file }: OpenNetwork, context: Conte
     }
     // Devices come to the AS first, so it is the last to be there.
     running.push(await startAs({ file, register, log: createLog('as') }));
+    telemetry.serving(running.map(({ observed }) => observed));
     const ports = services.map(({ name, port }) => `${name} ${port}/udp`);
     context.print(`ready cloud ${file.network.domain}: ${[`as ${file.asPort}/tcp`, ...ports].join(', ')}`);
     notifyReady(context.env.NOTIFY_SOCKET);
     await context.stopped;
   } finally {
+    telemetry.stopping();
     for (const service of running.reverse()) await service.stop();
     await register.close();
+    await telemetry.stop();
   }
 }

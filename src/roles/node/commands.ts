@@ -6,6 +6,7 @@ import { CyphonicError, raise } from '../../lib/errors.ts';
 import { Port, type Suite, suiteNames } from '../../proto/constants.ts';
 import { stateHolder } from '../../sys/lock.ts';
 import type { Context } from '../context.ts';
+import { readMetricsOption } from '../telemetry.ts';
 import { requestControl } from './control-socket.ts';
 import { type DnsMode, restoreDns } from './dns-config.ts';
 import { takeInterfaceDown } from './interface-setup.ts';
@@ -40,6 +41,7 @@ type UpFlags = {
   dns: DnsMode;
   suite: string;
   verbose?: boolean;
+  metrics: string;
 };
 
 async function readToken(flags: UpFlags, context: Context): Promise<string | null> {
@@ -78,6 +80,7 @@ async function up(flags: UpFlags, context: Context): Promise<void> {
       dns: flags.dns,
       suite: suites[flags.suite]!,
       verbose: flags.verbose === true,
+      metrics: readMetricsOption(flags.metrics),
     },
     context,
   );
@@ -123,6 +126,7 @@ export function contribute(program: Command, context: Context): void {
         .choices(Object.values(suiteNames))
         .default('aes-256-gcm'),
     )
+    .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')
     .option('--verbose', 'log every dropped datagram')
     .addHelpText('after', '\nExample:\n  cyphonic node up --state /var/lib/cyphonic --token-file token.txt')

@@ -17,10 +17,12 @@ import { evpAead } from '../../sys/evp.ts';
 import { lockState } from '../../sys/lock.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import type { Context } from '../context.ts';
+import { type MetricsAddress, startTelemetry } from '../telemetry.ts';
 import { type ControlRequest, serveControl } from './control-socket.ts';
 import type { DnsMode } from './dns-config.ts';
-import { LiveNode } from './live.ts';
+import { LiveNode, type LiveStatus } from './live.ts';
 import { logIn } from './login.ts';
+import { observeNode } from './observe.ts';
 import { createStateDirectory, type DaemonState, loadState, saveState } from './state.ts';
 import { buildStatus } from './status.ts';
 
@@ -34,6 +36,8 @@ export type NodeOptions = {
   readonly suite: Suite;
   readonly dns: DnsMode;
   readonly verbose: boolean;
+  /** Where metrics and health are served. */
+  readonly metrics: MetricsAddress;
 };
 
 const LOGIN_RETRY_MIN_MS = 1_000;
@@ -57,6 +61,9 @@ export async function runNode(options: NodeOptions, context: Context): Promise<v
   cleanup.defer(() => control.close());
   cleanup.defer(() => daemon.close());
 
+  const telemetry = await startTelemetry({ address: options.metrics, byDefault: false, log });
+  cleanup.defer(() => telemetry.stop());
+  telemetry.serving([observeNode(() => daemon.status)]);
   const online = daemon.start().then((line) => {
     context.print(line);
     notifyReady(context.env.NOTIFY_SOCKET);
@@ -140,6 +147,10 @@ class Daemon {
     if (usable && (this.#state.loggedInAt ?? 0) + RENEW_AFTER_MS < readClock().wall) void this.#renew();
     await live.serving;
     return `ready ${session.fqdn} ${[session.vip4, session.vip6].filter((vip) => vip !== null).join(' ')}`;
+  }
+
+  get status(): LiveStatus | null {
+    return this.#live?.status() ?? null;
   }
 
   async answer({ method, params }: ControlRequest): Promise<unknown> {

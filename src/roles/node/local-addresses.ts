@@ -11,6 +11,11 @@ export type LocalNetwork = {
   routes(): readonly Route[];
 };
 
+/**
+ * TUNs of this program, those of other networks too: two networks of the same two hosts that took their ways through each
+ * other would have none.
+ */
+const TUN_NAME = /^cyp\d+$/;
 /** Candidates a device offers at most (protocol section 3.1). */
 const MAX_CANDIDATES = 16;
 
@@ -29,7 +34,8 @@ export function candidateAddresses(network: LocalNetwork, { overlay, ownInterfac
   const links = new Map(
     network
       .links()
-      .filter((link) => link.up && link.running && !link.loopback && link.name !== ownInterface)
+      .filter((link) => link.up && link.running && !link.loopback)
+      .filter(({ name }) => name !== ownInterface && !TUN_NAME.test(name))
       .map((link) => [link.index, link]),
   );
   const usable = network

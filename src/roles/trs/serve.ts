@@ -3,6 +3,7 @@
 import { TrsMachine } from '../../core/trs.ts';
 import type { RelayCommand } from '../../lib/path.ts';
 import type { ServicePort } from '../../pipeline/service.ts';
+import { sample } from '../metrics.ts';
 import { identityOf, type RunningService, runService, type ServiceOptions } from '../service.ts';
 
 /** How often the machine hears which paths are in use, so that only idle ones are unbound. */
@@ -10,7 +11,11 @@ const TRAFFIC_MS = 10_000;
 
 export async function startTrs(options: ServiceOptions): Promise<RunningService> {
   const machine = new TrsMachine(identityOf(options.file));
-  const service = await runService<RelayCommand>(options, machine, perform);
+  const gauges = () => [
+    sample('cyphonic_relay_paths', machine.sizes.paths, { state: 'announced' }),
+    sample('cyphonic_relay_paths', machine.sizes.bound, { state: 'bound' }),
+  ];
+  const service = await runService<RelayCommand>(options, machine, gauges, perform);
   let before = new Map<string, number>();
   const report = setInterval(() => {
     const packets = new Map(service.udp.relayTraffic().map(({ pathId, packets: [a, b] }) => [pathId, a + b]));

@@ -51,10 +51,12 @@ describe('candidate addresses', () => {
       link(3, 'cyp0'),
       link(4, 'docker0', { running: false }),
       link(5, 'eth1', { up: false }),
+      link(6, 'cyp1'),
     ];
     const here = network(links, [
       address(1, '127.0.0.1'),
       address(1, '203.0.113.9'),
+      address(6, '100.99.0.2'),
       address(2, '192.0.2.10'),
       address(2, '169.254.7.7'),
       address(2, 'fe80::1'),
