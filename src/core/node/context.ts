@@ -3,7 +3,15 @@
 import type { OwnCertificates } from '../../crypto/handshake.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { sameOctets } from '../../lib/bytes.ts';
-import { type Endpoint, type Family, familyOf, formatEndpoint, isForbiddenOuter, sameEndpoint } from '../../lib/ip.ts';
+import {
+  type Address,
+  type Endpoint,
+  type Family,
+  familyOf,
+  formatEndpoint,
+  isForbiddenOuter,
+  sameEndpoint,
+} from '../../lib/ip.ts';
 import type { LogLevel } from '../../lib/log.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
@@ -175,7 +183,7 @@ export class NodeContext {
   mayReach(endpoint: Endpoint): boolean {
     return (
       endpoint.port > 0 &&
-      !isForbiddenOuter(endpoint.address, this.#session?.overlay ?? []) &&
+      !this.#isForbidden(endpoint.address) &&
       this.families().includes(familyOf(endpoint.address)) &&
       !this.local.some((own) => sameEndpoint(own, endpoint))
     );
@@ -184,13 +192,18 @@ export class NodeContext {
   /** The candidates of a list that are worth a datagram. */
   usable(candidates: readonly Candidate[]): Candidate[] {
     const once = candidates.filter((c, i) => candidates.findIndex((d) => sameEndpoint(c, d)) === i);
+    // Whoever offers such an address is mistaken or means harm.
+    for (const { address } of once) if (this.#isForbidden(address)) this.drop('forbidden-address');
     return once.filter((candidate) => this.mayReach(candidate)).slice(0, MAX_CANDIDATES);
   }
 
   /** Our own addresses as we offer them to others. */
   offered(): Candidate[] {
-    const overlay = this.#session?.overlay ?? [];
-    return this.local.filter(({ address }) => !isForbiddenOuter(address, overlay)).slice(0, MAX_CANDIDATES);
+    return this.local.filter(({ address }) => !this.#isForbidden(address)).slice(0, MAX_CANDIDATES);
+  }
+
+  #isForbidden(address: Address): boolean {
+    return isForbiddenOuter(address, this.#session?.overlay ?? []);
   }
 }
 
