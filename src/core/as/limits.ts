@@ -1,10 +1,43 @@
-/** Token buckets by key, so that nobody gets more than a share of the work (protocol section 2.4). */
+/** Limits by key, so that nobody gets more than a share of the work (protocol section 2.4). */
+
+import { type Endpoint, familyOf, formatAddress, parseAddress } from '../../lib/ip.ts';
+
+/** Who counts as one for limits: an IPv4 address, or an IPv6 /64, as one host may use all of it. */
+export function siteOf({ address }: Endpoint): string {
+  if (familyOf(address) === 4) return address;
+  return formatAddress(parseAddress(address)!.fill(0, 8));
+}
+
+/** How many of something each key has at the moment. */
+export class Shares {
+  readonly #limit: number;
+  readonly #taken = new Map<string, number>();
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** Takes one; false if this key has all it may. */
+  take(key: string): boolean {
+    const taken = this.#taken.get(key) ?? 0;
+    if (taken >= this.#limit) return false;
+    this.#taken.set(key, taken + 1);
+    return true;
+  }
+
+  release(key: string): void {
+    const left = (this.#taken.get(key) ?? 0) - 1;
+    if (left > 0) this.#taken.set(key, left);
+    else this.#taken.delete(key);
+  }
+}
 
 export type Rate = { readonly burst: number; readonly perSecond: number };
 
 /** Keys remembered; the one not used for longest is forgotten first. */
 const MAX_KEYS = 16_384;
 
+/** Token buckets by key. */
 export class Buckets {
   readonly #rate: Rate;
   /** In order of use. A key that is not here has a full bucket. */

@@ -14,7 +14,7 @@ import {
   type SaveResult,
   type Service,
 } from '../../lib/device.ts';
-import { type Endpoint, familyOf, formatAddress, formatEndpoint, parseAddress } from '../../lib/ip.ts';
+import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { decodePlain, type MessageOf } from '../../proto/codec.ts';
 import { CERTIFICATE_DAYS } from '../../proto/constants.ts';
@@ -22,7 +22,7 @@ import { AuthType } from '../../proto/messages.ts';
 import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import type { Machine } from '../machine.ts';
-import { Buckets } from './limits.ts';
+import { Buckets, siteOf } from './limits.ts';
 import { acceptance, refusal } from './response.ts';
 import { judge } from './verdict.ts';
 
@@ -348,10 +348,4 @@ function* load(query: Extract<Action, { do: 'load' }>['query']): Steps<RegisterA
 
 function formatMac(octets: Uint8Array): string {
   return octets.toHex().replaceAll(/..(?=.)/g, '$&:');
-}
-
-/** Who counts as one for rate limits: an IPv4 address, or an IPv6 /64, as one host may use all of it. */
-function siteOf({ address }: Endpoint): string {
-  if (familyOf(address) === 4) return address;
-  return formatAddress(parseAddress(address)!.fill(0, 8));
 }

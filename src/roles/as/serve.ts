@@ -2,7 +2,7 @@
 
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { Buckets } from '../../core/as/limits.ts';
+import { Buckets, Shares, siteOf } from '../../core/as/limits.ts';
 import { type AsAction, AsMachine } from '../../core/as/machine.ts';
 import { issueCertificate } from '../../crypto/certificate.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
@@ -33,6 +33,8 @@ export type AsServiceOptions = {
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 4_096;
+/** Else one host that never says anything could hold all of them. */
+const MAX_SITE_CONNECTIONS = 256;
 /** A certificate of a general node's own CA may come with its chain; nothing else is long. */
 const MAX_FRAME = 16_384;
 /** Answers that wait for a client that does not read them. */
@@ -65,6 +67,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
   /** By remote endpoint: TCP connections before, and TLS connections after their handshake. */
   const handshaking = new Map<string, Socket>();
   const sockets = new Map<string, TLSSocket>();
+  const sites = new Shares(MAX_SITE_CONNECTIONS);
   const refusalLines = new Buckets(REFUSAL_LINES);
   let stopping = false;
 
@@ -115,9 +118,18 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
   server.on('connection', (socket: Socket) => {
     const endpoint = remoteOf(socket);
     if (endpoint === null) return;
+    const site = siteOf(endpoint);
+    if (!sites.take(site)) {
+      counters.add('site-limit');
+      socket.destroy();
+      return;
+    }
     const name = formatEndpoint(endpoint);
     handshaking.set(name, socket);
-    socket.once('close', () => handshaking.delete(name));
+    socket.once('close', () => {
+      handshaking.delete(name);
+      sites.release(site);
+    });
   });
   server.on('secureConnection', accept);
   server.on('drop', () => counters.add('connection-limit'));

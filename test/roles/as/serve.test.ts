@@ -126,6 +126,19 @@ test('a signature over another exporter value, and a login replayed on another c
   first.close();
 });
 
+test('one site cannot hold all connections', async () => {
+  const client = new Client(await tokenOf('a'), '::1');
+  const held = Array.from({ length: 300 }, () => connectTcp(file.asPort, '127.0.0.1').on('error', () => {}));
+  try {
+    await vi.waitFor(() => expect(counters.get('site-limit')).toBe(300 - 256));
+    expect((await client.login()).status).toBe('accepted');
+  } finally {
+    for (const socket of held) socket.destroy();
+  }
+  const other = new Client(await tokenOf('b'));
+  await vi.waitFor(async () => expect((await other.login()).status).toBe('accepted'), 5_000);
+});
+
 test('messages may come octet by octet or all at once; what is no message ends the connection', async () => {
   const client = new Client(await tokenOf('a'));
   const slow = await client.connect();
