@@ -100,6 +100,8 @@ export const optionTable = {
       ['responder', 'id'],
     ],
   },
+  /** Tunnel Request and Response: what the sender's data path takes beyond the seed's capsules, see `Feature`. */
+  features: { type: 0x4f, data: [['mask', 'u16']] },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;
@@ -144,6 +146,12 @@ export type Options = { [N in OptionName]?: DataOf<(typeof optionTable)[N]['data
 /** Sender kinds of the instance option; together with the instance they select the message key. */
 export const SenderKind = { node: 1, nms: 2, trs: 3, initiator: 4, responder: 5 } as const;
 export type SenderKind = (typeof SenderKind)[keyof typeof SenderKind];
+
+/** Bits of the features option; one is in use under a key if both ends set it in that key's handshake. */
+export const Feature = {
+  /** Inner transport checksums may be left to the receiver (capsule flag `partialChecksum`): the tag protects them. */
+  partialChecksum: 1,
+} as const;
 
 /** Why the network refuses; carried by the `refusal` option together with Flag.failure. */
 export const Refusal = {

@@ -326,6 +326,7 @@ export const optionFigures: { readonly [N in Exclude<OptionName, 'part'>]: reado
   suites: [{ mask: 0x000c }, '00 01 000c 00000000'],
   relayEnds: [{ initiator: id, responder: other }, `00 05 ${id} ${other} 000000000000`],
   pathEnds: [{ initiator: other, responder: id }, `00 05 ${other} ${id} 000000000000`],
+  features: [{ mask: 1 }, '00 01 0001 00000000'],
 };
 
 /** An ACK with clear and sealed options: the chain runs on behind the (empty) body. */

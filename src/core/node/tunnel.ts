@@ -19,8 +19,10 @@ import {
   REKEY_AFTER_MS,
   REKEY_AFTER_PACKETS,
   RETRANSMIT_TRIES,
+  Suite,
 } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
+import { Feature, type Options } from '../../proto/options.ts';
 import type { Sender } from '../channel.ts';
 import { retransmitDelay } from '../exchange.ts';
 import type { Arrival, NodeContext, Purpose } from './context.ts';
@@ -56,6 +58,7 @@ const EXPIRE_EARLY_PACKETS = 2 ** 27;
 const OFFER_MS = 15_000;
 /** Addresses remembered of those that our answer went to. */
 const MAX_ANSWERED_TO = 4;
+const FEATURES = Feature.partialChecksum;
 /** How far ahead of the last common epoch a request may be, as failed attempts use numbers up. */
 const EPOCHS_AHEAD = 16;
 /** The answerer's empty capsules (ms after activation): one may be lost, and nobody asks for it again. */
@@ -173,12 +176,13 @@ export class Tunnel {
     if (ahead > ((this.#used - this.#common) & 255)) this.#used = message.epoch;
     this.#offer = { number: message.epoch, answeredTo: [arrival.from] };
     this.timers.set('dropOffer', now.ms + OFFER_MS);
-    this.#install(message.epoch, answered.keys, false);
+    this.#install(message.epoch, answered.keys, message.options, false);
     const response: Draft = {
       type: 'tunnelResponse',
       id: message.id,
       transactionId: message.transactionId,
       epoch: message.epoch,
+      options: this.#features,
       body: { endKey: answered.message },
     };
     this.#path.answers.remember(sender, message.transactionId, response, now);
@@ -252,6 +256,7 @@ export class Tunnel {
         id: this.#path.id,
         flags,
         epoch: attempt.number,
+        options: this.#features,
         body: { endKey: attempt.handshake.message },
       },
       answered: (message, arrival, _, now) => this.#responded(attempt, message, arrival, now),
@@ -274,7 +279,7 @@ export class Tunnel {
       return;
     }
     if (established.peer !== null) this.#path.peer.certificate = established.peer;
-    this.#install(attempt.number, established.keys, true);
+    this.#install(attempt.number, established.keys, message.options, true);
     this.#activate(attempt.number, true, now);
     this.#path.handshakeProved(arrival.from, now);
     this.#path.keysChanged(now);
@@ -282,10 +287,19 @@ export class Tunnel {
     this.#sendConfirmation(now);
   }
 
-  #install(epoch: number, keys: EndKeys, activate: boolean): void {
+  /** What we offer: nothing beyond the thesis's capsules in its own suite. */
+  get #features(): Options {
+    return this.#path.direction.suite === Suite.cbcMd5 ? {} : { features: { mask: FEATURES } };
+  }
+
+  #install(epoch: number, keys: EndKeys, peers: Options, activate: boolean): void {
     const { id: pathId, direction } = this.#path;
+    const { suite } = direction;
     const { send: sendKey, receive: receiveKey } = keys;
-    this.#context.emit({ do: 'installKey', pathId, epoch, suite: direction.suite, sendKey, receiveKey, activate });
+    const agreed = (this.#features.features?.mask ?? 0) & (peers.features?.mask ?? 0);
+    const partialChecksum = (agreed & Feature.partialChecksum) !== 0;
+    const key = { epoch, suite, sendKey, receiveKey, activate, partialChecksum };
+    this.#context.emit({ do: 'installKey', pathId, ...key });
   }
 
   #activate(number: number, startedByUs: boolean, now: Now): void {
