@@ -77,6 +77,10 @@ export class SimNode {
     return this.#shell?.machine.snapshot(this.#shell.now) ?? null;
   }
 
+  get partialChecksums(): boolean[] {
+    return this.#plane?.partialChecksums ?? [];
+  }
+
   get sizes(): Plane['sizes'] | null {
     return this.#plane?.sizes ?? null;
   }

@@ -18,6 +18,7 @@ type Key = {
   readonly receive: Aead;
   readonly window: ReplayWindow;
   sequence: number;
+  readonly partialChecksum: boolean;
   opened: boolean;
 };
 
@@ -62,6 +63,11 @@ export class Plane {
   get sizes(): { readonly paths: number; readonly keys: number; readonly routes: number } {
     const keys = [...this.#paths.values()].reduce((sum, path) => sum + path.keys.length, 0);
     return { paths: this.#paths.size, keys, routes: this.#routes.size };
+  }
+
+  /** Of every key: whether inner transport checksums may be left to the receiver. */
+  get partialChecksums(): boolean[] {
+    return [...this.#paths.values()].flatMap(({ keys }) => keys.map((key) => key.partialChecksum));
   }
 
   /** PathIDs of all paths to a peer. */
@@ -110,6 +116,7 @@ export class Plane {
           receive: this.#options.aead(suite, command.receiveKey),
           window: new ReplayWindow(CAPSULE_WINDOW),
           sequence: 0,
+          partialChecksum: command.partialChecksum === true,
           opened: false,
         };
         path.keys.push(key);

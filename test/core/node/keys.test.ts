@@ -1,4 +1,5 @@
 import { beforeEach, describe, expect, it } from 'vitest';
+import { Suite } from '../../../src/proto/constants.ts';
 import type { SimNode } from '../../sim/node.ts';
 import { Lab } from './lab.ts';
 
@@ -63,6 +64,22 @@ describe('keys in use', () => {
     expect(lab.peer(a, b)!.epoch).toBeGreaterThan(1);
     expect(a.sizes!.paths).toBe(1);
     expect(lab.world.reused).toEqual([]);
+  });
+
+  it('leave inner checksums to the receiver, as both ends offer it, also after renewal', () => {
+    expect([a.partialChecksums, b.partialChecksums]).toEqual([[true], [true]]);
+    stream(140);
+    expect(epochs()).toEqual([2, 2]);
+    expect([a.partialChecksums, b.partialChecksums]).toEqual([[true], [true]]);
+  });
+
+  it("leave nothing to the receiver with the thesis's suite", async () => {
+    const [c, d] = [
+      await lab.node('c', lab.publicly(), Suite.cbcMd5),
+      await lab.node('d', lab.publicly(), Suite.cbcMd5),
+    ];
+    expect(lab.reaches(c, d)).toBe(true);
+    expect([c.partialChecksums, d.partialChecksums]).toEqual([[false], [false]]);
   });
 
   it('are not used beyond 180 s if they cannot be renewed', () => {
