@@ -25,6 +25,8 @@ const ABANDON_AFTER_MS = 10_000;
 /** A relayed path looks for a direct way again (ms). */
 const OPTIMISE_MS = 60_000;
 const RELAY_CHECK_TRIES = 4;
+/** A direct way proven within this time is not doubted because the peer still, or again, uses the relay (ms). */
+const LEFT_MS = 2_000;
 
 export class Reach {
   readonly timers: Timers<'relay' | 'refresh' | 'redirect' | 'abandon' | 'optimise'>;
@@ -122,6 +124,7 @@ export class Reach {
       // The relay forwards between bound ends only, so both are: as good as a proof.
       const relay = this.#relayWay();
       if (relay !== null && !this.#ways.isProven(relay, now.ms)) this.wayProven(relay, null, now);
+      this.#peerLeft(now);
       return;
     }
     const isNew = this.#ways.find(from, false) === undefined;
@@ -130,7 +133,8 @@ export class Reach {
 
   /** Capsules come from there now. */
   moved(from: Endpoint, now: Now): void {
-    if (!this.isRelay(from) && this.#probing.sighted(from, now) !== null) this.#doubtChosen(now);
+    if (this.isRelay(from)) this.#peerLeft(now);
+    else if (this.#probing.sighted(from, now) !== null) this.#doubtChosen(now);
   }
 
   /** Our own addresses changed: everything is proven anew, from the new address. */
@@ -245,6 +249,16 @@ export class Reach {
     if (way === null || way.doubted || way.origin === 'relay' || !this.#path.wasUp) return;
     way.doubted = true;
     this.#probing.check(way, now);
+  }
+
+  /**
+   * The peer speaks through the relay: our direct way may lead to where it is no more. Who only answers would not notice,
+   * as something is heard whenever something is sent.
+   */
+  #peerLeft(now: Now): void {
+    const way = this.chosen;
+    if (way === null || way.origin === 'relay' || !this.#path.wasUp) return;
+    if (now.ms - (way.provenAt ?? Number.NEGATIVE_INFINITY) >= LEFT_MS) this.#path.suspect(now);
   }
 
   #likely(): Arrival | null {

@@ -114,6 +114,23 @@ describe('a direct way that dies', () => {
     expect(arrived).toBe(true);
   });
 
+  it('is left by an end that only answers as soon as the other end has left it', async () => {
+    const homes = (net: Lab): [Socket, Socket] => [
+      net.home('portRestricted')('10.0.0.2'),
+      net.home('portRestricted')('10.0.0.2'),
+    ];
+    const { lab, a, b } = await pair(homes);
+    lab.pass(3_000);
+    expect(lab.peer(b, a)!.path).toBe('direct');
+    a.host.segment.router!.reboot('203.0.113.99');
+    const start = lab.clock.ms;
+    for (let answered = false; !answered && lab.clock.ms - start < 60_000; lab.pass(1_200)) {
+      answered = lab.reaches(a, b, 200) && lab.reaches(b, a, 200);
+    }
+    expect(lab.clock.ms - start).toBeLessThan(10_000);
+    expect(lab.peer(b, a)!.path).toBe('relay');
+  });
+
   it('is not given up because the peer has nothing to say', async () => {
     const { lab, a, b } = await pair(publicly);
     for (let i = 0; i < 100; i++) {
