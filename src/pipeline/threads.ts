@@ -99,6 +99,8 @@ export class IoThread {
       else this.#ready.reject(error);
     });
     worker.on('exit', () => {
+      // A descriptor that is closed may soon be another file's.
+      this.#stopping = true;
       this.#wake.close();
       this.#ended.resolve();
     });

@@ -1,6 +1,7 @@
 /** Runs a state machine: carries out its actions in order, keeps its one timer, brings it what comes back. */
 
 import type { Action } from '../core/actions.ts';
+import { Buckets } from '../core/as/limits.ts';
 import type { Machine } from '../core/machine.ts';
 import type { Counters } from '../lib/counters.ts';
 import type { RegisterAnswer, RegisterChange, RegisterQuery, SaveResult } from '../lib/device.ts';
@@ -28,6 +29,8 @@ export type ShellOptions<Extra> = {
 
 /** One line for each drop reason at most so often, however many datagrams a flood brings (ms). */
 const DROP_LINE_MS = 10_000;
+/** Lines of one wording; a device that is refused, or refuses, may bring them about as fast as it can send. */
+const LOG_LINES = { burst: 200, perSecond: 1 };
 /** Longest delay a timer of the runtime takes (ms). */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
@@ -40,6 +43,7 @@ function isCommon(action: { readonly do: string }): action is Action {
 export class Shell<Extra extends { readonly do: string } = never> {
   readonly #options: ShellOptions<Extra>;
   readonly #dropLines = new Map<DropReason, { since: number; unsaid: number }>();
+  readonly #lines = new Buckets(LOG_LINES);
   #timer: NodeJS.Timeout | undefined;
   #registerLost = false;
   #stopped = false;
@@ -98,7 +102,8 @@ export class Shell<Extra extends { readonly do: string } = never> {
         this.#sayDrop(action.reason, action.from);
         break;
       case 'log':
-        log[action.level](action.message, action.fields);
+        if (this.#lines.take(action.message, readClock().ms)) log[action.level](action.message, action.fields);
+        else counters.add('log-lines-left-out');
         break;
       case 'count':
         counters.add(action.name);

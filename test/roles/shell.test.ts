@@ -87,6 +87,17 @@ describe('a shell', () => {
     expect(said.filter((line) => line.startsWith('warn'))).toHaveLength(2);
   });
 
+  it('says what peers can bring about again and again no more than a log can bear', () => {
+    const { shell, counters, said } = setup();
+    for (let i = 0; i < 1_000; i++) shell.run([{ do: 'log', level: 'info', message: 'device refused' }]);
+    shell.run([{ do: 'log', level: 'info', message: 'something else' }]);
+    const lines = said.filter((line) => line.startsWith('info: device refused')).length;
+    expect(lines).toBeGreaterThanOrEqual(200);
+    expect(lines).toBeLessThan(300);
+    expect(counters.get('log-lines-left-out')).toBe(1_000 - lines);
+    expect(said.at(-1)).toBe('info: something else');
+  });
+
   it('outlives a fault that a datagram uncovers', () => {
     const { shell, counters, said, inputs } = setup();
     shell.input(() => {
