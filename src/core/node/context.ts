@@ -64,6 +64,9 @@ const spoken: { readonly [S in Suite]: readonly Suite[] } = {
   [Suite.chacha20Poly1305]: [Suite.chacha20Poly1305],
 };
 
+/** A device's own port, what its NAT makes of it, and a forwarded one; more would aim probes of ours at somebody's host. */
+const PORTS_PER_ADDRESS = 3;
+
 export class NodeContext {
   readonly options: NodeOptions;
   readonly exchanges: Exchanges<Purpose>;
@@ -194,7 +197,13 @@ export class NodeContext {
     const once = candidates.filter((c, i) => candidates.findIndex((d) => sameEndpoint(c, d)) === i);
     // Whoever offers such an address is mistaken or means harm.
     for (const { address } of once) if (this.#isForbidden(address)) this.drop('forbidden-address');
-    return once.filter((candidate) => this.mayReach(candidate)).slice(0, MAX_CANDIDATES);
+    const ports = new Map<Address, number>();
+    const fits = ({ address }: Candidate): boolean => {
+      const count = (ports.get(address) ?? 0) + 1;
+      ports.set(address, count);
+      return count <= PORTS_PER_ADDRESS;
+    };
+    return once.filter((candidate) => this.mayReach(candidate) && fits(candidate)).slice(0, MAX_CANDIDATES);
   }
 
   /** Our own addresses as we offer them to others. */

@@ -217,6 +217,20 @@ describe('candidates', () => {
     expect(rogue.drops).toEqual(addresses.slice(1).map(() => 'forbidden-address'));
   });
 
+  it('of one address are few: nobody aims us at a host with sixteen ports', () => {
+    const direction = rogue.direction('b', 'responder');
+    const list = Array.from({ length: 16 }, (_, i) => ({ ...there, port: 1_000 + i, kind: 'host' as const }));
+    rogue.direct({ ...direction, options: { ...direction.options, candidates: { list } } });
+    rogue.pass(2_000);
+    const ports = new Set(
+      rogue
+        .of('send')
+        .filter(({ to }) => to.address === there.address)
+        .map(({ to }) => to.port),
+    );
+    expect(ports.size).toBe(3);
+  });
+
   it('are probed with growing gaps, and not for ever', () => {
     rogue.direct(rogue.direction('b', 'responder'));
     rogue.pass(60_000);
