@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
-import { Command, CommanderError, type Option } from 'commander';
+import { Command, CommanderError, type ErrorOptions, type Option, type ParseOptionsResult } from 'commander';
 import { parse } from 'yaml';
 import { CyphonicError, raise } from './lib/errors.ts';
 import * as as from './roles/as/commands.ts';
@@ -28,10 +28,26 @@ function variableOf(option: Option): string {
     .toUpperCase()}`;
 }
 
-/** A command whose every option can be given as CYPHONIC_NAME as well; flags win. */
+/** A command whose every option can be given as CYPHONIC_NAME as well; flags win. Its errors say where help is. */
 class ProgramCommand extends Command {
   override createCommand(name?: string): Command {
     return new ProgramCommand(name);
+  }
+
+  override error(message: string, options?: ErrorOptions): never {
+    const names: string[] = [];
+    for (let command: Command | null = this; command !== null; command = command.parent) names.unshift(command.name());
+    return super.error(`${message}; see \`${names.join(' ')} --help\``, options);
+  }
+
+  /** A word that is no option is worth more than one that is missing. */
+  override parseOptions(argv: string[]): ParseOptionsResult {
+    const parsed = super.parseOptions(argv);
+    const { unknown } = parsed;
+    const wantsHelp = unknown.some((word) => ['-h', '--help'].includes(word));
+    const stranger = unknown.find((word) => word.startsWith('-'));
+    if (this.commands.length > 0 || wantsHelp || stranger === undefined) return parsed;
+    return this.error(`error: unknown option '${stranger}'`, { code: 'commander.unknownOption' });
   }
 
   override addOption(option: Option): this {
@@ -56,12 +72,26 @@ function readConfiguration(command: Command, file: string): void {
       const known = command.options.map((o) => o.name()).filter((name) => name !== 'config');
       raise('CONFIG_INVALID', { file, why: `there is no option "${key}" (known: ${known.join(', ')})` });
     }
-    command.setOptionValueWithSource(
-      option.attributeName(),
-      typeof value === 'number' ? String(value) : value,
-      'config',
-    );
+    command.setOptionValueWithSource(option.attributeName(), optionValue(option, value, file), 'config');
   }
+}
+
+/** The value of an option as its flag would have given it. */
+function optionValue(option: Option, value: unknown, file: string): unknown {
+  const values = option.variadic && Array.isArray(value) ? value : [value];
+  const fits = values.every((one) => (option.isBoolean() ? typeof one === 'boolean' : isScalar(one)));
+  if (!fits) raise('CONFIG_INVALID', { file, why: `option "${option.name()}" has a value of a wrong kind` });
+  if (option.isBoolean()) return value;
+  try {
+    const parse = option.parseArg ?? ((text: string): unknown => (option.variadic ? [text] : text));
+    return values.map(String).reduce<unknown>((former, text) => parse(text, former), undefined);
+  } catch (cause) {
+    return raise('CONFIG_INVALID', { file, why: `${option.name()} ${value}: ${(cause as Error).message}` }, cause);
+  }
+}
+
+function isScalar(value: unknown): boolean {
+  return typeof value === 'string' || typeof value === 'number';
 }
 
 function configurationFile(argv: readonly string[], env: Context['env']): string | undefined {
@@ -78,13 +108,19 @@ function buildProgram(context: Context, argv: readonly string[]): Command {
     .showSuggestionAfterError(false)
     .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'cyphonic: ')) });
   for (const contribute of contributions) contribute(program, context);
-  program.hook('preSubcommand', (_, command) => {
-    const file = configurationFile(argv, context.env);
+  configure(program, configurationFile(argv, context.env));
+  return program;
+}
+
+/** Every command that takes --config reads the file before its flags. */
+function configure(parent: Command, file: string | undefined): void {
+  if (file === undefined) return;
+  parent.hook('preSubcommand', (_, command) => {
     const option = command.options.find((o) => o.name() === 'config');
     // A service's own configuration file (a mandatory option) is the service's to read.
-    if (file !== undefined && option !== undefined && !option.mandatory) readConfiguration(command, file);
+    if (option !== undefined && !option.mandatory) readConfiguration(command, file);
   });
-  return program;
+  for (const command of parent.commands) configure(command, file);
 }
 
 async function main(argv: readonly string[]): Promise<number> {

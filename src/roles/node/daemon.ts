@@ -16,6 +16,8 @@ import type { Suite } from '../../proto/constants.ts';
 import { evpAead } from '../../sys/evp.ts';
 import { lockState } from '../../sys/lock.ts';
 import { notifyReady } from '../../sys/notify.ts';
+import { closeTun, openTun } from '../../sys/tun.ts';
+import { closeUdp, openUdp } from '../../sys/udp.ts';
 import type { Context } from '../context.ts';
 import { type MetricsAddress, startTelemetry } from '../telemetry.ts';
 import { type ControlRequest, serveControl } from './control-socket.ts';
@@ -129,6 +131,7 @@ class Daemon {
   async start(): Promise<string> {
     const stored = this.#state.session;
     const usable = stored !== null && this.#state.secret === null && stored.certificateExpires > readClock().wall;
+    if (!usable) checkHost(this.#options);
     const session = usable ? stored : await this.#logInPatiently();
     this.#stopping.signal.throwIfAborted();
     this.#opening = LiveNode.open({
@@ -162,6 +165,8 @@ class Daemon {
         if (this.#live === null) raise('SYS_OFFLINE');
         return this.#live.ping(target);
       }
+      case 'netcheck':
+        return (this.#live ?? raise('SYS_OFFLINE')).netcheck();
       case 'down':
         this.onEnd(null);
         return { pid: process.pid };
@@ -231,6 +236,12 @@ class Daemon {
       );
     });
   }
+}
+
+/** What cannot work here is said before the network is asked, whose answer may take long and costs the token. */
+function checkHost({ port, portIsDefault: orNext }: NodeOptions): void {
+  closeTun(openTun({ name: 'cyp%d' }));
+  closeUdp(openUdp({ address4: '0.0.0.0', address6: '::', port, orNext }));
 }
 
 function isTransient(error: unknown): boolean {

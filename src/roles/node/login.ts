@@ -46,7 +46,7 @@ export async function logIn(
       // Another address of the AS can't change what the network or this host's own files say.
       if (error instanceof CyphonicError && /^(REFUSED|CONFIG)_/.test(error.code)) throw error;
       const { code, message } = error as NodeJS.ErrnoException;
-      if (clockErrors.includes(code ?? '')) raise('CONFIG_CLOCK', { time: new Date().toISOString() }, error);
+      if (clockErrors.includes(code ?? '')) clockIsOff(error);
       failures.push(`${formatEndpoint(endpoint)}: ${error instanceof CyphonicError ? message : (code ?? message)}`);
     }
   }
@@ -75,6 +75,7 @@ async function logInAt(
     const clock = readClock();
     const outcome = readLoginResponse(primitives, request, state.network.caKey, await connection.receive(), clock);
     if (outcome.status === 'refused') return refused(state.network.deviceId, outcome.reason, endpoint);
+    if (outcome.status === 'invalid' && outcome.why === 'certificate-expired') return clockIsOff();
     if (outcome.status === 'invalid') return raise('PEER_INVALID', { what: `a login response (${outcome.why})` });
     const { session } = outcome;
     const spentSecret = state.secret ?? state.spentSecret;
@@ -85,6 +86,11 @@ async function logInAt(
   } finally {
     connection.close();
   }
+}
+
+/** Nobody sends a certificate that has just been issued for another time: one of the two clocks is wrong. */
+function clockIsOff(cause?: unknown): never {
+  return raise('CONFIG_CLOCK', { time: new Date(readClock().wall).toISOString() }, cause);
 }
 
 function refused(device: string, reason: Refusal | null, endpoint: Endpoint): never {
