@@ -1,0 +1,40 @@
+/**
+ * A name server of the Internet: `name-server.ts ADDRESS OVERLAY-ADDRESS`. It knows www.example.net, and a
+ * rebind.example.net that leads into somebody's overlay. Prints the names it was asked for.
+ */
+
+import { createSocket } from 'node:dgram';
+import { createServer } from 'node:net';
+import { decode, encode, RECURSION_AVAILABLE } from 'dns-packet';
+
+const [address = '', overlay = ''] = process.argv.slice(2);
+const known: Record<string, string> = { 'www.example.net': '192.0.2.80', 'rebind.example.net': overlay };
+const NXDOMAIN = 3;
+
+function answer(octets: Buffer): Buffer {
+  const { id = 0, questions = [] } = decode(octets);
+  const name = questions[0]?.name.toLowerCase() ?? '';
+  console.log(name);
+  const data = known[name];
+  return encode({
+    type: 'response',
+    id,
+    flags: RECURSION_AVAILABLE | (data === undefined ? NXDOMAIN : 0),
+    questions,
+    answers: data === undefined || questions[0]?.type !== 'A' ? [] : [{ type: 'A', name, ttl: 60, data }],
+  });
+}
+
+const udp = createSocket('udp4');
+udp.on('message', (octets, from) => udp.send(answer(octets), from.port, from.address));
+const tcp = createServer((socket) => {
+  // Queries are smaller than a segment.
+  socket.on('data', (chunk) => {
+    const response = answer((chunk as Buffer).subarray(2));
+    const length = Buffer.alloc(2);
+    length.writeUInt16BE(response.length);
+    socket.write(Buffer.concat([length, response]));
+  });
+  socket.on('error', () => {});
+});
+udp.bind(53, address, () => tcp.listen(53, address, () => console.log('ready')));
