@@ -1,7 +1,7 @@
 /** Runs a state machine: carries out its actions in order, keeps its one timer, brings it what comes back. */
 
 import type { Action } from '../core/actions.ts';
-import { Buckets } from '../core/as/limits.ts';
+import { Buckets } from '../core/limits.ts';
 import type { Machine } from '../core/machine.ts';
 import type { Counters } from '../lib/counters.ts';
 import type { RegisterAnswer, RegisterChange, RegisterQuery, SaveResult } from '../lib/device.ts';

@@ -21,8 +21,8 @@ import { CERTIFICATE_DAYS } from '../../proto/constants.ts';
 import { AuthType } from '../../proto/messages.ts';
 import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
+import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
-import { Buckets, siteOf } from './limits.ts';
 import { acceptance, refusal } from './response.ts';
 import { judge } from './verdict.ts';
 

@@ -16,6 +16,7 @@ import { PartBuffer } from '../../proto/parts.ts';
 import type { Action } from '../actions.ts';
 import type { Channel, Opened, Sender } from '../channel.ts';
 import { Exchanges, sendAll } from '../exchange.ts';
+import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
 import { Alarm, dropped, unopened } from '../service.ts';
 import { Changes } from './changes.ts';
@@ -39,6 +40,8 @@ export type NmsOptions = {
 
 const SWEEP_MS = 1_000;
 const MAX_SAVES = 64;
+/** Unknown NodeIDs of one site that the register is asked for: a share of what it is asked for in all. */
+const STRANGER_RATE = { burst: 256, perSecond: 400 };
 
 /** What a node that is not known yet may begin with; nothing else is worth asking the register for. */
 const opening = new Set<MessageName>(['registrationRequest', 'keepAlive', 'directionRequest']);
@@ -59,6 +62,7 @@ export class NmsMachine implements Machine {
   readonly #notices: Notices;
   readonly #changes: Changes;
   readonly #parts = new PartBuffer();
+  readonly #strangers = new Buckets(STRANGER_RATE);
   /** By NodeID. */
   readonly #nodes = new Map<string, PresentNode>();
   #tickets = 0;
@@ -141,6 +145,9 @@ export class NmsMachine implements Machine {
     const node = confirming ? this.#directions.responderOf(envelope.id) : this.#nodes.get(envelope.id);
     if (node !== undefined) return this.#fromNode(node, datagram, envelope, from, now);
     if (!opening.has(envelope.type)) return dropped(confirming ? 'unknown-path' : 'unknown-sender', from);
+    if (this.#directory.known(envelope.id) === undefined && !this.#strangers.take(siteOf(from), now.ms)) {
+      return dropped('rate-limited', from);
+    }
     return this.#directory.find({ by: 'nodeId', value: envelope.id }, false, now, (found, later) => {
       if (found === 'busy') return dropped('rate-limited', from);
       if (found === null) return dropped('unknown-sender', from);

@@ -2,8 +2,8 @@
 
 import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
-import { Buckets, Shares, siteOf } from '../../core/as/limits.ts';
 import { type AsAction, AsMachine } from '../../core/as/machine.ts';
+import { Buckets, Shares, siteOf } from '../../core/limits.ts';
 import { issueCertificate } from '../../crypto/certificate.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
 import { issueTlsServer, type TlsIdentity } from '../../crypto/tls-certificate.ts';

@@ -224,6 +224,19 @@ describe('strangers', () => {
     expect(cloud.nms.sizes.questions).toBe(0);
   });
 
+  it('of one site keep no other from being asked for', () => {
+    node.register();
+    const datagram = cloud.sent.findLast((s) => s.to === node.nms)!.datagram;
+    const random = cloud.world.primitives('flood').random;
+    for (let i = 0; i < 5_000; i++) {
+      const forged = datagram.slice();
+      forged.set(random(16), 16);
+      cloud.nms.receive(forged, nat, cloud.now);
+    }
+    const b = cloud.addNode(cloud.addDevice('b'), { address: '192.0.2.8', port: 7444 });
+    expect(b.register()).toMatchObject({ type: 'registrationResponse' });
+  });
+
   it('wait for the register no longer than it takes to be asked for again', () => {
     cloud.register.broken = true;
     stray('f'.repeat(32));

@@ -1,6 +1,6 @@
 /** Limits by key, so that nobody gets more than a share of the work (protocol section 2.4). */
 
-import { type Endpoint, familyOf, formatAddress, parseAddress } from '../../lib/ip.ts';
+import { type Endpoint, familyOf, formatAddress, parseAddress } from '../lib/ip.ts';
 
 /** Who counts as one for limits: an IPv4 address, or an IPv6 /64, as one host may use all of it. */
 export function siteOf({ address }: Endpoint): string {

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Buckets } from '../../../src/core/as/limits.ts';
+import { Buckets } from '../../src/core/limits.ts';
 
 test('a bucket empties, fills with time and takes back', () => {
   const buckets = new Buckets({ burst: 3, perSecond: 2 });
