@@ -13,7 +13,12 @@ export type LogLevel = keyof Log;
 /** A logger that names its role in every line. Synchronous, so that the last line before a crash is written. */
 export function createLog(role: string, level: LogLevel = 'info'): Log {
   const out = pino(
-    { level, base: { role }, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
+    {
+      level,
+      base: { role },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
     pino.destination({ dest: 2, sync: true }),
   );
   return {

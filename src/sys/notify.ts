@@ -13,10 +13,9 @@ export function notifyReady(socketPath: string | undefined): void {
     libc,
     'int socket(int family, int type, int protocol)',
   );
-  const sendto = bind<(fd: number, data: Uint8Array, length: number, flags: number, to: Uint8Array, size: number) => number>(
-    libc,
-    'long sendto(int fd, uint8_t *data, long length, int flags, uint8_t *to, int size)',
-  );
+  const sendto = bind<
+    (fd: number, data: Uint8Array, length: number, flags: number, to: Uint8Array, size: number) => number
+  >(libc, 'long sendto(int fd, uint8_t *data, long length, int flags, uint8_t *to, int size)');
   const close = bind<(fd: number) => number>(libc, 'int close(int fd)');
   const path = Buffer.from(socketPath);
   // A leading @ stands for the abstract namespace, whose names begin with a zero octet (unix(7)).
