@@ -289,7 +289,7 @@ export class Path {
       if (this.#closed) return;
       if (timer === 'spare') this.#events.changed(now);
       else if (timer === 'establish') this.#events.ended(this, 'failed', now);
-      else if (now.ms - this.usedAt >= IDLE_PATH_MS) this.#events.ended(this, 'idle', now);
+      else if (now.ms >= this.usedAt + IDLE_PATH_MS) this.#events.ended(this, 'idle', now);
       else this.timers.set('idle', this.usedAt + IDLE_PATH_MS);
     }
   }

@@ -205,8 +205,9 @@ export class Peer {
 
   #spare(path: Path, best: Path, now: Now): void {
     const since = Math.max(path.usedAt, path.upSince?.ms ?? 0, best.upSince?.ms ?? 0);
-    if (!path.isHealthy || now.ms - since >= SPARE_MS) this.#close(path, true, now);
-    else path.timers.set('spare', since + SPARE_MS);
+    const until = since + SPARE_MS;
+    if (!path.isHealthy || now.ms >= until) this.#close(path, true, now);
+    else path.timers.set('spare', until);
   }
 
   #redirect(path: Path, now: Now): void {
@@ -270,8 +271,9 @@ export class Peer {
 
   #expire(now: Now): void {
     const usedAt = Math.max(this.usedAt, ...this.#paths.map((path) => path.usedAt));
-    if (this.#paths.length === 0 && now.ms - usedAt >= FORGET_MS) this.#events.forget(this);
-    else this.timers.set('forget', Math.max(usedAt, now.ms - FORGET_MS / 2) + FORGET_MS);
+    const until = usedAt + FORGET_MS;
+    if (this.#paths.length === 0 && now.ms >= until) this.#events.forget(this);
+    else this.timers.set('forget', Math.max(until, now.ms + FORGET_MS / 2));
   }
 }
 

@@ -261,6 +261,22 @@ describe('a peer', () => {
   });
 });
 
+describe('a timer', () => {
+  it('that rounding makes run out early ends what it is for all the same', () => {
+    const hour = 3_600_000;
+    // A moment after which an hour has passed by the sum of both, but not yet by the difference.
+    while (rogue.ms + hour - rogue.ms >= hour) rogue.ms += 0.1;
+    const start = rogue.ms;
+    rogue.direct(rogue.direction('b', 'responder'));
+    rogue.ms += 60_000;
+    rogue.do(rogue.machine.tick(rogue.now));
+    expect(rogue.machine.snapshot(rogue.now).peers).toHaveLength(1);
+    rogue.ms = start + hour;
+    rogue.do(rogue.machine.tick(rogue.now));
+    expect(rogue.machine.snapshot(rogue.now).peers).toEqual([]);
+  });
+});
+
 describe('packets without a path', () => {
   it('wait, 64 for each peer, and are given up together', () => {
     for (let i = 0; i < 70; i++) rogue.do(rogue.machine.packet(packet, '100.80.0.3', rogue.now));
