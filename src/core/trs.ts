@@ -20,6 +20,7 @@ import type { Action } from './actions.ts';
 import { Channel } from './channel.ts';
 import { Exchanges, sendAll } from './exchange.ts';
 import type { Machine } from './machine.ts';
+import { asksMirror, MirrorService } from './mirror.ts';
 import { Alarm, dropped, unopened } from './service.ts';
 import { type RelayLimits, type RelayPath, RelayTable } from './trs-paths.ts';
 
@@ -48,6 +49,7 @@ export class TrsMachine implements Machine<RelayCommand> {
   readonly #exchanges: Exchanges<Announcer | RelayPath>;
   readonly #announcers = new Map<string, Announcer>();
   readonly #paths: RelayTable;
+  readonly #mirror: MirrorService;
   #tickets = 0;
   #servicesTicket: number | null = null;
   #stale = false;
@@ -59,6 +61,7 @@ export class TrsMachine implements Machine<RelayCommand> {
     this.#options = options;
     this.#exchanges = new Exchanges(options.primitives);
     this.#paths = new RelayTable(options.limits);
+    this.#mirror = new MirrorService(options, SenderKind.trs);
   }
 
   /** Paths announced, and those with a bound side. */
@@ -122,6 +125,7 @@ export class TrsMachine implements Machine<RelayCommand> {
 
   #dispatch(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): TrsAction[] {
     if (this.#options.overlay.some((range) => contains(range, from.address))) return dropped('forbidden-address', from);
+    if (asksMirror(envelope)) return this.#mirror.answer(datagram, envelope, from, now);
     const path = this.#paths.get(envelope.id);
     // What a bound address sent to its peer was forwarded before it came here.
     if ((envelope.flags & Flag.relayed) !== 0) {
@@ -252,6 +256,7 @@ export class TrsMachine implements Machine<RelayCommand> {
 
   /** Takes over the register's list: only services registered as NMS may announce. */
   #update(services: readonly Service[]): void {
+    this.#mirror.update(services);
     const listed = new Map(services.filter((s) => s.role === 'nms').map((s) => [s.nodeId, s]));
     for (const [nodeId, { service, channel }] of this.#announcers) {
       const key = listed.get(nodeId)?.publicKey;

@@ -8,6 +8,7 @@ import type { KeyPair, Primitives } from './primitives.ts';
 const KEY_LENGTH = 32;
 const signalling = Buffer.from('cyphonic signalling');
 const service = Buffer.from('cyphonic service');
+const mirror = Buffer.from('cyphonic mirror');
 const noSalt = new Uint8Array(0);
 
 /** The message key of one sender, in one of its lives, under a Common, Tunnel or service key. */
@@ -26,4 +27,12 @@ export function serviceKey(primitives: Primitives, own: KeyPair, peerKey: Uint8A
   if (secret === null) return null;
   const ends = [own.publicKey, peerKey].sort(Buffer.compare);
   return primitives.hkdf(secret, noSalt, concat(service, ...ends), KEY_LENGTH);
+}
+
+/**
+ * The key by which a service tells a node where it sees it, from the service key of the NMS that grants it and the
+ * service: neither has to remember it.
+ */
+export function mirrorKey(primitives: Primitives, grant: Uint8Array, nodeId: string): Uint8Array {
+  return primitives.hkdf(grant, idOctets(nodeId), mirror, KEY_LENGTH);
 }

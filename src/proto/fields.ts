@@ -5,7 +5,16 @@ import { raise } from '../lib/errors.ts';
 import { type Address, canonicalAddress, type Endpoint, familyOf, formatAddress, parseAddress } from '../lib/ip.ts';
 import { idOctets } from './header.ts';
 import type { FieldKind, FieldValues } from './messages.ts';
-import { type Candidate, candidateKinds, MAX_CANDIDATES, type OptionFieldKind, type OptionValues } from './options.ts';
+import {
+  type Candidate,
+  candidateKinds,
+  MAX_CANDIDATES,
+  MAX_MIRRORS,
+  type Mirror,
+  mirrorRoles,
+  type OptionFieldKind,
+  type OptionValues,
+} from './options.ts';
 
 export type Fields = readonly (readonly [name: string, kind: FieldKind | OptionFieldKind])[];
 
@@ -36,6 +45,7 @@ const codecs: { readonly [K in keyof Values]: Codec<Values[K]> } = {
   octets64: { read: (from) => from.take(64).slice(), write: (to, value) => writeExactly(to, value, 64) },
   endpoint: { read: readEndpoint, write: writeEndpoint },
   candidates: { read: readCandidates, write: writeCandidates },
+  mirrors: { read: readMirrors, write: writeMirrors },
 };
 
 /** Reads the declared fields in order; whether they were all there and well-formed, `from.failed` tells. */
@@ -180,5 +190,32 @@ function writeCandidates(to: Writer, list: readonly Candidate[]): void {
   for (const candidate of list) {
     to.u8(candidateKinds.indexOf(candidate.kind));
     writeEndpoint(to, candidate);
+  }
+}
+
+function readMirrors(from: Reader): Mirror[] {
+  const count = from.u8();
+  if (count > MAX_MIRRORS) from.fail();
+  const list: Mirror[] = [];
+  for (let i = 0; i < count && !from.failed; i++) {
+    const role = mirrorRoles[from.u8()];
+    const endpoint = readEndpoint(from);
+    const key = from.take(32).slice();
+    const name = readText(from, from.u8());
+    if (role === undefined) from.fail();
+    else list.push({ ...endpoint, role, name, key });
+  }
+  return list;
+}
+
+function writeMirrors(to: Writer, list: readonly Mirror[]): void {
+  if (list.length > MAX_MIRRORS) raise('BUG_ENCODING', { what: `${list.length} mirrors` });
+  to.u8(list.length);
+  for (const mirror of list) {
+    to.u8(mirrorRoles.indexOf(mirror.role));
+    writeEndpoint(to, mirror);
+    writeExactly(to, mirror.key, 32);
+    to.u8(octetLength(mirror.name));
+    writeText(to, mirror.name);
   }
 }

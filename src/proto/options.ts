@@ -102,6 +102,10 @@ export const optionTable = {
   },
   /** Tunnel Request and Response: what the sender's data path takes beyond the seed's capsules, see `Feature`. */
   features: { type: 0x4f, data: [['mask', 'u16']] },
+  /** Registration Response: services that tell the node where they see it, each with a key for that. */
+  mirrors: { type: 0x50, data: [['list', 'mirrors']] },
+  /** To a mirror: the answer goes there, another port of the same address, to find out what a NAT lets in. */
+  answerTo: { type: 0x51, data: [['endpoint', 'endpoint']] },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;
@@ -114,6 +118,11 @@ export type Candidate = Endpoint & { readonly kind: 'host' | 'mapped' | 'forward
 export const candidateKinds = ['host', 'mapped', 'forwarded'] as const;
 export const MAX_CANDIDATES = 16;
 
+/** A service that answers a node's Keep Alive under `key` with the address it came from, and does nothing else about it. */
+export type Mirror = Endpoint & { readonly role: 'nms' | 'trs'; readonly name: string; readonly key: Uint8Array };
+export const mirrorRoles = ['nms', 'trs'] as const;
+export const MAX_MIRRORS = 8;
+
 export type OptionValues = {
   u8: number;
   u16: number;
@@ -124,6 +133,8 @@ export type OptionValues = {
   endpoint: Endpoint;
   /** count 8, then {kind 8, port 16, address 128} each. */
   candidates: readonly Candidate[];
+  /** count 8, then {role 8, port 16, address 128, key 256, length 8, name} each. */
+  mirrors: readonly Mirror[];
   octets32: Uint8Array;
   octets64: Uint8Array;
   octets: Uint8Array;
@@ -143,8 +154,11 @@ type DataOf<T extends readonly (readonly [string, OptionFieldKind])[]> = {
 
 export type Options = { [N in OptionName]?: DataOf<(typeof optionTable)[N]['data']> };
 
-/** Sender kinds of the instance option; together with the instance they select the message key. */
-export const SenderKind = { node: 1, nms: 2, trs: 3, initiator: 4, responder: 5 } as const;
+/**
+ * Sender kinds of the instance option; together with the instance they select the message key. `prober`: a node that asks
+ * a mirror.
+ */
+export const SenderKind = { node: 1, nms: 2, trs: 3, initiator: 4, responder: 5, prober: 6 } as const;
 export type SenderKind = (typeof SenderKind)[keyof typeof SenderKind];
 
 /** Bits of the features option; one is in use under a key if both ends set it in that key's handshake. */

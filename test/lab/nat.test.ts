@@ -1,16 +1,9 @@
 import { expect, it } from 'vitest';
 import type { Lab } from './toolkit/lab.ts';
-import { natTypes } from './toolkit/nat.ts';
+import { natBehaviours, natTypes } from './toolkit/nat.ts';
 import { classify } from './toolkit/nat-classifier.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
 import { UdpAgent } from './toolkit/udp.ts';
-
-const expected = {
-  'full-cone': { mapping: 'endpoint-independent', filtering: 'endpoint-independent' },
-  'address-restricted': { mapping: 'endpoint-independent', filtering: 'address-dependent' },
-  'port-restricted': { mapping: 'endpoint-independent', filtering: 'address-and-port-dependent' },
-  symmetric: { mapping: 'address-and-port-dependent', filtering: 'address-and-port-dependent' },
-} as const;
 
 function twoPublicHosts(lab: Lab) {
   const internet = lab.internet();
@@ -27,7 +20,7 @@ describeLab('the laboratory', () => {
         const home = lab.lan('home', { subnet4: '10.20.0.0/24' });
         lab.router('router', { outside: internet, inside: home, nat, v4: '198.51.100.20' });
         const host = lab.host('host', home);
-        expect(await classify(host, near, far)).toEqual(expected[nat]);
+        expect(await classify(host, near, far)).toEqual(natBehaviours[nat]);
       }));
   }
 
@@ -39,7 +32,7 @@ describeLab('the laboratory', () => {
       const home = lab.lan('home', { subnet4: '192.168.1.0/24' });
       lab.router('router', { outside: provider, inside: home, nat: 'full-cone' });
       const host = lab.host('host', home);
-      expect(await classify(host, near, far)).toEqual(expected.symmetric);
+      expect(await classify(host, near, far)).toEqual(natBehaviours.symmetric);
     }));
 
   it('drops what nobody asked for, also at the router itself, and refuses nothing aloud', () =>

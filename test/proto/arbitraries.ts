@@ -8,6 +8,8 @@ import { type FieldValues, type MessageName, messageTable } from '../../src/prot
 import {
   candidateKinds,
   MAX_CANDIDATES,
+  MAX_MIRRORS,
+  mirrorRoles,
   type OptionName,
   type OptionValues,
   optionTable,
@@ -56,6 +58,17 @@ const values: { readonly [K in keyof (FieldValues & OptionValues)]: fc.Arbitrary
   candidates: fc.array(
     fc.tuple(endpoint, fc.constantFrom(...candidateKinds)).map(([to, kind]) => ({ ...to, kind })),
     { maxLength: MAX_CANDIDATES },
+  ),
+  mirrors: fc.array(
+    fc
+      .record({
+        to: endpoint,
+        role: fc.constantFrom(...mirrorRoles),
+        key: octetsOf(32),
+        name: fc.string({ maxLength: 20 }),
+      })
+      .map(({ to, ...mirror }) => ({ ...to, ...mirror })),
+    { maxLength: MAX_MIRRORS },
   ),
 };
 

@@ -327,6 +327,11 @@ export const optionFigures: { readonly [N in Exclude<OptionName, 'part'>]: reado
   relayEnds: [{ initiator: id, responder: other }, `00 05 ${id} ${other} 000000000000`],
   pathEnds: [{ initiator: other, responder: id }, `00 05 ${other} ${id} 000000000000`],
   features: [{ mask: 1 }, '00 01 0001 00000000'],
+  mirrors: [
+    { list: [{ role: 'trs', address: '192.0.2.1', port: 7442, key: Uint8Array.fromHex(key1), name: 'trs' }] },
+    `00 08 01 01 1d12 ${four}c0000201 ${key1} 03 747273 000000000000`,
+  ],
+  answerTo: [{ endpoint: { address: '192.0.2.1', port: 258 } }, `00 03 0102 ${four}c0000201 00000000`],
 };
 
 /** An ACK with clear and sealed options: the chain runs on behind the (empty) body. */

@@ -219,6 +219,7 @@ export class SimNode {
         this.refused = true;
         break;
       case 'online':
+      case 'seenAnew':
       case 'registerChanged':
         break;
       default:

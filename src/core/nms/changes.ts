@@ -1,7 +1,7 @@
 /** What follows when the register changes or a node is gone: records and keys are replaced, the other ends are told. */
 
 import { sameOctets } from '../../lib/bytes.ts';
-import type { Device, RegisterAnswer } from '../../lib/device.ts';
+import type { Device, RegisterAnswer, Service } from '../../lib/device.ts';
 import type { Now } from '../../lib/time.ts';
 import { NoticeReason } from '../../proto/messages.ts';
 import type { Action } from '../actions.ts';
@@ -18,6 +18,8 @@ export type ChangesOptions = {
   readonly directions: Directions;
   readonly paths: PathTable;
   readonly relays: Relays;
+  /** Who is told of the register's services. */
+  readonly listeners: readonly { update(services: readonly Service[]): void }[];
   readonly notices: Notices;
   readonly nextTicket: () => number;
 };
@@ -57,8 +59,8 @@ export class Changes {
   loaded(ticket: number, answer: RegisterAnswer | null, now: Now): Action[] {
     if (ticket === this.#servicesTicket) {
       this.#servicesTicket = null;
-      if (answer?.got === 'services') this.#options.relays.update(answer.services);
-      else this.#stale = true;
+      if (answer?.got !== 'services') this.#stale = true;
+      else for (const listener of this.#options.listeners) listener.update(answer.services);
       return [];
     }
     if (ticket !== this.#changesTicket) return [];

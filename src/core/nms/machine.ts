@@ -11,13 +11,14 @@ import type { Now } from '../../lib/time.ts';
 import { type Draft, type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
 import { PRESENCE_MS } from '../../proto/constants.ts';
 import { Flag, type MessageName, NoticeReason } from '../../proto/messages.ts';
-import { type Options, Refusal } from '../../proto/options.ts';
+import { type Options, Refusal, SenderKind } from '../../proto/options.ts';
 import { PartBuffer } from '../../proto/parts.ts';
 import type { Action } from '../actions.ts';
 import type { Channel, Opened, Sender } from '../channel.ts';
 import { Exchanges, sendAll } from '../exchange.ts';
 import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
+import { asksMirror, MirrorDirectory, MirrorService } from '../mirror.ts';
 import { Alarm, dropped, unopened } from '../service.ts';
 import { Changes } from './changes.ts';
 import { Directions, type NmsTag } from './directions.ts';
@@ -52,6 +53,8 @@ export class NmsMachine implements Machine {
   readonly #directory: Directory;
   readonly #directions: Directions;
   readonly #relays: Relays;
+  readonly #mirror: MirrorService;
+  readonly #mirrors: MirrorDirectory;
   readonly #paths = new PathTable(({ initiator, responder }) => {
     // Whom it leads to must hear of its end all the same: who makes many paths could else outlive its revocation.
     for (const end of [initiator, responder]) {
@@ -76,6 +79,8 @@ export class NmsMachine implements Machine {
     const nextTicket = (): number => ++this.#tickets;
     this.#directory = new Directory(nextTicket);
     this.#relays = new Relays({ ...options, parts: this.#parts });
+    this.#mirror = new MirrorService(options, SenderKind.nms);
+    this.#mirrors = new MirrorDirectory(options);
     this.#notices = new Notices((notice, now) => this.#sendNotice(notice, now));
     this.#directions = new Directions({
       ...options,
@@ -91,6 +96,7 @@ export class NmsMachine implements Machine {
       directory: this.#directory,
       directions: this.#directions,
       paths: this.#paths,
+      listeners: [this.#relays, this.#mirror, this.#mirrors],
       relays: this.#relays,
       notices: this.#notices,
       nextTicket,
@@ -139,6 +145,7 @@ export class NmsMachine implements Machine {
 
   #dispatch(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): Action[] {
     if (this.#options.overlay.some((range) => contains(range, from.address))) return dropped('forbidden-address', from);
+    if (asksMirror(envelope)) return this.#mirror.answer(datagram, envelope, from, now);
     const relay = this.#relayOf(envelope);
     if (relay !== undefined) return this.#fromRelay(relay, datagram, envelope, from, now);
     const confirming = envelope.type === 'routeDirectionConfirmation';
@@ -245,7 +252,7 @@ export class NmsMachine implements Machine {
       transactionId: message.transactionId,
       flags: Flag.response,
       body: { natFlag },
-      options: { mapped: { endpoint: from } },
+      options: { mapped: { endpoint: from }, mirrors: { list: this.#mirrors.list(node.nodeId, from) } },
     };
     const owed = this.#notices.returned(node.nodeId, now);
     return [{ do: 'count', name: 'registrations' }, ...this.#seal(node.channel, answer, from), ...lost, ...owed];

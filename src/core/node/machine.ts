@@ -8,7 +8,7 @@ import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
 import { Flag, NoticeReason } from '../../proto/messages.ts';
-import { type Candidate, SenderKind } from '../../proto/options.ts';
+import { type Candidate, type Mirror, SenderKind } from '../../proto/options.ts';
 import type { Channel, Opened, Sender } from '../channel.ts';
 import { sendAll } from '../exchange.ts';
 import type { Machine } from '../machine.ts';
@@ -161,6 +161,11 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#registrar.stop();
       this.#stopped = true;
     });
+  }
+
+  /** Services that tell where they see us, as of the last registration. */
+  get mirrors(): readonly Mirror[] {
+    return this.#registrar.registrations.flatMap(({ mirrors }) => mirrors);
   }
 
   snapshot(now: Now): NodeSnapshot {

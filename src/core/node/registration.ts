@@ -8,7 +8,7 @@ import type { Now } from '../../lib/time.ts';
 import type { Message } from '../../proto/codec.ts';
 import { KEEP_ALIVE_JITTER, KEEP_ALIVE_LOST, KEEP_ALIVE_MS } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
-import { Refusal, SenderKind } from '../../proto/options.ts';
+import { type Mirror, Refusal, SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
 import type { NodeContext } from './context.ts';
 import { Timers } from './timers.ts';
@@ -40,6 +40,8 @@ export class Registration {
   #unanswered = 0;
   state: 'registering' | 'up' | 'down' = 'registering';
   mapped: Endpoint | null = null;
+  /** Who tells us where we are seen. */
+  mirrors: readonly Mirror[] = [];
   nat: boolean | null = null;
   lastContact: number | null = null;
   rttMs: number | null = null;
@@ -122,6 +124,7 @@ export class Registration {
     this.state = 'up';
     this.#failures = 0;
     this.nat = message.body.natFlag !== 0;
+    this.mirrors = (message.options.mirrors?.list ?? []).filter((mirror) => this.#context.mayReach(mirror));
     this.#isFirst = false;
     this.#contact(message, rttMs, now);
     if (wasUp) return;
@@ -174,8 +177,10 @@ export class Registration {
     this.#unanswered = 0;
     this.timers.set('keepAlive', now.ms + KEEP_ALIVE_MS * this.#context.jitter(KEEP_ALIVE_JITTER));
     const mapped = message.options.mapped?.endpoint ?? this.mapped;
-    const changed = mapped !== null && this.mapped !== null && !sameEndpoint(mapped, this.mapped);
+    const seenAnew = mapped !== null && (this.mapped === null || !sameEndpoint(mapped, this.mapped));
+    const changed = seenAnew && this.mapped !== null;
     this.mapped = mapped;
+    if (seenAnew) this.#context.emit({ do: 'seenAnew' });
     if (changed) this.#events.remapped(now);
   }
 }

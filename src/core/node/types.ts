@@ -69,6 +69,8 @@ export type NodeAction =
   | { readonly do: 'renewLogin'; readonly why: 'certificate' | 'unreachable' }
   /** The network refuses this device (disabled or removed). */
   | { readonly do: 'refused' }
+  /** The NMS sees us at another address than before: another NAT may be in between. */
+  | { readonly do: 'seenAnew' }
   /** The register changed: an adapter asks the controller for its general nodes again. */
   | { readonly do: 'registerChanged' };
 

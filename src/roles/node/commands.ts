@@ -10,6 +10,7 @@ import { readMetricsOption } from '../telemetry.ts';
 import { requestControl } from './control-socket.ts';
 import { type DnsMode, restoreDns } from './dns-config.ts';
 import { takeInterfaceDown } from './interface-setup.ts';
+import { runNetcheck } from './netcheck.ts';
 import { runPing } from './ping.ts';
 import { printStatus } from './print-status.ts';
 import type { Status } from './status.ts';
@@ -156,6 +157,14 @@ export function contribute(program: Command, context: Context): void {
     .action((target: string, flags: { state: string; count: number; untilDirect?: boolean; json?: boolean }) =>
       runPing(target, flags, context),
     );
+
+  program
+    .command('netcheck')
+    .description('what the network around the daemon lets through: UDP, families, kind of NAT, relays')
+    .addOption(stateOption())
+    .option('--json', 'machine-readable')
+    .addHelpText('after', '\nExample:\n  cyphonic netcheck --state /var/lib/cyphonic --json')
+    .action((flags: { state: string; json?: boolean }) => runNetcheck(flags, context));
 
   program
     .command('down')

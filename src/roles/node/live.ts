@@ -1,6 +1,7 @@
 /** A node that has a session: its data plane, state machine, interface and resolver, from the first packet to the last. */
 
 import { NodeMachine } from '../../core/node/machine.ts';
+import type { NatType } from '../../core/node/nat-check.ts';
 import type {
   NodeAction,
   NodeSnapshot,
@@ -25,6 +26,7 @@ import { Shell } from '../shell.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
 import { candidateAddresses, refuseOverlap } from './local-addresses.ts';
+import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 
 /** Largest inner packet: 1,500 less the outer IPv6 and UDP headers, our own, and room for a tunnel below. */
@@ -57,6 +59,7 @@ export type PingReply = { readonly rttMs: number; readonly path: string; readonl
 /** What `status` shows beside the machine's own snapshot. */
 export type LiveStatus = {
   readonly snapshot: NodeSnapshot;
+  readonly natType: NatType | null;
   readonly interface: string;
   readonly resolver: string | null;
   readonly offload: Offload;
@@ -74,6 +77,7 @@ export class LiveNode {
   readonly #cleanup = new AsyncDisposableStack();
   readonly #waiting = new Map<number, (result: ResolveResult | ProbeResult) => void>();
   readonly #netlink = new Netlink();
+  readonly #natWatch: NatWatch;
   readonly #serving = Promise.withResolvers<void>();
   #session: Session;
   #tickets = 0;
@@ -98,6 +102,12 @@ export class LiveNode {
     this.#session = options.session;
     const { identity, primitives, suite, log } = options;
     this.#machine = new NodeMachine({ primitives, suite, identity });
+    this.#natWatch = new NatWatch({
+      primitives,
+      log,
+      nodeId: () => this.#session.nodeId,
+      mirrors: () => this.#machine.mirrors,
+    });
     this.#shell = new Shell<MachineExtra>({
       machine: this.#machine,
       send: (to, datagram) => void this.#plane?.sendSignalling(to, datagram),
@@ -115,6 +125,7 @@ export class LiveNode {
   async #open(): Promise<void> {
     const { session, state, log, port, portIsDefault, dns } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
+    this.#cleanup.defer(() => this.#natWatch.close());
     refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: null });
     const local = [session.vip4, session.vip6].filter((vip) => vip !== null);
     const plane = await openDataPlane({
@@ -199,6 +210,10 @@ export class LiveNode {
     return { rttMs: result.rttMs, path: result.path, endpoint: formatEndpoint(result.endpoint) };
   }
 
+  netcheck(): Promise<NetcheckReport> {
+    return this.#natWatch.netcheck();
+  }
+
   status(): LiveStatus | null {
     if (this.#plane === null) return null;
     const { interfaceName, offload, drops } = this.#plane;
@@ -209,6 +224,7 @@ export class LiveNode {
     }
     return {
       snapshot: this.#machine.snapshot(readClock()),
+      natType: this.#natWatch.natType,
       interface: interfaceName,
       resolver: this.#resolver === null ? null : formatEndpoint(this.#resolver.endpoint),
       offload,
@@ -263,6 +279,9 @@ export class LiveNode {
         break;
       case 'refused':
         this.#options.onRefused();
+        break;
+      case 'seenAnew':
+        this.#natWatch.moved();
         break;
       case 'registerChanged':
         break;

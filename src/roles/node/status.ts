@@ -23,7 +23,7 @@ export function buildStatus(state: DaemonState, live: LiveNode | null) {
     resolver: status?.resolver ?? null,
     suite: snapshot?.suite ?? suiteNames[state.session?.suite ?? 2],
     nat: snapshot?.nat ?? null,
-    natType: null,
+    natType: status?.natType ?? null,
     real: snapshot?.real ?? [],
     mapped: snapshot?.mapped ?? [],
     services: snapshot?.services ?? [],

@@ -1,10 +1,8 @@
 /** Tells by RFC 4787's terms (sections 4.1 and 5) how the way from a host to the Internet translates and filters UDP. */
 
 import type { Host } from './lab.ts';
+import type { NatBehaviour } from './nat.ts';
 import { type Arrival, UdpAgent } from './udp.ts';
-
-export type Behaviour = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent';
-export type NatBehaviour = { readonly mapping: Behaviour; readonly filtering: Behaviour };
 
 /** `near` and `far` are two public hosts; the inside host's ports from `port` on are used. */
 export async function classify(inside: Host, near: Host, far: Host, port = 7444): Promise<NatBehaviour> {

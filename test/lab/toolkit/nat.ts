@@ -11,6 +11,16 @@
 export const natTypes = ['full-cone', 'address-restricted', 'port-restricted', 'symmetric'] as const;
 export type NatType = (typeof natTypes)[number];
 
+export type Behaviour = 'endpoint-independent' | 'address-dependent' | 'address-and-port-dependent';
+export type NatBehaviour = { readonly mapping: Behaviour; readonly filtering: Behaviour };
+
+export const natBehaviours: { readonly [N in NatType]: NatBehaviour } = {
+  'full-cone': { mapping: 'endpoint-independent', filtering: 'endpoint-independent' },
+  'address-restricted': { mapping: 'endpoint-independent', filtering: 'address-dependent' },
+  'port-restricted': { mapping: 'endpoint-independent', filtering: 'address-and-port-dependent' },
+  symmetric: { mapping: 'address-and-port-dependent', filtering: 'address-and-port-dependent' },
+};
+
 /**
  * masquerade keeps the source port where it is free, which makes the mapping endpoint-independent, and lets only
  * answers in. Cone types learn which host owns which port from what leaves, and send what comes in there.

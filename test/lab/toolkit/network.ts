@@ -39,6 +39,7 @@ export type NodeStatus = {
   readonly interface: string | null;
   readonly resolver: string | null;
   readonly nat: boolean | null;
+  readonly natType: { readonly mapping: string | null; readonly filtering: string | null } | null;
   readonly mapped: readonly string[];
   readonly warnings: readonly string[];
   readonly peers: readonly PeerStatus[];
@@ -107,6 +108,20 @@ export class Network {
   async restart(): Promise<void> {
     this.service = this.cloud.spawn([this.program, 'cloud', 'serve', '--dir', this.directory]);
     await this.service.output(/^ready/m);
+  }
+
+  /** Registers one more NMS or TRS and serves it on `host`. */
+  async addService(role: 'nms' | 'trs', name: string, host: Host): Promise<Program> {
+    const { v4, v6 } = host.addresses;
+    const output = await this.cloud.run([
+      ...[this.program, 'cloud', 'service', 'add', role, name, '--dir', this.directory],
+      ...(v4 === null ? [] : ['--address', v4]),
+      ...(v6 === null ? [] : ['--address6', v6]),
+    ]);
+    const config = /--config (.*)$/m.exec(output)?.[1] ?? '';
+    const service = host.spawn([this.program, role, 'serve', '--config', config]);
+    await service.output(/^ready/m);
+    return service;
   }
 
   /** Runs one command to its end, whatever it ends with. */

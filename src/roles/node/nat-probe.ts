@@ -1,0 +1,59 @@
+/** Runs a NAT check of one address family on two sockets of its own. */
+
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { NatCheck, type NatReport, type ProbeSend, type ProbeSocket } from '../../core/node/nat-check.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import { canonicalAddress, type Family } from '../../lib/ip.ts';
+import { readClock } from '../../lib/time.ts';
+import type { Mirror } from '../../proto/options.ts';
+
+/** Without an answer from anybody a check takes three seconds (ms). */
+const LONGEST_MS = 10_000;
+
+/** What the mirrors of one family say. */
+export async function probeNat(
+  primitives: Primitives,
+  nodeId: string,
+  mirrors: readonly Mirror[],
+  family: Family,
+): Promise<NatReport> {
+  await using cleanup = new AsyncDisposableStack();
+  const check = new NatCheck(primitives, nodeId, mirrors);
+  cleanup.defer(() => check.close());
+  const sockets: { readonly [S in ProbeSocket]: Socket } = { quiet: await open(family), loud: await open(family) };
+  cleanup.defer(() => {
+    for (const socket of Object.values(sockets)) socket.close();
+  });
+  const done = Promise.withResolvers<NatReport>();
+  let timer: NodeJS.Timeout | undefined;
+  cleanup.defer(() => clearTimeout(timer));
+  const perform = (sends: readonly ProbeSend[]): void => {
+    for (const { socket, to, datagram } of sends) sockets[socket].send(datagram, to.port, to.address);
+    const { report } = check;
+    clearTimeout(timer);
+    if (report !== null) {
+      done.resolve(report);
+      return;
+    }
+    const delay = Math.min(LONGEST_MS, Math.max(0, Math.ceil(check.due - readClock().ms)));
+    timer = setTimeout(() => perform(check.tick(readClock())), delay);
+  };
+  for (const socket of Object.values(sockets)) {
+    socket.on('message', (datagram, { address, port }) => {
+      const from = { address: canonicalAddress(address) ?? address, port };
+      perform(check.receive(datagram, from, readClock()));
+    });
+  }
+  perform(check.begin(readClock()));
+  return await done.promise;
+}
+
+async function open(family: Family): Promise<Socket> {
+  const socket = createSocket({ type: `udp${family}`, ipv6Only: family === 6 });
+  // No route, or refused by ICMP: a service that does not answer.
+  socket.on('error', () => {});
+  socket.bind(0);
+  await once(socket, 'listening');
+  return socket;
+}
