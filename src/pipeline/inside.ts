@@ -40,8 +40,11 @@ const SEAL_ROOM = 256 * 1024;
 const MESSAGES = 128;
 /** Largest datagram, with room for the outer headers. */
 const MAX_DATAGRAM = 65_000;
-/** Packets read before commands are looked at again. */
-const BUDGET = 256;
+/**
+ * Packets read before they are sent and commands are looked at again. Small ones leave in one message of this many: more
+ * would arrive as a burst that overflows the receiving application's socket buffer, as it is by default.
+ */
+export const PACKETS_AT_ONCE = 32;
 
 type SendKey = {
   readonly epoch: number;
@@ -129,7 +132,7 @@ export class Inside {
   pump(): number {
     let packets = 0;
     let octets = 0;
-    while (packets < BUDGET) {
+    while (packets < PACKETS_AT_ONCE) {
       const read = this.#device.read(this.#memory.address + READ_AT, READ_ROOM);
       if (read === 0) break;
       packets++;

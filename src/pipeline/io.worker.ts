@@ -6,7 +6,7 @@ import { EventFd, Poller } from '../sys/poll.ts';
 import { Tun } from '../sys/tun.ts';
 import { UdpPort } from '../sys/udp.ts';
 import { EventWriter } from './event-ring.ts';
-import { Inside } from './inside.ts';
+import { Inside, PACKETS_AT_ONCE } from './inside.ts';
 import { Mailbox } from './mailbox.ts';
 import { Outside } from './outside.ts';
 import { Relay } from './relay.ts';
@@ -56,10 +56,11 @@ function routineInside(inside: Inside, tunFd: number): void {
     }
     forgetKeys(command);
   };
+  let drained = true;
   while (running) {
-    poller.wait(mailbox.waiting ? 0 : LONGEST_WAIT_MS);
+    if (drained) poller.wait(mailbox.waiting ? 0 : LONGEST_WAIT_MS);
     if (mailbox.waiting) mailbox.take(handle);
-    inside.pump();
+    drained = inside.pump() < PACKETS_AT_ONCE;
     watch();
   }
 }

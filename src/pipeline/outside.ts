@@ -35,7 +35,7 @@ import { PathTable, pairOf } from './table.ts';
 import { type Tally, TRAFFIC_END, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
 
 /** Messages per system call. */
-const MESSAGES = 8;
+const MESSAGES = 4;
 const MOVED_INTERVAL_MS = 1_000;
 
 type ReceiveKey = {
