@@ -62,6 +62,8 @@ function placeOf(path: string): { folder: string; role: string | null } {
 function isAllowed(from: string, to: string): boolean {
   const [here, there] = [placeOf(from), placeOf(to)];
   if (here.folder !== there.folder) return mayImport[here.folder]?.includes(there.folder) ?? false;
+  // The controller is served by the `as` role (protocol section 1).
+  if (here.role === 'as' && there.role === 'controller') return true;
   return there.role === null || here.role === there.role || here.role === 'cloud';
 }
 

@@ -13,6 +13,7 @@ export type PublicIdentity = { readonly signKey: Uint8Array; readonly handshakeK
 const VERSION = 1;
 const KEY_LENGTH = 32;
 const proofLabel = Buffer.from('cyphonic login v1\0');
+const controllerLabel = Buffer.from('cyphonic controller v1\0');
 
 export function generateIdentity(primitives: Primitives): Identity {
   return { sign: primitives.ed25519Generate(), handshake: primitives.x25519Generate() };
@@ -67,6 +68,20 @@ export function verifyLogin(
   signature: Uint8Array,
 ): boolean {
   return primitives.ed25519Verify(keys.signKey, loginText(keys, exporter), signature);
+}
+
+/** Signature by which an adapter proves itself to the controller, on one TLS connection only. */
+export function signController(primitives: Primitives, { sign }: Identity, exporter: Uint8Array): Uint8Array {
+  return primitives.ed25519Sign(sign.privateKey, concat(controllerLabel, sign.publicKey, exporter));
+}
+
+export function verifyController(
+  primitives: Primitives,
+  signKey: Uint8Array,
+  exporter: Uint8Array,
+  signature: Uint8Array,
+): boolean {
+  return primitives.ed25519Verify(signKey, concat(controllerLabel, signKey, exporter), signature);
 }
 
 function loginText(keys: PublicIdentity, exporter: Uint8Array): Uint8Array {

@@ -128,6 +128,18 @@ export type RegisterChange =
   | { readonly set: 'acknowledged'; readonly deviceId: string; readonly commonKey: Uint8Array }
   | { readonly set: 'seen'; readonly nodeId: string; readonly at: number };
 
+/** One change of the register: who made it, when (Unix milliseconds), what it was and of which device or service. */
+export type AuditEntry = {
+  /** Grows with every entry. */
+  readonly number: number;
+  readonly at: number;
+  readonly by: string;
+  readonly action: AuditAction;
+  readonly subject: string;
+};
+/** `pin`: a login brought the first keys of a device, or others than those known. */
+export type AuditAction = 'add' | 'remove' | 'enable' | 'disable' | 'token' | 'pin' | 'service';
+
 export type SaveResult = 'saved' | 'conflict' | 'unknown-device';
 
 /** A DeviceID is one DNS label (RFC 1123 section 2.1), as it becomes the first of the device's name. */

@@ -30,7 +30,8 @@ export const errorTable = {
   CONFIG_NO_NETWORK: 'there is no network in {directory}; correct --dir, or make one with `cyphonic cloud init`',
   CONFIG_UNREADABLE: 'cannot read {file} ({why}); correct the path, or its owner and mode',
   USAGE_VALUE: '{option} {value}: {why}',
-  USAGE_NO_CONTROLLER: '--controller is not served by this version; run the command on the cloud host with --dir',
+  SYS_CONTROLLER: 'the controller {url} did not do it: {why}; check its address, its root certificate and its log',
+  REFUSED_CONTROLLER: 'the controller {url} refuses: {why}; check the token and its scope',
   SYS_ARCHIVE: 'backup {file} cannot be restored: {why}; use another backup',
   SYS_LISTEN:
     'cannot listen on TCP port {port} ({why}); stop the program that has it or choose another port in cloud.yaml',

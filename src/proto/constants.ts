@@ -52,6 +52,9 @@ export const suiteNames = { 1: 'cbc-md5', 2: 'aes-256-gcm', 3: 'chacha20-poly130
 /** Label of the TLS exporter value that a login signature covers (RFC 5705, RFC 8446 section 7.5). */
 export const LOGIN_EXPORTER_LABEL = 'EXPORTER-cyphonic-login';
 
+/** The same for an adapter's proof to the controller. */
+export const CONTROLLER_EXPORTER_LABEL = 'EXPORTER-cyphonic-controller';
+
 /** Loopback TCP ports where services answer for their metrics and health. */
 export const MetricsPort = { cloud: 7450, as: 7450, nms: 7451, trs: 7452 } as const;
 

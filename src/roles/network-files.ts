@@ -37,7 +37,8 @@ export type NetworkFile = {
   readonly registerFile: string;
   readonly tlsRootFile: string;
   readonly tlsRootKeyFile: string;
-  readonly apiTokenFile: string;
+  /** Names, scopes and hashes of the controller's API tokens. */
+  readonly apiTokensFile: string;
   /** Where metrics and health are served; null = not said. */
   readonly metrics: MetricsAddress | null;
   /** Files of the services that `cloud serve` runs beside the AS. */
@@ -71,7 +72,7 @@ export function readNetworkFile(file: string): NetworkFile {
     registerFile: settings.path('register'),
     tlsRootFile: settings.path('tls-root'),
     tlsRootKeyFile: settings.path('tls-root-key'),
-    apiTokenFile: settings.path('api-token'),
+    apiTokensFile: settings.path('api-tokens'),
     metrics: settings.metrics(),
     serviceFiles: settings.paths('services'),
   });

@@ -5,6 +5,8 @@
 
 import { randomBytes } from 'node:crypto';
 import type {
+  AuditAction,
+  AuditEntry,
   Credentials,
   Device,
   DeviceSelector,
@@ -16,6 +18,7 @@ import type {
   SaveResult,
   Service,
 } from '../lib/device.ts';
+import { isPinned } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
 import { formatPrefix } from '../lib/ip.ts';
 import {
@@ -28,7 +31,7 @@ import {
   toDevice,
   toTombstone,
 } from './record.ts';
-import type { Register } from './register.ts';
+import { type Author, LOCAL, type NewSecret, type Page, type Register } from './register.ts';
 
 /** Where an embedded register keeps its records. DeviceIDs and selectors are compared without regard to case. */
 export interface Tables {
@@ -38,7 +41,8 @@ export interface Tables {
   revision(): number;
   nextRevision(): number;
   device(selector: DeviceSelector): DeviceRecord | null;
-  devices(): DeviceRecord[];
+  /** Without a page: all. */
+  devices(page?: Page): DeviceRecord[];
   devicesSince(revision: number): DeviceRecord[];
   generalNodesOf(adapter: string): DeviceRecord[];
   putDevice(record: DeviceRecord): void;
@@ -52,6 +56,8 @@ export interface Tables {
   freeHost(now: number): number;
   lastSeen(nodeId: string): number | null;
   putLastSeen(nodeId: string, at: number): void;
+  putAudit(entry: Omit<AuditEntry, 'number'>): void;
+  audit(before: number, limit: number): AuditEntry[];
   services(): Service[];
   putService(service: Service): void;
   /** Calls back when another process may have changed something; returns the way to stop. */
@@ -128,11 +134,13 @@ export class EmbeddedRegister implements Register {
       if (typeof after === 'string') return after;
       tables.putCredentials(after.credentials);
       this.#put(after.device);
+      if (change.set === 'login' && !isPinned(device, change))
+        this.#note('pin', device.deviceId, `device:${device.deviceId}`);
       return 'saved';
     });
   }
 
-  async add(given: NewDevice): Promise<Device> {
+  async add(given: NewDevice, by: Author = LOCAL): Promise<Device> {
     const tables = this.#tables;
     return this.#commit(() => {
       const { deviceId, mac } = given;
@@ -156,11 +164,12 @@ export class EmbeddedRegister implements Register {
       );
       const record = this.#put(device);
       tables.putCredentials(credentials);
+      this.#note('add', record.deviceId, by);
       return this.#view(record);
     });
   }
 
-  async remove(deviceId: string): Promise<void> {
+  async remove(deviceId: string, by: Author = LOCAL): Promise<void> {
     const tables = this.#tables;
     this.#commit(() => {
       const record = this.#get(deviceId);
@@ -168,14 +177,19 @@ export class EmbeddedRegister implements Register {
       if (count > 0) raise('REGISTER_ADAPTER_IN_USE', { deviceId: record.deviceId, count });
       tables.deleteDevice(record);
       tables.putRemoved({ ...toTombstone(record, this.#clock()), revision: tables.nextRevision() });
+      this.#note('remove', record.deviceId, by);
     });
   }
 
-  async setEnabled(deviceId: string, enabled: boolean): Promise<Device> {
-    return this.#commit(() => this.#view(this.#put({ ...this.#get(deviceId), disabled: !enabled })));
+  async setEnabled(deviceId: string, enabled: boolean, by: Author = LOCAL): Promise<Device> {
+    return this.#commit(() => {
+      const record = this.#put({ ...this.#get(deviceId), disabled: !enabled });
+      this.#note(enabled ? 'enable' : 'disable', record.deviceId, by);
+      return this.#view(record);
+    });
   }
 
-  async renewSecret(deviceId: string, secret: { hash: string; expires: number } | null): Promise<Device> {
+  async renewSecret(deviceId: string, secret: NewSecret | null, by: Author = LOCAL): Promise<Device> {
     const tables = this.#tables;
     return this.#commit(() => {
       const record = this.#get(deviceId);
@@ -187,20 +201,26 @@ export class EmbeddedRegister implements Register {
         const renewed = { secretHash: secret.hash, secretExpires: secret.expires, secretUsed: false };
         tables.putCredentials({ ...tables.credentials(record.deviceId)!, ...renewed });
       }
+      this.#note('token', record.deviceId, by);
       return this.#view(this.#put(record));
     });
   }
 
-  async list(): Promise<readonly Device[]> {
-    return this.#tables.devices().map((record) => this.#view(record));
+  async list(page?: Page): Promise<readonly Device[]> {
+    return this.#tables.devices(page).map((record) => this.#view(record));
   }
 
-  async putService(service: Service): Promise<void> {
+  async putService(service: Service, by: Author = LOCAL): Promise<void> {
     const tables = this.#tables;
     this.#commit(() => {
       tables.putService(service);
       tables.nextRevision();
+      this.#note('service', service.name, by);
     });
+  }
+
+  async audit(before: number | null, limit: number): Promise<readonly AuditEntry[]> {
+    return this.#tables.audit(before ?? Number.MAX_SAFE_INTEGER, limit);
   }
 
   async revision(): Promise<number> {
@@ -236,6 +256,10 @@ export class EmbeddedRegister implements Register {
       for (const check of this.#watchers.keys()) check();
     });
     return result;
+  }
+
+  #note(action: AuditAction, subject: string, by: Author): void {
+    this.#tables.putAudit({ at: this.#clock(), by, action, subject });
   }
 
   #get(deviceId: string): DeviceRecord {

@@ -1,9 +1,9 @@
 /** A register in memory: for simulations and tests, gone with its process. */
 
-import type { Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
+import type { AuditEntry, Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
 import { EmbeddedRegister, type Tables } from './embedded.ts';
 import type { DeviceRecord, Tombstone } from './record.ts';
-import { FIRST_HOST } from './register.ts';
+import { FIRST_HOST, type Page } from './register.ts';
 
 export function openMemory(network: Network, clock?: () => number, newNodeId?: () => string): EmbeddedRegister {
   return new EmbeddedRegister(new MemoryTables(), network, clock, newNodeId);
@@ -18,6 +18,7 @@ class MemoryTables implements Tables {
   readonly #lastSeen = new Map<string, number>();
   readonly #services = new Map<string, Service>();
   readonly #removed: Tombstone[] = [];
+  readonly #audit: AuditEntry[] = [];
   #revision = 0;
 
   /** Nothing to undo: callers raise before they put. */
@@ -39,8 +40,16 @@ class MemoryTables implements Tables {
     return (key === undefined ? undefined : this.#devices.get(key)) ?? null;
   }
 
-  devices(): DeviceRecord[] {
-    return [...this.#devices].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, record]) => record);
+  devices(page?: Page): DeviceRecord[] {
+    const all = [...this.#devices].sort(([a], [b]) => (a < b ? -1 : 1));
+    if (page === undefined) return all.map(([, record]) => record);
+    const { limit } = page;
+    const after = page.after?.toLowerCase() ?? '';
+    const adapter = page.adapter?.toLowerCase();
+    const wanted = all.filter(
+      ([key, record]) => key > after && (adapter === undefined || record.adapter?.toLowerCase() === adapter),
+    );
+    return wanted.slice(0, limit).map(([, record]) => record);
   }
 
   devicesSince(revision: number): DeviceRecord[] {
@@ -95,6 +104,15 @@ class MemoryTables implements Tables {
 
   putLastSeen(nodeId: string, at: number): void {
     this.#lastSeen.set(nodeId, at);
+  }
+
+  putAudit(entry: Omit<AuditEntry, 'number'>): void {
+    this.#audit.push({ number: this.#audit.length + 1, ...entry });
+  }
+
+  audit(before: number, limit: number): AuditEntry[] {
+    const end = Math.min(this.#audit.length, before - 1);
+    return this.#audit.slice(Math.max(0, end - limit), Math.max(0, end)).reverse();
   }
 
   services(): Service[] {

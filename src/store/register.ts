@@ -4,6 +4,7 @@
  */
 
 import type {
+  AuditEntry,
   Device,
   NewDevice,
   RegisterAnswer,
@@ -13,6 +14,21 @@ import type {
   Service,
 } from '../lib/device.ts';
 
+/** Who makes a change, for the audit log; it is written in the same transaction. */
+export type Author = string;
+/** Somebody with access to the register's own file. */
+export const LOCAL: Author = 'local';
+
+export type NewSecret = { readonly hash: string; readonly expires: number };
+
+export type Page = {
+  /** DeviceID that the page begins behind; null = the first page. */
+  readonly after: string | null;
+  readonly limit: number;
+  /** Only general nodes of this adapter. */
+  readonly adapter?: string;
+};
+
 export interface Register {
   /** Questions of the state machines. */
   query(query: RegisterQuery): Promise<RegisterAnswer>;
@@ -20,19 +36,21 @@ export interface Register {
   change(change: RegisterChange): Promise<SaveResult>;
 
   /** Registers a device and gives it its NodeID and virtual addresses for good. */
-  add(device: NewDevice): Promise<Device>;
+  add(device: NewDevice, by?: Author): Promise<Device>;
   /** Takes a device out; it stays in the list of changes as removed. */
-  remove(deviceId: string): Promise<void>;
-  setEnabled(deviceId: string, enabled: boolean): Promise<Device>;
+  remove(deviceId: string, by?: Author): Promise<void>;
+  setEnabled(deviceId: string, enabled: boolean, by?: Author): Promise<Device>;
   /**
    * A new secret (null: the present one stays). Pinned keys go on counting until the next login by secret replaces them;
    * the same holds for the general nodes of an adapter.
    */
-  renewSecret(deviceId: string, secret: { readonly hash: string; readonly expires: number } | null): Promise<Device>;
-  /** All devices by DeviceID. */
-  list(): Promise<readonly Device[]>;
+  renewSecret(deviceId: string, secret: NewSecret | null, by?: Author): Promise<Device>;
+  /** Devices by DeviceID: all, or those of one page. */
+  list(page?: Page): Promise<readonly Device[]>;
   /** Adds a service, or replaces the one of that name. */
-  putService(service: Service): Promise<void>;
+  putService(service: Service, by?: Author): Promise<void>;
+  /** Who changed what: the latest `limit` entries before that number (null: of all), latest first. */
+  audit(before: number | null, limit: number): Promise<readonly AuditEntry[]>;
 
   /** Number of the latest change of any device or service; presence does not count. */
   revision(): Promise<number>;

@@ -2,12 +2,12 @@
 
 import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import type { Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
+import type { AuditEntry, Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
 import { EmbeddedRegister, type Tables } from './embedded.ts';
 import { migrations } from './migrations.ts';
 import type { DeviceRecord, Tombstone } from './record.ts';
-import { FIRST_HOST } from './register.ts';
+import { FIRST_HOST, type Page } from './register.ts';
 
 /** How long a writer waits for another process's transaction (ms). */
 const BUSY_MS = 10_000;
@@ -208,6 +208,14 @@ class SqliteTables implements Tables {
         mac: tables.device.select('WHERE mac = ?'),
       },
       devices: tables.device.select('ORDER BY device_id'),
+      pageOfAll: tables.device.select('WHERE device_id > ? ORDER BY device_id LIMIT ?'),
+      pageOf: tables.device.select('WHERE adapter = ? AND device_id > ? ORDER BY device_id LIMIT ?'),
+      putAudit: database.prepare(
+        'INSERT INTO audit (at, author, action, subject) VALUES (@at, @by, @action, @subject)',
+      ),
+      audit: database.prepare<[number, number], AuditEntry>(
+        'SELECT number, at, author AS by, action, subject FROM audit WHERE number < ? ORDER BY number DESC LIMIT ?',
+      ),
       devicesSince: tables.device.select('WHERE revision > ? ORDER BY revision'),
       generalNodesOf: tables.device.select('WHERE adapter = ?'),
       credentials: tables.credential.select('WHERE device_id = ?'),
@@ -250,8 +258,11 @@ class SqliteTables implements Tables {
     return this.#questions.deviceBy[by](value.toLowerCase())[0] ?? null;
   }
 
-  devices(): DeviceRecord[] {
-    return this.#questions.devices();
+  devices(page?: Page): DeviceRecord[] {
+    if (page === undefined) return this.#questions.devices();
+    const { after, limit, adapter } = page;
+    const { pageOf, pageOfAll } = this.#questions;
+    return adapter === undefined ? pageOfAll(after ?? '', limit) : pageOf(adapter, after ?? '', limit);
   }
 
   devicesSince(revision: number): DeviceRecord[] {
@@ -297,6 +308,14 @@ class SqliteTables implements Tables {
 
   putLastSeen(nodeId: string, at: number): void {
     this.#tables.presence.put({ nodeId, lastSeen: at });
+  }
+
+  putAudit(entry: Omit<AuditEntry, 'number'>): void {
+    this.#questions.putAudit.run(entry);
+  }
+
+  audit(before: number, limit: number): AuditEntry[] {
+    return this.#questions.audit.all(before, limit);
   }
 
   services(): Service[] {

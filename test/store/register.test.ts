@@ -260,6 +260,48 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     expect(await register.revision()).toBe(3);
   });
 
+  test('lists devices page by page, of one adapter too', async () => {
+    await register.add(newDevice('gw'));
+    for (const [i, id] of ['c', 'B', 'a'].entries()) {
+      await register.add(newDevice(id, { adapter: 'GW', mac: `02:00:00:00:00:0${i}` }));
+    }
+    const page = async (after: string | null, limit: number, adapter?: string) => {
+      const devices = await register.list({ after, limit, ...(adapter !== undefined && { adapter }) });
+      return devices.map(({ deviceId }) => deviceId);
+    };
+    expect(await page(null, 2)).toEqual(['a', 'B']);
+    expect(await page('b', 2)).toEqual(['c', 'gw']);
+    expect(await page('GW', 2)).toEqual([]);
+    expect(await page(null, 10, 'Gw')).toEqual(['a', 'B', 'c']);
+    expect(await page('A', 1, 'gw')).toEqual(['B']);
+    expect(await page(null, 10, 'a')).toEqual([]);
+  });
+
+  test('writes down who changed what and when, nothing for what was refused', async () => {
+    await register.add(newDevice('a'), 'token:ops');
+    clock += 1000;
+    await register.change(login('a', 1));
+    await register.change(login('a', 1, false));
+    await register.renewSecret('A', null, 'token:ops');
+    await register.setEnabled('a', false);
+    await register.setEnabled('a', true, 'local:root');
+    await expect(register.add(newDevice('a'), 'token:other')).rejects.toThrow();
+    await expect(register.remove('no', 'token:other')).rejects.toThrow();
+    await register.remove('a', 'token:ops');
+    const all = await register.audit(null, 100);
+    expect(all.map(({ by, action, subject, at }) => [by, action, subject, at - clock])).toEqual([
+      ['token:ops', 'remove', 'a', 0],
+      ['local:root', 'enable', 'a', 0],
+      ['local', 'disable', 'a', 0],
+      ['token:ops', 'token', 'a', 0],
+      ['device:a', 'pin', 'a', 0],
+      ['token:ops', 'add', 'a', -1000],
+    ]);
+    expect(await register.audit(null, 2)).toEqual(all.slice(0, 2));
+    expect(await register.audit(all[1]!.number, 3)).toEqual(all.slice(2, 5));
+    expect(await register.audit(all.at(-1)!.number, 3)).toEqual([]);
+  });
+
   test('calls watchers back after a change, not after presence, and not once they stopped', async () => {
     const seen: number[] = [];
     const stop = register.watch((revision) => seen.push(revision), 10);

@@ -1,19 +1,20 @@
-/** `cyphonic as serve`: the AS alone, on a register it shares with the other services. */
+/** `cyphonic as serve`: the AS with the controller, on a register it shares with the other services. */
 
 import { createLog } from '../../lib/log.ts';
 import { MetricsPort } from '../../proto/constants.ts';
 import { openSqlite } from '../../store/sqlite.ts';
 import { notifyReady } from '../../sys/notify.ts';
-import type { Contribution } from '../context.ts';
+import type { Contribution, Running } from '../context.ts';
+import { startController } from '../controller/serve.ts';
 import { readNetworkFile } from '../network-files.ts';
 import { metricsOption } from '../service.ts';
-import { chooseTelemetry, startTelemetry } from '../telemetry.ts';
+import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startAs } from './serve.ts';
 
 export const contribute: Contribution = (program, context) => {
   program
     .command('as')
-    .description('the authentication service, which logs devices in')
+    .description('the authentication service, which logs devices in, and the controller')
     .command('serve')
     .description('run the AS of a network, in the foreground')
     .requiredOption('--config <file>', "the network's cloud.yaml")
@@ -24,15 +25,17 @@ export const contribute: Contribution = (program, context) => {
       const log = createLog('as');
       const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort.as, log));
       const register = openSqlite(file.registerFile, file.network);
+      const running: (Running & { readonly observed: Observed })[] = [];
       try {
-        const running = await startAs({ file, register, log });
-        telemetry.serving([running.observed]);
-        context.print(`ready as: port ${file.asPort}/tcp`);
+        running.push(await startController({ file, register, log: createLog('controller') }));
+        running.push(await startAs({ file, register, log }));
+        telemetry.serving(running.map(({ observed }) => observed));
+        context.print(`ready as: port ${file.asPort}/tcp, controller ${file.controllerPort}/tcp`);
         notifyReady(context.env.NOTIFY_SOCKET);
         await context.stopped;
-        telemetry.stopping();
-        await running.stop();
       } finally {
+        telemetry.stopping();
+        for (const service of running.reverse()) await service.stop();
         await register.close();
         await telemetry.stop();
       }

@@ -1,16 +1,15 @@
 /** Runs the AS: TLS 1.3 connections around its machine, which knows them by their remote endpoint. */
 
 import type { Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type TLSSocket } from 'node:tls';
 import { type AsAction, AsMachine } from '../../core/as/machine.ts';
 import { Buckets, Shares, siteOf } from '../../core/limits.ts';
 import { issueCertificate } from '../../crypto/certificate.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
-import { issueTlsServer, type TlsIdentity } from '../../crypto/tls-certificate.ts';
 import { concat } from '../../lib/bytes.ts';
 import { Counters } from '../../lib/counters.ts';
 import { raise } from '../../lib/errors.ts';
-import { canonicalAddress, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { readClock } from '../../lib/time.ts';
 import { loginFrameLength } from '../../proto/codec.ts';
@@ -19,10 +18,11 @@ import { verifySecret } from '../../store/password.ts';
 import { evpAead } from '../../sys/evp.ts';
 import type { Running } from '../context.ts';
 import { counterSamples, sample } from '../metrics.ts';
-import { type NetworkFile, readKeyFile, readText } from '../network-files.ts';
+import { type NetworkFile, readKeyFile } from '../network-files.ts';
 import { REGISTER_SILENT } from '../service.ts';
 import { type RegisterAccess, Shell } from '../shell.ts';
 import type { Observed } from '../telemetry.ts';
+import { keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-server.ts';
 
 export type AsServiceOptions = {
   readonly file: NetworkFile;
@@ -42,8 +42,6 @@ const MAX_UNSENT = 1 << 20;
 const HANG_UP_MS = 1_000;
 /** Lines in the log about connections that did not even get to a login. */
 const REFUSAL_LINES = { burst: 20, perSecond: 0.2 };
-/** Server certificates are made by each process and last for months. */
-const TLS_RENEWAL_MS = 7 * 86_400_000;
 
 export type AsService = Running & {
   /** Events since the start. */
@@ -110,7 +108,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
   };
 
   const server = createServer({
-    ...(await makeContext(file)),
+    ...(await makeTlsContext(file)),
     minVersion: 'TLSv1.3',
     handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
   });
@@ -141,15 +139,9 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
     const worthALine = !aborted && refusalLines.take('', readClock().ms);
     log[worthALine ? 'warn' : 'debug']('TLS connection refused', fields);
   });
-  await listen(server, file.asPort);
+  await listenEverywhere(server, file.asPort);
   server.on('error', (error) => log.error('AS socket failed', { error: error.message }));
-  const renewal = setInterval(() => {
-    makeContext(file).then(
-      (context) => server.setSecureContext(context),
-      (error: Error) => log.error('renewing the TLS certificate failed', { error: error.message }),
-    );
-  }, TLS_RENEWAL_MS);
-  renewal.unref();
+  const stopRenewing = keepRenewed(server, file, log);
 
   return {
     counters: () => counters.snapshot(),
@@ -165,7 +157,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
     },
     async stop() {
       stopping = true;
-      clearInterval(renewal);
+      stopRenewing();
       shell.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of handshaking.values()) socket.destroy();
@@ -181,27 +173,6 @@ function hangUp(socket: TLSSocket | undefined): void {
   socket.end();
   const cut = setTimeout(() => socket.destroy(), HANG_UP_MS);
   socket.once('close', () => clearTimeout(cut));
-}
-
-/** Certificate and key of this process under the network's TLS root, the root itself in the chain for new devices. */
-async function makeContext(file: NetworkFile): Promise<{ cert: string; key: string }> {
-  const { domain } = file.network;
-  const addresses = [file.address4, file.address6].filter((address) => address !== null);
-  const root = { certificate: readText(file.tlsRootFile), privateKey: readText(file.tlsRootKeyFile) };
-  let server: TlsIdentity;
-  try {
-    server = await issueTlsServer(root, [`as.${domain}`, `controller.${domain}`], addresses, readClock().wall);
-  } catch (cause) {
-    const why = 'it and its key do not make a certificate authority; restore a backup';
-    return raise('CONFIG_INVALID', { file: file.tlsRootFile, why }, cause);
-  }
-  return { cert: `${server.certificate.trimEnd()}\n${root.certificate}`, key: server.privateKey };
-}
-
-function remoteOf(socket: Socket): Endpoint | null {
-  // A link-local address comes with its zone.
-  const address = canonicalAddress((socket.remoteAddress ?? '').replace(/%.*$/, ''));
-  return address === null || socket.remotePort === undefined ? null : { address, port: socket.remotePort };
 }
 
 /** Cuts the stream into whole messages. */
@@ -224,24 +195,4 @@ function onFrames(socket: TLSSocket, deliver: (frame: Uint8Array) => void): void
   });
   // What the other end does to its connection is no fault of ours; `close` follows.
   socket.on('error', () => {});
-}
-
-/** Listens on all addresses of both families, or of IPv4 where the system has no IPv6. */
-async function listen(server: Server, port: number): Promise<void> {
-  const attempt = (host: string) =>
-    new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ host, port, ipv6Only: false }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
-  try {
-    await attempt('::').catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EAFNOSUPPORT' && error.code !== 'EADDRNOTAVAIL') throw error;
-      return attempt('0.0.0.0');
-    });
-  } catch (cause) {
-    raise('SYS_LISTEN', { port, why: (cause as NodeJS.ErrnoException).code }, cause);
-  }
 }

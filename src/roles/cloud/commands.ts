@@ -7,6 +7,7 @@ import { formatEndpoint } from '../../lib/ip.ts';
 import { Port } from '../../proto/constants.ts';
 import type { Contribution } from '../context.ts';
 import { metricsOption } from '../service.ts';
+import { contributeTokens } from './api-tokens.ts';
 import { backup, restore } from './archive.ts';
 import { contributeDevices, openNetwork } from './devices.ts';
 import { type InitOptions, initNetwork, makeService, readAddress, readPortNumber } from './init.ts';
@@ -35,6 +36,7 @@ export const contribute: Contribution = (program, context) => {
     .option('--as-port <port>', 'TCP port of the AS', String(Port.as))
     .option('--nms-port <port>', 'UDP port of the NMS', String(Port.nms))
     .option('--trs-port <port>', 'UDP port of the TRS', String(Port.trs))
+    .option('--controller-port <port>', 'TCP port of the controller', String(Port.controller))
     .action(async (options: InitOptions) => {
       const { address4, address6 } = await initNetwork(options);
       const reached = [address4, address6]
@@ -50,7 +52,7 @@ export const contribute: Contribution = (program, context) => {
     });
 
   withDirectory(cloud.command('serve'), 'cyphonic cloud serve --dir /var/lib/cyphonic')
-    .description('run AS, NMS and TRS of a network in one process, in the foreground')
+    .description('run AS, NMS, TRS and controller of a network in one process, in the foreground')
     .addOption(metricsOption())
     .action((options: { dir: string; metrics?: string }) =>
       serveCloud(openNetwork(options.dir), options.metrics, context),
@@ -84,6 +86,8 @@ export const contribute: Contribution = (program, context) => {
         await register.close();
       }
     });
+
+  contributeTokens(cloud, context);
 
   withDirectory(cloud.command('backup <FILE>'), 'cyphonic cloud backup --dir /var/lib/cyphonic /backup/network.tar')
     .description('write the whole network, keys included, into one file; also while it is served')

@@ -1,24 +1,26 @@
-/** The `device` commands, on the register itself. */
+/** The `device` commands, on the register itself or through the controller. */
 
-import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
-import { isGroupName, namesFit } from '../../crypto/certificate.ts';
-import { tlsRootHash } from '../../crypto/tls-certificate.ts';
-import { encodeToken } from '../../crypto/token.ts';
-import { type Device, fqdnOf, isDeviceId, type NewDevice } from '../../lib/device.ts';
 import { raise } from '../../lib/errors.ts';
-import { canonicalMac } from '../../lib/mac.ts';
-import { ENROLMENT_TOKEN_MS } from '../../proto/constants.ts';
-import { hashSecret } from '../../store/password.ts';
-import type { Register } from '../../store/register.ts';
+import { LOCAL, type Register } from '../../store/register.ts';
 import { openSqlite } from '../../store/sqlite.ts';
-import type { Context, Contribution } from '../context.ts';
+import { type Administration, type DeviceRequest, type DeviceView, listAll } from '../administration.ts';
+import type { Contribution } from '../context.ts';
+import { API_TOKEN_FILE } from '../controller/tokens.ts';
+import { administerThrough } from '../controller-client.ts';
+import { administer } from '../local-administration.ts';
 import { NETWORK_FILE, type NetworkFile, readNetworkFile, readText } from '../network-files.ts';
-import { toJson, toLines, toTable } from './format.ts';
+import { toLines, toTable } from './format.ts';
 
-type CommonOptions = { readonly dir?: string; readonly controller?: string; readonly json?: true };
+type CommonOptions = {
+  readonly dir?: string;
+  readonly controller?: string;
+  readonly apiTokenFile?: string;
+  readonly controllerCa?: string;
+  readonly json?: true;
+};
 
 type AddOptions = CommonOptions & {
   readonly group: readonly string[];
@@ -32,6 +34,11 @@ type AddOptions = CommonOptions & {
 
 export const contributeDevices: Contribution = (program, context) => {
   const device = program.command('device').description('the devices of a network');
+  const printToken = (made: DeviceView & { readonly token?: string }, { json }: CommonOptions): void => {
+    const { fqdn, vip4, vip6, token } = made;
+    const line = token ?? [fqdn, vip4, vip6].filter((part) => part !== null).join(' ');
+    context.print(json ? JSON.stringify(made) : line);
+  };
 
   common(device.command('add <ID>'), 'cyphonic device add laptop --dir /var/lib/cyphonic --group staff')
     .description('register a device and print its enrolment token; with --adapter a general node, which needs none')
@@ -47,186 +54,94 @@ export const contributeDevices: Contribution = (program, context) => {
       new Option('--mode <families>', 'virtual addresses it gets').choices(['dual', 'ipv4', 'ipv6']).default('dual'),
     )
     .action((id: string, options: AddOptions) =>
-      withRegister(options, (register, file) => add(context, register, file, id, options)),
+      withAdministration(options, async (devices) => printToken(await devices.add(requestOf(id, options)), options)),
     );
 
   common(device.command('token <ID>'), 'cyphonic device token laptop --dir /var/lib/cyphonic')
     .description('print a new enrolment token; the first login with it replaces the keys of the device')
     .action((id: string, options: CommonOptions) =>
-      withRegister(options, async (register, file) => {
-        const known = await get(register, id);
-        const secret = known.auth === 'password' ? null : await newSecret();
-        const renewed = await register.renewSecret(id, secret);
-        const token = tokenOf(file, renewed, secret?.octets ?? null);
-        context.print(options.json ? JSON.stringify({ ...toJson(renewed), token }) : token);
-      }),
+      withAdministration(options, async (devices) => printToken(await devices.renewToken(id), options)),
     );
 
   common(device.command('list'), 'cyphonic device list --dir /var/lib/cyphonic')
     .description('list all devices')
     .action((options: CommonOptions) =>
-      withRegister(options, async (register) => {
-        const devices = await register.list();
-        if (options.json) context.print(JSON.stringify(devices.map((each) => toJson(each))));
-        else for (const line of toTable(devices)) context.print(line);
+      withAdministration(options, async (devices) => {
+        const all = await listAll(devices);
+        if (options.json) context.print(JSON.stringify(all));
+        else for (const line of toTable(all)) context.print(line);
       }),
     );
 
-  const change = (name: string, description: string, act: (register: Register, id: string) => Promise<Device>) =>
+  const change = (
+    name: string,
+    description: string,
+    act: (devices: Administration, id: string) => Promise<DeviceView>,
+  ) =>
     common(device.command(`${name} <ID>`), `cyphonic device ${name} laptop --dir /var/lib/cyphonic`)
       .description(description)
       .action((id: string, options: CommonOptions) =>
-        withRegister(options, async (register) => {
-          const result = await act(register, id);
-          if (options.json) context.print(JSON.stringify(toJson(result)));
+        withAdministration(options, async (devices) => {
+          const result = await act(devices, id);
+          if (options.json) context.print(JSON.stringify(result));
           else for (const line of toLines(result)) context.print(line);
         }),
       );
-  change('show', 'show one device', get);
-  change('disable', 'refuse its logins and close its tunnels', (register, id) => register.setEnabled(id, false));
-  change('enable', 'undo disable', (register, id) => register.setEnabled(id, true));
-  change('remove', 'take it out of the network for good; prints what it was', async (register, id) => {
-    const removed = await get(register, id);
-    await register.remove(id);
-    return removed;
-  });
+  change('show', 'show one device', (devices, id) => devices.get(id));
+  change('disable', 'refuse its logins and close its tunnels', (devices, id) => devices.setEnabled(id, false));
+  change('enable', 'undo disable', (devices, id) => devices.setEnabled(id, true));
+  change('remove', 'take it out of the network for good; prints what it was', (devices, id) => devices.remove(id));
 };
 
-async function add(
-  context: Context,
-  register: Register,
-  file: NetworkFile,
-  id: string,
-  options: AddOptions,
+/** On the register if only `--dir` is given; with `--controller`, the directory says whom to trust and who we are. */
+async function withAdministration(
+  options: CommonOptions,
+  work: (devices: Administration) => Promise<void>,
 ): Promise<void> {
-  const general = options.adapter !== undefined;
-  if (!isDeviceId(id))
-    raise('USAGE_VALUE', { option: 'ID', value: id, why: 'use letters, digits and hyphens, 63 at most' });
-  const groups = [...new Set(options.group)];
-  const wrong = groups.find((group) => !isGroupName(group));
-  if (wrong !== undefined) {
-    raise('USAGE_VALUE', {
-      option: '--group',
-      value: wrong,
-      why: 'use lower-case letters, digits, dots and hyphens, 32 at most',
-    });
-  }
-  if (!namesFit(fqdnOf(id, file.network.domain), groups)) {
-    raise('USAGE_VALUE', {
-      option: '--group',
-      value: groups.join(' '),
-      why: 'a certificate has no room for so many groups',
-    });
-  }
-  if (!general) {
-    for (const name of ['mac', 'auth', 'ca'] as const) {
-      if (options[name] !== undefined)
-        raise('USAGE_VALUE', { option: `--${name}`, value: options[name], why: 'it needs --adapter' });
+  const { dir, controller, apiTokenFile, controllerCa } = options;
+  if (controller === undefined) {
+    const { register, file } = openNetwork(dir);
+    try {
+      await work(administer(register, file, `${LOCAL}:uid=${process.getuid?.()}`));
+    } finally {
+      await register.close();
     }
-  }
-  const auth = general ? (options.auth ?? 'mac') : options.passwordFile === undefined ? 'token' : 'password';
-  const password = readPassword(options, auth);
-  const secret = auth === 'token' ? await newSecret() : null;
-  const given: NewDevice = {
-    deviceId: id,
-    groups,
-    adapter: options.adapter ?? null,
-    mac: general ? readMac(options.mac) : null,
-    auth,
-    mode: options.mode,
-    secretHash: secret?.hash ?? (password === null ? null : await hashSecret(password)),
-    secretExpires: secret?.expires ?? null,
-    trustedCa: readTrustedCa(options, auth),
-  };
-  const added = await register.add(given);
-  if (general) {
-    const { fqdn, vip4, vip6 } = added;
-    context.print(
-      options.json ? JSON.stringify(toJson(added)) : [fqdn, vip4, vip6].filter((part) => part !== null).join(' '),
-    );
     return;
   }
-  const token = tokenOf(file, added, secret?.octets ?? null);
-  context.print(options.json ? JSON.stringify({ ...toJson(added), token }) : token);
-}
-
-async function withRegister(
-  options: CommonOptions,
-  work: (register: Register, file: NetworkFile) => Promise<void>,
-): Promise<void> {
-  if (options.controller !== undefined) raise('USAGE_NO_CONTROLLER');
-  const { register, file } = openNetwork(options.dir);
+  const root = controllerCa ?? (dir === undefined ? undefined : readNetworkFile(join(dir, NETWORK_FILE)).tlsRootFile);
+  const token = apiTokenFile ?? (dir === undefined ? undefined : join(dir, API_TOKEN_FILE));
+  if (root === undefined) missing('--controller-ca', "give the network's tls-root.pem, by which it is recognised");
+  if (token === undefined) missing('--api-token-file', 'give the file with the API token');
+  const devices = administerThrough({ url: controller, root: readText(root), token: readText(token).trim() });
   try {
-    await work(register, file);
+    await work(devices);
   } finally {
-    await register.close();
+    devices.close();
   }
 }
 
 export function openNetwork(dir: string | undefined): { register: Register; file: NetworkFile } {
-  if (dir === undefined)
-    raise('USAGE_VALUE', { option: '--dir', value: '(none)', why: "give the network's directory" });
+  if (dir === undefined) missing('--dir', "give the network's directory");
   const path = join(dir, NETWORK_FILE);
   if (!existsSync(path)) raise('CONFIG_NO_NETWORK', { directory: dir });
   const file = readNetworkFile(path);
   return { file, register: openSqlite(file.registerFile, file.network) };
 }
 
-async function get(register: Register, deviceId: string): Promise<Device> {
-  const answer = await register.query({ get: 'device', selector: { by: 'deviceId', value: deviceId } });
-  const device = answer.got === 'device' ? answer.device : null;
-  return device ?? raise('REGISTER_UNKNOWN_DEVICE', { deviceId });
+function requestOf(deviceId: string, options: AddOptions): DeviceRequest {
+  const { group: groups, adapter = null, mac = null, auth = null, mode, passwordFile, ca } = options;
+  const password = passwordFile === undefined ? null : readPassword(passwordFile);
+  return { deviceId, groups, adapter, mac, auth, mode, password, ca: ca === undefined ? null : readText(ca) };
 }
 
-async function newSecret(): Promise<{ octets: Uint8Array; hash: string; expires: number }> {
-  const octets = new Uint8Array(randomBytes(16));
-  return { octets, hash: await hashSecret(octets), expires: Date.now() + ENROLMENT_TOKEN_MS };
-}
-
-function tokenOf(file: NetworkFile, { deviceId }: Device, secret: Uint8Array | null): string {
-  return encodeToken({
-    as4: file.address4,
-    as6: file.address6,
-    port: file.asPort,
-    caKey: file.caPublicKey,
-    rootHash: tlsRootHash(readText(file.tlsRootFile)),
-    domain: file.network.domain,
-    deviceId,
-    secret,
-  });
-}
-
-function readPassword({ passwordFile }: AddOptions, auth: NewDevice['auth']): Uint8Array | null {
-  if (auth !== 'password') {
-    if (passwordFile === undefined) return null;
-    return raise('USAGE_VALUE', { option: '--password-file', value: passwordFile, why: 'it needs --auth password' });
-  }
-  if (passwordFile === undefined) {
-    return raise('USAGE_VALUE', { option: '--auth', value: auth, why: 'it needs --password-file' });
-  }
+function readPassword(file: string): string {
   // The line end is the editor's, not the password's.
-  const password = readText(passwordFile).replace(/\r?\n$/, '');
-  if (password === '') raise('CONFIG_INVALID', { file: passwordFile, why: 'it holds no password' });
-  return new TextEncoder().encode(password);
+  const password = readText(file).replace(/\r?\n$/, '');
+  return password === '' ? raise('CONFIG_INVALID', { file, why: 'it holds no password' }) : password;
 }
 
-function readMac(text: string | undefined): string {
-  if (text === undefined)
-    return raise('USAGE_VALUE', { option: '--mac', value: '(none)', why: 'a general node needs one' });
-  const why = 'it is no MAC address of one device; use one like 02:00:00:00:00:01';
-  return canonicalMac(text) ?? raise('USAGE_VALUE', { option: '--mac', value: text, why });
-}
-
-function readTrustedCa({ ca }: AddOptions, auth: NewDevice['auth']): string | null {
-  if (auth !== 'certificate') {
-    if (ca === undefined) return null;
-    return raise('USAGE_VALUE', { option: '--ca', value: ca, why: 'it needs --auth certificate' });
-  }
-  if (ca === undefined) return raise('USAGE_VALUE', { option: '--auth', value: auth, why: 'it needs --ca' });
-  const pem = readText(ca);
-  return pem.includes('-----BEGIN CERTIFICATE-----')
-    ? pem
-    : raise('CONFIG_INVALID', { file: ca, why: 'it holds no PEM certificate' });
+function missing(option: string, why: string): never {
+  return raise('USAGE_VALUE', { option, value: '(none)', why });
 }
 
 function collect(value: string, before: readonly string[]): string[] {
@@ -236,8 +151,9 @@ function collect(value: string, before: readonly string[]): string[] {
 function common(command: Command, example: string): Command {
   return command
     .option('--dir <directory>', "the network's directory")
-    .option('--controller <url>', "the controller's address, instead of --dir")
+    .option('--controller <url>', "the controller's address, instead of the register in --dir")
     .option('--api-token-file <file>', 'proves to the controller that you are the administrator')
+    .option('--controller-ca <file>', "the network's TLS root, if not in --dir")
     .option('--json', 'print JSON')
     .addHelpText('after', `\nExample:\n  ${example}`);
 }

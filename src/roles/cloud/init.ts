@@ -18,10 +18,10 @@ import {
   formatPrefix,
   isLinkLocal,
 } from '../../lib/ip.ts';
-import { Port } from '../../proto/constants.ts';
 import type { Register } from '../../store/register.ts';
 import { createSqlite, openSqlite } from '../../store/sqlite.ts';
 import { evpAead } from '../../sys/evp.ts';
+import { API_TOKEN_FILE, formatTokens, makeToken } from '../controller/tokens.ts';
 import { makeDirectories } from '../directory.ts';
 import { encodeKey, formatSettings, NETWORK_FILE, parseRange, writeNewFile } from '../network-files.ts';
 
@@ -35,6 +35,7 @@ export type InitOptions = {
   readonly asPort: string;
   readonly nmsPort: string;
   readonly trsPort: string;
+  readonly controllerPort: string;
 };
 
 type Addresses = { readonly address4: Address | null; readonly address6: Address | null };
@@ -50,16 +51,20 @@ export async function initNetwork(options: InitOptions): Promise<Addresses> {
     as: readPort(options, 'asPort'),
     nms: readPort(options, 'nmsPort'),
     trs: readPort(options, 'trsPort'),
+    controller: readPort(options, 'controllerPort'),
   };
   const tlsRoot = await makeTlsRoot(network.domain, Date.now());
   const ca = primitives.ed25519Generate();
+  const admin = makeToken('admin', 'admin');
 
   const directory = resolve(options.dir);
   const files = new Map([
     ['ca.key', `${encodeKey(ca.privateKey)}\n`],
     ['tls-root.pem', tlsRoot.certificate],
     ['tls-root.key', tlsRoot.privateKey],
-    ['api-token', `${randomBytes(32).toString('base64url')}\n`],
+    // The token itself is for the administrator to take away.
+    [API_TOKEN_FILE, `${admin.token}\n`],
+    ['api-tokens', formatTokens([admin.entry])],
   ]);
   const names = [...files.keys(), REGISTER_FILE, 'nms.key', 'nms.yaml', 'trs.key', 'trs.yaml', NETWORK_FILE];
   const present = names.find((name) => existsSync(join(directory, name)));
@@ -79,12 +84,12 @@ export async function initNetwork(options: InitOptions): Promise<Addresses> {
       ...networkSettings(network),
       ...addressSettings(addresses),
       'as-port': port.as,
-      'controller-port': Port.controller,
+      'controller-port': port.controller,
       'ca-public-key': encodeKey(ca.publicKey),
       'ca-key': 'ca.key',
       'tls-root': 'tls-root.pem',
       'tls-root-key': 'tls-root.key',
-      'api-token': 'api-token',
+      'api-tokens': 'api-tokens',
       register: REGISTER_FILE,
       services: ['nms.yaml', 'trs.yaml'],
     };
@@ -138,7 +143,7 @@ export function readPortNumber(option: string, text: string): number {
   return raise('USAGE_VALUE', { option, value: text, why: 'a port is a number from 1 to 65535' });
 }
 
-function readPort(options: InitOptions, name: 'asPort' | 'nmsPort' | 'trsPort'): number {
+function readPort(options: InitOptions, name: 'asPort' | 'nmsPort' | 'trsPort' | 'controllerPort'): number {
   return readPortNumber(`--${name.replace('Port', '-port')}`, options[name]);
 }
 

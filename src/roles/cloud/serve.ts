@@ -6,6 +6,7 @@ import type { Register } from '../../store/register.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import { startAs } from '../as/serve.ts';
 import type { Context, Running } from '../context.ts';
+import { startController } from '../controller/serve.ts';
 import { type NetworkFile, readServiceFile } from '../network-files.ts';
 import { startNms } from '../nms/serve.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
@@ -27,11 +28,13 @@ export async function serveCloud(
       const start = { nms: startNms, trs: startTrs }[service.role];
       running.push(await start({ file: service, register, log: createLog(service.name) }));
     }
+    running.push(await startController({ file, register, log: createLog('controller') }));
     // Devices come to the AS first, so it is the last to be there.
     running.push(await startAs({ file, register, log: createLog('as') }));
     telemetry.serving(running.map(({ observed }) => observed));
     const ports = services.map(({ name, port }) => `${name} ${port}/udp`);
-    context.print(`ready cloud ${file.network.domain}: ${[`as ${file.asPort}/tcp`, ...ports].join(', ')}`);
+    const controller = `controller ${file.controllerPort}/tcp`;
+    context.print(`ready cloud ${file.network.domain}: ${[`as ${file.asPort}/tcp`, ...ports, controller].join(', ')}`);
     notifyReady(context.env.NOTIFY_SOCKET);
     await context.stopped;
   } finally {

@@ -135,7 +135,6 @@ describe('device', () => {
     [['add', 'x', '--password-file', '/nonexistent/password'], 2],
     [['add', 'GW'], 1],
     [['add'], 2],
-    [['list', '--controller', 'https://192.0.2.1:7443'], 2],
     [['frobnicate'], 2],
   ])('device %j ends with %i and one line', async (words, expected) => {
     await done('device', 'add', 'gw', '--dir', dir);

@@ -22,8 +22,17 @@ let server: ChildProcess;
 
 beforeEach(async () => {
   dir = join(mkdtempSync(join(tmpdir(), 'cyphonic-serve-')), 'net');
-  const [asPort, [nmsPort, trsPort]] = await Promise.all([freePort(), freeUdpPorts(2)]);
-  const ports = ['--as-port', `${asPort}`, '--nms-port', `${nmsPort}`, '--trs-port', `${trsPort}`];
+  const [asPort, controllerPort, [nmsPort, trsPort]] = await Promise.all([freePort(), freePort(), freeUdpPorts(2)]);
+  const ports = [
+    '--as-port',
+    `${asPort}`,
+    '--controller-port',
+    `${controllerPort}`,
+    '--nms-port',
+    `${nmsPort}`,
+    '--trs-port',
+    `${trsPort}`,
+  ];
   await done('cloud', 'init', '--dir', dir, '--domain', 'lab.example', '--address', '127.0.0.1', ...ports);
   const file = readNetworkFile(join(dir, 'cloud.yaml'));
   register = openSqlite(file.registerFile, file.network);
@@ -53,7 +62,9 @@ async function deviceOf(deviceId: string) {
 }
 
 test('says ready when all of it listens, logs devices in, and ends cleanly when asked to', async () => {
-  expect(await serve()).toMatch(/^ready cloud lab\.example: as \d+\/tcp, nms \d+\/udp, trs \d+\/udp$/);
+  expect(await serve()).toMatch(
+    /^ready cloud lab\.example: as \d+\/tcp, nms \d+\/udp, trs \d+\/udp, controller \d+\/tcp$/,
+  );
   const [token] = await done('device', 'add', 'a', '--dir', dir);
   expect((await new Client(token!).login()).status).toBe('accepted');
   await vi.waitFor(async () => expect((await deviceOf('a'))?.state).toBe('enrolled'));

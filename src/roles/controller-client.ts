@@ -1,0 +1,135 @@
+/** Administration through a controller: what it refuses is raised as the error that the register itself would raise. */
+
+import { Agent, request } from 'node:https';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { CyphonicError, raise } from '../lib/errors.ts';
+import type { Administration, AuditPage, DevicePage, DeviceRequest, DeviceView, WithToken } from './administration.ts';
+
+export type ControllerAccess = {
+  readonly url: string;
+  /** PEM of the network's TLS root: the only one that is believed. */
+  readonly root: string;
+  readonly token: string;
+};
+
+/** What the controller may blame on the caller. */
+const believed = /^(REGISTER_|USAGE_VALUE$)/;
+const TIMEOUT_MS = 15_000;
+const MAX_ANSWER = 16 * 1024 * 1024;
+
+export function administerThrough(access: ControllerAccess): Administration & { close(): void } {
+  const base = parseUrl(access.url);
+  const agent = new Agent({
+    keepAlive: true,
+    maxSockets: 1,
+    ca: access.root,
+    minVersion: 'TLSv1.3',
+    checkServerIdentity: checkController,
+  });
+  const ask = async <T>(method: string, path: string, body?: DeviceRequest): Promise<T> => {
+    const { status, text } = await exchange(base, agent, access.token, method, path, body);
+    return readAnswer<T>(access.url, status, text);
+  };
+  const one = (deviceId: string): string => `/v1/devices/${encodeURIComponent(deviceId)}`;
+  return {
+    list: (page) => ask<DevicePage>('GET', `/v1/devices${search(page)}`),
+    get: (deviceId) => ask<DeviceView>('GET', one(deviceId)),
+    add: (device) => ask<DeviceView | WithToken>('POST', '/v1/devices', device),
+    remove: (deviceId) => ask<DeviceView>('DELETE', one(deviceId)),
+    setEnabled: (deviceId, enabled) => ask<DeviceView>('POST', `${one(deviceId)}/${enabled ? 'enable' : 'disable'}`),
+    renewToken: (deviceId) => ask<WithToken>('POST', `${one(deviceId)}/token`),
+    audit: (page) => ask<AuditPage>('GET', `/v1/audit${search(page)}`),
+    close: () => agent.destroy(),
+  };
+}
+
+function parseUrl(text: string): URL {
+  const url = URL.parse(text);
+  const plain = url?.protocol === 'https:' && url.pathname === '/' && url.search === '' && url.username === '';
+  if (plain) return url;
+  return raise('USAGE_VALUE', {
+    option: '--controller',
+    value: text,
+    why: 'use one like https://198.51.100.10:7443',
+  });
+}
+
+/** A network's root signs for its own services only, so that the controller's name is proof enough at any address. */
+function checkController(host: string, certificate: PeerCertificate): Error | undefined {
+  const names = (certificate.subjectaltname ?? '').split(', ');
+  return names.some((name) => name.startsWith('DNS:controller.')) ? undefined : checkServerIdentity(host, certificate);
+}
+
+function search(page: Readonly<Record<string, string | number | null | undefined>>): string {
+  const given = Object.entries(page).filter(([, value]) => value !== null && value !== undefined);
+  return given.length === 0 ? '' : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
+}
+
+function exchange(
+  base: URL,
+  agent: Agent,
+  token: string,
+  method: string,
+  path: string,
+  body: DeviceRequest | undefined,
+): Promise<{ status: number; text: string }> {
+  const content = body === undefined ? undefined : JSON.stringify(body);
+  return new Promise((resolve, reject) => {
+    const fail = (cause: unknown): void => {
+      const why =
+        cause instanceof CyphonicError ? 'no answer' : ((cause as NodeJS.ErrnoException).code ?? String(cause));
+      reject(new CyphonicError('SYS_CONTROLLER', { url: base.origin, why }, cause));
+    };
+    let sent: ReturnType<typeof request>;
+    try {
+      sent = request(new URL(path, base), {
+        agent,
+        method,
+        timeout: TIMEOUT_MS,
+        headers: {
+          Authorization: `Bearer ${token}`,
+          ...(content !== undefined && {
+            'Content-Type': 'application/json',
+            'Content-Length': Buffer.byteLength(content),
+          }),
+        },
+      });
+    } catch (cause) {
+      // A token with a line end or other characters that no header may hold.
+      fail(cause);
+      return;
+    }
+    sent.on('timeout', () => sent.destroy(new CyphonicError('SYS_CONTROLLER', { url: base.origin, why: 'no answer' })));
+    sent.on('error', fail);
+    sent.on('response', (response) => {
+      const chunks: Buffer[] = [];
+      let length = 0;
+      response.on('data', (chunk: Buffer) => {
+        length += chunk.length;
+        if (length > MAX_ANSWER) response.destroy(new CyphonicError('PEER_INVALID', { what: 'too long an answer' }));
+        else chunks.push(chunk);
+      });
+      response.on('error', fail);
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString('utf8') }),
+      );
+    });
+    sent.end(content);
+  });
+}
+
+function readAnswer<T>(url: string, status: number, text: string): T {
+  let body: { code?: unknown; details?: Record<string, unknown>; detail?: unknown };
+  try {
+    body = JSON.parse(text);
+  } catch (cause) {
+    return raise('PEER_INVALID', { what: `an answer of ${url} that is no JSON` }, cause);
+  }
+  if (status >= 200 && status < 300) return body as T;
+  const why = typeof body.detail === 'string' ? body.detail : `status ${status}`;
+  if (status === 401 || status === 403) raise('REFUSED_CONTROLLER', { url, why });
+  if (typeof body.code === 'string' && believed.test(body.code)) {
+    raise(body.code as 'USAGE_VALUE', body.details ?? {});
+  }
+  return raise('SYS_CONTROLLER', { url, why });
+}
