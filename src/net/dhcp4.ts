@@ -1,6 +1,6 @@
 /** DHCPv4 messages (RFC 2131 figure 1, options of RFC 2132, 3397, 3396), over Ethernet only. */
 
-import { Reader, Writer } from '../lib/bytes.ts';
+import { concat, Reader, Writer } from '../lib/bytes.ts';
 import { type Address, formatAddress, parseAddress } from '../lib/ip.ts';
 import { formatMac, isGroupMac, MAC_LENGTH, type Mac, parseMac } from '../lib/mac.ts';
 import type { LinkDropReason } from './link-drop.ts';
@@ -121,7 +121,7 @@ function collectOptions(options: Uint8Array, file: Uint8Array, serverName: Uint8
   if ((overload & 1) !== 0 && !scanOptions(file, parts)) return null;
   if ((overload & 2) !== 0 && !scanOptions(serverName, parts)) return null;
   // An option that comes several times is one option in pieces.
-  return new Map([...parts].map(([code, pieces]) => [code, Buffer.concat(pieces)]));
+  return new Map([...parts].map(([code, pieces]) => [code, concat(...pieces)]));
 }
 
 function scanOptions(octets: Uint8Array, into: Map<number, Uint8Array[]>): boolean {

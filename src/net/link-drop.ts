@@ -44,6 +44,7 @@ export const linkDropReasons = [
   'eapol-unknown-device',
   'eapol-too-often',
   'eapol-held',
+  'eapol-overloaded',
   'eap-malformed',
   'eap-unexpected',
   'eap-fragment',
