@@ -13,6 +13,7 @@ import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import type { Sender } from '../channel.ts';
 import { type Exchanges, sendAll } from '../exchange.ts';
+import { Buckets } from '../limits.ts';
 import type { Directory, Found } from './directory.ts';
 import type { Notice } from './notices.ts';
 import type { DirectedPath, PathTable } from './paths.ts';
@@ -65,6 +66,8 @@ const RELAY_TRIES = 3;
 const RESPONDER_TRIES = 5;
 const MAX_OPEN = 10_000;
 const MAX_OPEN_PER_NODE = 32;
+/** New paths of one node to another: opening one costs that other far more than asking for it. */
+const PAIR_RATE = { burst: 64, perSecond: 2 };
 /** Keys of a path count as long as the certificates behind them. */
 const PATH_MS = 7 * 24 * 3_600_000;
 const MAX_FQDN = 253;
@@ -77,6 +80,8 @@ export class Directions {
   readonly #options: DirectionsOptions;
   readonly #open = new Map<string, Direction>();
   readonly #openBy = new Map<string, number>();
+  /** By initiator and responder. */
+  readonly #pairs = new Buckets(PAIR_RATE);
 
   constructor(options: DirectionsOptions) {
     this.#options = options;
@@ -173,6 +178,7 @@ export class Directions {
     if (suite === null) return refuse(Refusal.suite);
     const openByNode = this.#openBy.get(node.nodeId) ?? 0;
     if (this.#open.size >= MAX_OPEN || openByNode >= MAX_OPEN_PER_NODE) return refuse(Refusal.overloaded);
+    if (!this.#pairs.take(`${node.nodeId} ${responder.nodeId}`, now.ms)) return refuse(Refusal.overloaded);
 
     const { primitives, relays, paths } = this.#options;
     const usable = (service: Service): boolean =>

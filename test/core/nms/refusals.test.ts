@@ -79,6 +79,16 @@ describe('a direction is refused', () => {
     expect(c.direct('b.lab.example', P2)).toMatchObject(refused(Refusal.pathIdInUse));
   });
 
+  it('when one node asks for another faster than that should have to open paths', () => {
+    const [a, b] = pair(cloud);
+    for (let i = 0; i < 500; i++) a.direct('b.lab.example', i.toString(16).padStart(32, '0'));
+    expect(b.directed.length).toBe(64);
+    expect(a.latest).toMatchObject(refused(Refusal.overloaded));
+    expect(b.direct('a.lab.example', P1)).toMatchObject({ flags: Flag.response });
+    cloud.pass(1_000);
+    expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
+  });
+
   it('when one node asks for too many at once', () => {
     const [a, b] = pair(cloud);
     b.confirm = null;

@@ -86,7 +86,11 @@ describe('a revoked device', () => {
     ) as [FakeNode, FakeNode, FakeNode];
     for (const node of [a, b, c]) node.register(Flag.first);
     expect(b.direct('a.lab.example', P1)).toMatchObject({ flags: Flag.response });
-    for (let i = 0; i < 1_024; i++) b.direct('c.lab.example', i.toString(16).padStart(32, '0'));
+    for (let i = 0; i < 1_024; i++) {
+      b.direct('c.lab.example', i.toString(16).padStart(32, '0'));
+      cloud.ms += 1_000;
+    }
+    a.register();
     cloud.register.remove(b.device.nodeId);
     cloud.changed();
     expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
