@@ -5,8 +5,11 @@
  * admitted, or have no IPv6, get none.
  */
 
+import type { Address, Prefix } from '../lib/ip.ts';
 import type { Mac } from '../lib/mac.ts';
 import type { Now } from '../lib/time.ts';
+import type { RouterAdvertisement } from './ndp.ts';
+import { noNdpOptions } from './ndp-options.ts';
 
 /** RFC 4861 sections 6.2.1 and 10, in milliseconds. */
 export const advertiserTiming = {
@@ -17,6 +20,52 @@ export const advertiserTiming = {
   minDelay: 3_000,
   maxSolicitedDelay: 500,
 } as const;
+
+export type RouterSettings = {
+  /** Of the inner interface. */
+  readonly mac: Mac;
+  readonly gateway: Address;
+  readonly range: Prefix;
+  readonly domain: string;
+  readonly mtu: number;
+};
+
+const HOP_LIMIT = 64;
+/** Seconds: three of the longest intervals (RFC 4861 section 6.2.1, RFC 8106 section 5.1). */
+const LIFETIME = (3 * advertiserTiming.maxInterval) / 1000;
+
+/**
+ * What is advertised: peers are on-link in the overlay's whole range, addresses come by DHCPv6 only. A final advertisement
+ * takes the router and its name server back (RFC 4861 section 6.2.5), but not the range, which addresses are still of.
+ */
+export function advertisement(settings: RouterSettings, final: boolean): RouterAdvertisement {
+  const { mac, gateway, range, domain, mtu } = settings;
+  const lifetime = final ? 0 : LIFETIME;
+  const information = {
+    prefix: range,
+    onLink: true,
+    autonomous: false,
+    validLifetime: LIFETIME,
+    preferredLifetime: LIFETIME,
+  };
+  return {
+    type: 'routerAdvertisement',
+    hopLimit: HOP_LIMIT,
+    managed: true,
+    otherConfiguration: true,
+    lifetime,
+    reachableMs: 0,
+    retransmitMs: 0,
+    options: {
+      ...noNdpOptions,
+      sourceMac: mac,
+      mtu,
+      prefixes: [information],
+      dnsServers: [{ lifetime, servers: [gateway] }],
+      searchLists: [{ lifetime, domains: [domain] }],
+    },
+  };
+}
 
 export type AdvertiserAction =
   /** Send an advertisement; a final one withdraws the router (lifetime 0). */

@@ -1,7 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AdvertiserAction, RouterAdvertiser } from '../../src/net/router-advertiser.ts';
-import { cameraMac, plcMac, strangerMac } from './support/link.ts';
+import { decodeIp } from '../../src/net/datagram.ts';
+import { ALL_NODES, decodeNdp, encodeNdp } from '../../src/net/ndp.ts';
+import { type AdvertiserAction, advertisement, RouterAdvertiser } from '../../src/net/router-advertiser.ts';
+import { adapterMac, cameraMac, decoded, gateway6, plcMac, range6, strangerMac } from './support/link.ts';
 
 const at = (ms: number) => ({ ms, wall: 0 });
 const advertised = (actions: AdvertiserAction[]) => actions.filter((action) => action.do === 'advertise');
@@ -80,5 +82,33 @@ describe('router advertisements', () => {
         for (let i = 1; i < sent.length; i++) expect(sent[i]! - sent[i - 1]!).toBeGreaterThanOrEqual(3000);
       }),
     );
+  });
+});
+
+describe('an advertisement', () => {
+  const settings = { mac: adapterMac, gateway: gateway6, range: range6, domain: 'lab.example', mtu: 1400 };
+  const sent = (final: boolean) =>
+    decoded(decodeNdp(decoded(decodeIp(encodeNdp(advertisement(settings, final), 'fe80::fe', ALL_NODES)))));
+
+  it('makes peers on-link, and addresses a matter of DHCPv6', () => {
+    expect(sent(false)).toMatchObject({
+      managed: true,
+      otherConfiguration: true,
+      lifetime: 1800,
+      options: {
+        sourceMac: adapterMac,
+        mtu: 1400,
+        prefixes: [{ prefix: range6, onLink: true, autonomous: false, validLifetime: 1800, preferredLifetime: 1800 }],
+        dnsServers: [{ lifetime: 1800, servers: [gateway6] }],
+        searchLists: [{ lifetime: 1800, domains: ['lab.example'] }],
+      },
+    });
+  });
+
+  it('takes router and name server back in the end', () => {
+    expect(sent(true)).toMatchObject({
+      lifetime: 0,
+      options: { dnsServers: [{ lifetime: 0 }], searchLists: [{ lifetime: 0 }], prefixes: [{ validLifetime: 1800 }] },
+    });
   });
 });
