@@ -54,8 +54,3 @@ export function problemOf(error: unknown): Problem | null {
   const type = `urn:cyphonic:problem:${code.toLowerCase().replaceAll('_', '-')}`;
   return { type, title, status, detail: message, code, details };
 }
-
-/** The codes that our client believes a controller. */
-export function isKnownCode(code: unknown): code is ErrorCode {
-  return typeof code === 'string' && Object.hasOwn(known, code);
-}
