@@ -36,7 +36,7 @@ export class Pair {
     this.#family = random.chance(0.5) ? 'vip4' : 'vip6';
     this.#byName = random.chance(0.5);
     this.#bothTalk = random.chance(0.3);
-    this.#interval = random.between(1_500, 6_000);
+    this.#interval = random.between(2_000, 7_000);
   }
 
   /** Whether each end heard something that the other one said since it counts. */
