@@ -98,8 +98,8 @@ class MemoryTables implements Tables {
     return host;
   }
 
-  lastSeen(nodeId: string): number | null {
-    return this.#lastSeen.get(nodeId) ?? null;
+  lastSeen(): Map<string, number> {
+    return this.#lastSeen;
   }
 
   putLastSeen(nodeId: string, at: number): void {

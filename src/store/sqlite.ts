@@ -302,8 +302,9 @@ class SqliteTables implements Tables {
     return this.#questions.freeHost.get({ now, first: FIRST_HOST })!;
   }
 
-  lastSeen(nodeId: string): number | null {
-    return this.#questions.presence(nodeId)[0]?.lastSeen ?? null;
+  lastSeen(nodeIds: readonly string[]): Map<string, number> {
+    const found = nodeIds.flatMap((nodeId) => this.#questions.presence(nodeId));
+    return new Map(found.map(({ nodeId, lastSeen }) => [nodeId, lastSeen]));
   }
 
   putLastSeen(nodeId: string, at: number): void {
