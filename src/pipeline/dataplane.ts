@@ -51,8 +51,11 @@ export type DataPlane = {
   close(): Promise<void>;
 };
 
-/** Signalling datagrams per source: a node talks to few services, and to each peer now and then. */
-const SIGNALLING = { perSecond: 1_000, burst: 256 };
+/**
+ * Signalling datagrams per source. Far more than any service or peer sends: whoever forges an NMS's address has to send
+ * as many to keep that NMS from being heard, and the main thread opens as many in a fifth of its time.
+ */
+const SIGNALLING = { perSecond: 5_000, burst: 1_024 };
 
 /** Rows of the shared counters: the two I/O threads and the main thread. */
 const ROW = { inside: 0, outside: 1, main: 2 } as const;
