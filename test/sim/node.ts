@@ -24,7 +24,7 @@ export type Socket = {
 
 export type Delivered = (node: SimNode, packet: Uint8Array) => void;
 
-const TRAFFIC_MS = 1_000;
+const TRAFFIC_MS = 250;
 const LOGIN_RETRY_MS = 5_000;
 
 type Extra = Exclude<NodeAction, { do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;

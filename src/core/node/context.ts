@@ -76,6 +76,8 @@ export class NodeContext {
   #previousCertificate: Uint8Array | null = null;
   /** The host's own addresses, with our port. */
   local: readonly Candidate[] = [];
+  /** Where the NMS sees us. */
+  mapped: () => readonly Endpoint[] = () => [];
   #actions: NodeAction[] = [];
 
   constructor(options: NodeOptions) {
@@ -184,15 +186,19 @@ export class NodeContext {
 
   /** Whether outer datagrams may go there at all (protocol section 2.4), from a host with our addresses. */
   mayReach(endpoint: Endpoint): boolean {
+    return this.isOuter(endpoint) && this.families().includes(familyOf(endpoint.address));
+  }
+
+  /** The same, whatever families this host has just now. */
+  isOuter(endpoint: Endpoint): boolean {
     return (
       endpoint.port > 0 &&
       !this.#isForbidden(endpoint.address) &&
-      this.families().includes(familyOf(endpoint.address)) &&
       !this.local.some((own) => sameEndpoint(own, endpoint))
     );
   }
 
-  /** The candidates of a list that are worth a datagram. */
+  /** The candidates of a list that are worth a datagram, now or after a move to another family. */
   usable(candidates: readonly Candidate[]): Candidate[] {
     const once = candidates.filter((c, i) => candidates.findIndex((d) => sameEndpoint(c, d)) === i);
     // Whoever offers such an address is mistaken or means harm.
@@ -203,12 +209,19 @@ export class NodeContext {
       ports.set(address, count);
       return count <= PORTS_PER_ADDRESS;
     };
-    return once.filter((candidate) => this.mayReach(candidate) && fits(candidate)).slice(0, MAX_CANDIDATES);
+    return once.filter((candidate) => this.isOuter(candidate) && fits(candidate)).slice(0, MAX_CANDIDATES);
   }
 
   /** Our own addresses as we offer them to others. */
   offered(): Candidate[] {
     return this.local.filter(({ address }) => !this.#isForbidden(address)).slice(0, MAX_CANDIDATES);
+  }
+
+  /** Everything we may be reached at, as far as we know. */
+  announced(): Candidate[] {
+    const mapped = this.mapped().map((endpoint): Candidate => ({ ...endpoint, kind: 'mapped' }));
+    const all = [...mapped, ...this.offered()];
+    return all.filter((c, i) => all.findIndex((d) => sameEndpoint(c, d)) === i).slice(0, MAX_CANDIDATES);
   }
 
   #isForbidden(address: Address): boolean {

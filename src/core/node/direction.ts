@@ -55,7 +55,7 @@ export function readDirection(
     suite,
     tunnelKey: body.tunnelKey,
     temporaryKey: body.temporaryKey,
-    relays: relays.filter((relay) => context.mayReach(relay)),
+    relays: relays.filter((relay) => context.isOuter(relay)),
     candidates: context.usable(options.candidates?.list ?? []),
     peer,
   };

@@ -7,17 +7,24 @@ import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { KEEP_ALIVE_JITTER, KEEP_ALIVE_MS } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
+import type { Options } from '../../proto/options.ts';
 import type { NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
 import type { Way } from './ways.ts';
 
 /** Sending without hearing anything for this long is suspicious (ms). */
-const SILENCE_MS = 1_000;
-/** Transmissions of a Keep Alive on suspicion, and of the regular one. */
+const SILENCE_MS = 300;
+/** Who waits for an answer on suspicion: so long, or twice the round trip if that is longer (ms). */
+const SUSPICION_MS = 300;
 const SUSPICION_TRIES = 3;
 const REGULAR_TRIES = 5;
+/** A path used within this time is looked after by a heartbeat (ms). */
+const ACTIVE_MS = 10_000;
+const HEARTBEAT_MS = 3_000;
 const PROBE_TIMEOUT_MS = 2_000;
+
+type Delay = (tries: number) => number;
 
 export class Liveness {
   readonly #context: NodeContext;
@@ -25,7 +32,7 @@ export class Liveness {
   readonly timers: Timers<'keepAlive'>;
   #totals: PathTraffic | null = null;
   #heardAt = Number.NEGATIVE_INFINITY;
-  #checking: Way | null = null;
+  readonly #checking = new Set<Way>();
   /** Last inner packet sent, and in either direction (ms). */
   sentAt = Number.NEGATIVE_INFINITY;
   usedAt: number;
@@ -55,44 +62,73 @@ export class Liveness {
     if (sending || receiving) this.usedAt = now.ms;
     if (sending) this.sentAt = now.ms;
     if (receiving) this.heard(now);
+    if (sending || receiving) this.#heartbeatSoon(now);
     if (sending && now.ms - this.#heardAt > SILENCE_MS) this.suspect(now);
     return sending;
   }
 
+  /** Whether the way in use still works; meanwhile another one is made ready. */
   suspect(now: Now): void {
-    if (this.#path.chosen !== null) this.check(this.#path.chosen, SUSPICION_TRIES, now);
+    const { chosen } = this.#path;
+    if (chosen === null || this.#checking.has(chosen)) return;
+    this.check(chosen, now);
+    this.#path.suspected(now);
   }
 
   keepAliveSoon(now: Now): void {
-    this.timers.set('keepAlive', now.ms + KEEP_ALIVE_MS * this.#context.jitter(KEEP_ALIVE_JITTER));
+    const interval = this.#isActive(now) ? HEARTBEAT_MS : KEEP_ALIVE_MS;
+    this.timers.set('keepAlive', now.ms + interval * this.#context.jitter(KEEP_ALIVE_JITTER));
   }
 
   tick(now: Now): void {
     if (this.timers.due(now.ms).length === 0) return;
     this.keepAliveSoon(now);
-    if (this.#path.chosen !== null) this.check(this.#path.chosen, REGULAR_TRIES, now);
+    const { chosen } = this.#path;
+    if (chosen === null) return;
+    if (this.#isActive(now)) this.check(chosen, now);
+    else this.#check(chosen, REGULAR_TRIES, undefined, {}, now);
   }
 
-  /** Asks the peer over one way; the path learns whether it works. */
-  check(way: Way, tries: number, now: Now): void {
-    if (this.#checking === way) return;
-    this.#context.cancel(this);
-    this.#checking = way;
-    this.#ask(way, tries, undefined, now, {
+  /** Asks the peer over one way, quickly; the path learns whether it works. */
+  check(way: Way, now: Now): void {
+    this.#check(way, SUSPICION_TRIES, patienceFor(way), {}, now);
+  }
+
+  /** The same, and tells the peer where we are now. */
+  announce(way: Way, now: Now): void {
+    this.#context.cancel(way);
+    this.#checking.delete(way);
+    this.#check(way, SUSPICION_TRIES, patienceFor(way), { candidates: { list: this.#context.announced() } }, now);
+  }
+
+  #check(way: Way, tries: number, delay: Delay | undefined, options: Options, now: Now): void {
+    if (this.#checking.has(way)) return;
+    this.#checking.add(way);
+    this.#ask(way, tries, delay, options, now, {
+      owner: way,
       answered: (rttMs, at) => {
-        this.#checking = null;
+        this.#checking.delete(way);
         this.#path.wayProven(way, rttMs, at);
       },
       failed: (at) => {
-        this.#checking = null;
+        this.#checking.delete(way);
         this.#path.wayDead(way, at);
       },
     });
   }
 
+  #isActive(now: Now): boolean {
+    return now.ms - this.usedAt < ACTIVE_MS;
+  }
+
+  /** The next Keep Alive was set while nothing happened. */
+  #heartbeatSoon(now: Now): void {
+    if (this.timers.next > now.ms + HEARTBEAT_MS * (1 + KEEP_ALIVE_JITTER)) this.keepAliveSoon(now);
+  }
+
   /** One round trip for somebody who wants to know how long it takes; null: none in time. */
   measure(way: Way, done: (rttMs: number | null) => void, now: Now): void {
-    this.#ask(way, 1, () => PROBE_TIMEOUT_MS, now, {
+    this.#ask(way, 1, () => PROBE_TIMEOUT_MS, {}, now, {
       owner: this.#path,
       answered: (rttMs) => done(rttMs),
       failed: () => done(null),
@@ -100,20 +136,21 @@ export class Liveness {
   }
 
   stop(): void {
-    this.#context.cancel(this);
+    for (const way of this.#checking) this.#context.cancel(way);
     this.timers.clearAll();
   }
 
   #ask(
     way: Way,
     tries: number,
-    delay: ((tries: number) => number) | undefined,
+    delay: Delay | undefined,
+    options: Options,
     now: Now,
-    outcome: { owner?: object; answered(rttMs: number | null, now: Now): void; failed(now: Now): void },
+    outcome: { owner: object; answered(rttMs: number | null, now: Now): void; failed(now: Now): void },
   ): void {
     this.#context.ask(
       {
-        owner: outcome.owner ?? this,
+        owner: outcome.owner,
         channel: this.#path.channel,
         to: way.endpoint,
         tries,
@@ -125,6 +162,7 @@ export class Liveness {
           id: this.#path.id,
           flags: way.origin === 'relay' ? Flag.relayed : 0,
           body: {},
+          options,
         },
         answered: (_message, _arrival, rttMs, at) => outcome.answered(rttMs, at),
         failed: (at) => outcome.failed(at),
@@ -132,4 +170,8 @@ export class Liveness {
       now,
     );
   }
+}
+
+function patienceFor({ rttMs }: Way): Delay {
+  return () => Math.max(SUSPICION_MS, 2 * (rttMs ?? 0));
 }

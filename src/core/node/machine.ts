@@ -43,8 +43,11 @@ export class NodeMachine implements Machine<NodeOnly> {
         this.#quests.online(now);
       },
       offline: () => context.log('warn', 'offline'),
-      remapped: (now) => this.#readdress(now),
+      remapped: (now) => {
+        for (const path of this.#directory.paths) path.remapped(now);
+      },
     });
+    context.mapped = () => this.#registrar.registrations.flatMap(({ mapped }) => (mapped === null ? [] : [mapped]));
     this.#directory = new Directory(context, {
       seek: (peer, now) => this.#quests.seek(peer, now),
       isSeeking: (peer) => this.#quests.isSeeking(peer),
@@ -71,7 +74,7 @@ export class NodeMachine implements Machine<NodeOnly> {
     return this.#run(() => {
       this.#context.local = candidates;
       this.#registrar.register(now);
-      this.#readdress(now);
+      for (const path of this.#directory.paths) path.readdress(now);
     });
   }
 
@@ -198,10 +201,6 @@ export class NodeMachine implements Machine<NodeOnly> {
 
   #isOverlay(address: Address): boolean {
     return this.#context.session?.overlay.some((range) => contains(range, address)) ?? false;
-  }
-
-  #readdress(now: Now): void {
-    for (const path of this.#directory.paths) path.readdress(now);
   }
 
   /** Opens a datagram on its channel; null if there is nothing more to do about it. */

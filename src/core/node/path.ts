@@ -180,6 +180,8 @@ export class Path {
         break;
       case 'keepAlive':
         this.#acknowledge(message, arrival);
+        if (message.options.candidates !== undefined)
+          this.#reach.announced(message.options.candidates.list, arrival, now);
         break;
       case 'tunnelRequest':
         this.#tunnel.requested(message, sender, arrival, now);
@@ -214,8 +216,14 @@ export class Path {
     this.#tunnel.traffic(totals, sending, now);
   }
 
+  /** Our own addresses changed. */
   readdress(now: Now): void {
     if (!this.#closed) this.#reach.readdress(now);
+  }
+
+  /** The NMS sees us elsewhere. */
+  remapped(now: Now): void {
+    if (!this.#closed) this.#reach.remapped(now);
   }
 
   /** Another way is in use, or none works any more. */
@@ -272,8 +280,14 @@ export class Path {
     this.#liveness.suspect(now);
   }
 
-  check(way: Way, tries: number, now: Now): void {
-    this.#liveness.check(way, tries, now);
+  /** Nothing comes back: another way may be needed soon. */
+  suspected(now: Now): void {
+    this.#reach.suspected(now);
+  }
+
+  /** Tells the peer over one way where we are now. */
+  announce(way: Way, now: Now): void {
+    this.#liveness.announce(way, now);
   }
 
   /** One round trip on the way in use; null: no answer in time. */

@@ -45,10 +45,18 @@ export class Probing {
   /** Probes all direct ways, from the start of the schedule. */
   probeAll(now: Now): void {
     this.stop();
-    for (const way of this.#ways.direct) {
-      if (way.origin === 'reflexive' && way.provenAt === null) continue;
-      if (this.#context.mayReach(way.endpoint)) this.#probe(way, PROBES, gapAfter, now);
-    }
+    const worthwhile = this.#ways.direct.filter((way) => way.origin !== 'reflexive' || way.provenAt !== null);
+    this.probe(worthwhile, now);
+  }
+
+  /** Probes these, whatever is under way to others. */
+  probe(ways: readonly Way[], now: Now): void {
+    for (const way of ways) if (this.#context.mayReach(way.endpoint)) this.#probe(way, PROBES, gapAfter, now);
+  }
+
+  /** One probe to each direct way, to compare round trips. */
+  remeasure(now: Now): void {
+    for (const way of this.#ways.direct) if (this.#context.mayReach(way.endpoint)) this.check(way, now);
   }
 
   /** One probe, to see whether a way still works. */

@@ -8,6 +8,7 @@ import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
 import { KEEP_ALIVE_MS } from '../../proto/constants.ts';
 import { ProcessCode } from '../../proto/messages.ts';
+import type { Candidate } from '../../proto/options.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import { startsRelayed } from './direction.ts';
 import type { Path } from './path.ts';
@@ -19,17 +20,24 @@ import { kindOf, type Way, Ways } from './ways.ts';
 
 /** Without a direct way after this long the relay is used, where the NMS expected none to be needed (ms). */
 const RELAY_AFTER_MS = 600;
+/** With a way in use that does not answer the relay is made ready (ms). */
+const SPARE_AFTER_MS = 250;
 /** Without any proven way: ask the NMS for a new path, and later give this one up (ms). */
 const REDIRECT_AFTER_MS = 1_500;
 const ABANDON_AFTER_MS = 10_000;
-/** A relayed path looks for a direct way again (ms). */
+/** All ways are looked at again (ms). */
 const OPTIMISE_MS = 60_000;
-const RELAY_CHECK_TRIES = 4;
+/** The same after the relay died, which the NMS may know nothing of (ms). */
+const REDIRECT_FROM_RELAY_MS = 200;
+/** The NMS says where it sees us a moment after a move, which is no other move (ms). */
+const MOVING_MS = 3_000;
+/** Announcements of a peer that are heeded, and how many a second (their probes go to addresses that nobody has proven). */
+const ANNOUNCEMENTS = 4;
 /** A direct way proven within this time is not doubted because the peer still, or again, uses the relay (ms). */
 const LEFT_MS = 2_000;
 
 export class Reach {
-  readonly timers: Timers<'relay' | 'refresh' | 'redirect' | 'abandon' | 'optimise'>;
+  readonly timers: Timers<'relay' | 'spare' | 'refresh' | 'redirect' | 'abandon' | 'optimise'>;
   readonly #context: NodeContext;
   readonly #path: Path;
   readonly #ways: Ways;
@@ -38,6 +46,11 @@ export class Reach {
   #onBindingSettled: ((now: Now) => void) | null = null;
   #recovering = false;
   #stopped = false;
+  /** The relay is wanted beside the way in use. */
+  #sparing = false;
+  #movedAt = Number.NEGATIVE_INFINITY;
+  #heed = ANNOUNCEMENTS;
+  #heededAt = 0;
 
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
@@ -78,7 +91,7 @@ export class Reach {
   begin(settled: (now: Now) => void, now: Now): void {
     const { direction } = this.#path;
     this.#probing.probeAll(now);
-    if (startsRelayed(direction) || direction.candidates.length === 0) {
+    if (startsRelayed(direction) || this.#likely() === null) {
       this.#onBindingSettled = settled;
       this.#binding.bind(now);
     } else {
@@ -137,13 +150,43 @@ export class Reach {
     else if (this.#probing.sighted(from, now) !== null) this.#doubtChosen(now);
   }
 
-  /** Our own addresses changed: everything is proven anew, from the new address. */
+  /** Our own addresses changed: everything is proven anew, from the new address, and the peer told, directly and by relay. */
   readdress(now: Now): void {
-    this.#ways.doubtAll();
+    this.#movedAt = now.ms;
+    this.#ways.doubtAll((endpoint) => this.#context.mayReach(endpoint));
     this.#probing.probeAll(now);
-    const wantsRelay = this.#isRelayed || startsRelayed(this.#path.direction);
-    if (wantsRelay || this.#binding.state !== 'none') this.#binding.rebind(now);
-    if (!this.#isRelayed) this.#path.suspect(now);
+    this.#sparing = this.#path.wasUp;
+    if (this.#sparing || startsRelayed(this.#path.direction)) this.#binding.rebind(now);
+    if (this.chosen !== null && !this.#isRelayed) this.#path.announce(this.chosen, now);
+  }
+
+  /** The NMS sees us elsewhere: after a move the peer hears of it; else a NAT has forgotten us. */
+  remapped(now: Now): void {
+    if (now.ms - this.#movedAt > MOVING_MS) {
+      this.readdress(now);
+      return;
+    }
+    for (const way of new Set([this.chosen, this.#relayWay()])) if (way !== null) this.#path.announce(way, now);
+  }
+
+  /** Where the peer is now, in its own words. It is asked there itself before anything goes there. */
+  announced(candidates: readonly Candidate[], { relayed }: Arrival, now: Now): void {
+    this.#heed = Math.min(ANNOUNCEMENTS, this.#heed + (now.ms - this.#heededAt) / 1_000);
+    this.#heededAt = now.ms;
+    if (this.#heed < 1) return;
+    this.#heed -= 1;
+    const added = this.#ways.announce(this.#context.usable(candidates));
+    if (added === null) return;
+    this.#probing.probe(added, now);
+    if (!relayed || this.chosen === null || this.#isRelayed) return;
+    // It can't say so directly any more.
+    this.chosen.doubted = true;
+    this.#choose(now);
+  }
+
+  /** The way in use is silent: the relay shall be there when it turns out to be dead. */
+  suspected(now: Now): void {
+    if (!this.#isRelayed && !this.timers.isSet('spare')) this.timers.set('spare', now.ms + SPARE_AFTER_MS);
   }
 
   /** A message came back from there, or a challenge: this way works. */
@@ -155,6 +198,7 @@ export class Reach {
     this.timers.clear('redirect');
     this.timers.clear('abandon');
     if (way.origin !== 'relay') this.timers.clear('relay');
+    if (way === this.chosen) this.timers.clear('spare');
     const recovered = this.#recovering;
     this.#recovering = false;
     this.#choose(now);
@@ -171,7 +215,7 @@ export class Reach {
     way.provenAt = null;
     if (way !== this.chosen || this.#stopped) return;
     if (this.#ways.best(now.ms) !== null) this.#choose(now);
-    else this.#recover(now);
+    else this.#recover(way.origin === 'relay' ? REDIRECT_FROM_RELAY_MS : REDIRECT_AFTER_MS, now);
   }
 
   tick(now: Now): void {
@@ -179,6 +223,7 @@ export class Reach {
       if (timer === 'redirect') this.#path.wayMissed(now);
       else if (timer === 'abandon') this.#path.wayLost(now);
       else if (timer === 'relay') this.#useRelay(now);
+      else if (timer === 'spare') this.#spare(now);
       else if (timer === 'refresh') this.#refresh(now);
       else this.#optimise(now);
     }
@@ -199,11 +244,11 @@ export class Reach {
   }
 
   /** Tries all ways and the relay at once, then the NMS. */
-  #recover(now: Now): void {
+  #recover(redirectAfterMs: number, now: Now): void {
     if (this.#recovering) return;
     this.#recovering = true;
     this.#path.say('silent, looking for another way');
-    this.timers.set('redirect', now.ms + REDIRECT_AFTER_MS);
+    this.timers.set('redirect', now.ms + redirectAfterMs);
     this.timers.set('abandon', now.ms + ABANDON_AFTER_MS);
     this.#probing.probeAll(now);
     this.#binding.rebind(now);
@@ -214,14 +259,27 @@ export class Reach {
     if (this.#binding.state === 'none') this.#binding.bind(now);
   }
 
+  #spare(now: Now): void {
+    this.#sparing = true;
+    this.#binding.bind(now);
+  }
+
   #refresh(now: Now): void {
     if (this.chosen === null || this.#isRelayed) this.#binding.bind(now);
-    else this.#binding.lapse();
+    else this.#lapse();
+  }
+
+  /** The relay is not needed beside a direct way that works. */
+  #lapse(): void {
+    const relay = this.#relayWay();
+    if (relay !== null) relay.provenAt = null;
+    this.#binding.lapse();
   }
 
   #optimise(now: Now): void {
     this.timers.set('optimise', now.ms + OPTIMISE_MS);
     if (this.#isRelayed) this.#probing.probeAll(now);
+    else this.#probing.remeasure(now);
   }
 
   #bindingSettled(bound: boolean, now: Now): void {
@@ -232,7 +290,8 @@ export class Reach {
       relay.doubted = false;
       this.timers.set('refresh', now.ms + KEEP_ALIVE_MS);
       this.#path.wayOffered(now);
-      if (this.#path.wasUp && this.#ways.best(now.ms) === null) this.#path.check(relay, RELAY_CHECK_TRIES, now);
+      if (this.#path.wasUp && (this.#sparing || this.#ways.best(now.ms) === null)) this.#path.announce(relay, now);
+      this.#sparing = false;
     } else if (this.chosen !== null && this.#isRelayed) {
       this.wayDead(this.chosen, now);
     }
@@ -262,8 +321,8 @@ export class Reach {
   }
 
   #likely(): Arrival | null {
-    const fits = this.#ways.direct.find(({ endpoint }) => isPrivate(endpoint.address) === this.#isLan);
-    const way = fits ?? this.#ways.direct[0];
+    const reachable = this.#ways.direct.filter(({ endpoint }) => this.#context.mayReach(endpoint));
+    const way = reachable.find(({ endpoint }) => isPrivate(endpoint.address) === this.#isLan) ?? reachable[0];
     return way === undefined ? null : arrivalOf(way);
   }
 }

@@ -35,7 +35,7 @@ export class RelayBinding {
   }
 
   get possible(): boolean {
-    return this.#relays.length > 0;
+    return this.#reachable.length > 0;
   }
 
   /** Where relayed messages go to and come from; null while not bound. */
@@ -43,8 +43,14 @@ export class RelayBinding {
     return this.state === 'bound' ? this.#relay : null;
   }
 
+  /** Its addresses of the families that we have now. */
+  get #reachable(): readonly Endpoint[] {
+    return this.#relays.filter((relay) => this.#context.mayReach(relay));
+  }
+
   get #relay(): Endpoint | null {
-    return this.#relays[this.#attempt % this.#relays.length] ?? null;
+    const reachable = this.#reachable;
+    return reachable[this.#attempt % reachable.length] ?? null;
   }
 
   isRelay(endpoint: Endpoint): boolean {
@@ -60,7 +66,7 @@ export class RelayBinding {
       return;
     }
     if (this.state !== 'bound') this.state = 'binding';
-    this.#try(this.#relays.length, now);
+    this.#try(this.#reachable.length, now);
   }
 
   /** Binds from our new address, whatever is under way from the old one. */

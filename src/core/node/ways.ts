@@ -3,7 +3,7 @@
  * end sent back a random challenge, or a fresh handshake went through it (protocol section 2.3).
  */
 
-import { type Endpoint, isPrivate, sameEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, familyOf, isPrivate, sameEndpoint } from '../../lib/ip.ts';
 import type { Candidate } from '../../proto/options.ts';
 import type { PathKind } from './types.ts';
 
@@ -25,11 +25,11 @@ export type Way = {
 /** A way not in use loses its NAT mapping and with it its proof (ms). */
 const PROOF_MS = 45_000;
 const MAX_REFLEXIVE = 8;
-/** A way of equal rank replaces the one in use only if it is this much faster. */
-const FASTER = 0.7;
+/** A way of equal class replaces the one in use only for a gain of 20 % or 10 ms, whichever is larger. */
+const GAIN = 0.2;
+const GAIN_MS = 10;
 
-const ranks: { readonly [O in WayOrigin]: number } = { host: 0, forwarded: 1, mapped: 1, reflexive: 2, relay: 9 };
-const DOUBT = 4;
+const Class = { lan: 0, direct: 1, relay: 9, doubted: 10 } as const;
 
 export class Ways {
   #list: Way[];
@@ -76,17 +76,33 @@ export class Ways {
     return best;
   }
 
+  /** By class, then by round trip; of two that are about as fast IPv6 goes first, where no NAT forgets. */
   #isBetter(way: Way, than: Way): boolean {
-    const [rank, thanRank] = [rankOf(way), rankOf(than)];
+    const [rank, thanRank] = [classOf(way), classOf(than)];
     if (rank !== thanRank) return rank < thanRank;
-    const [rtt, thanRtt] = [way.rttMs ?? Number.POSITIVE_INFINITY, than.rttMs ?? Number.POSITIVE_INFINITY];
-    if (than === this.chosen) return rtt < thanRtt * FASTER;
-    return way === this.chosen ? rtt * FASTER < thanRtt || rtt === thanRtt : rtt < thanRtt;
+    if (way === this.chosen) return !outdoes(than, way);
+    return than === this.chosen ? outdoes(way, than) : roundTrip(way) < roundTrip(than);
   }
 
-  /** After a move every old proof is in doubt. */
-  doubtAll(): void {
-    for (const way of this.#list) way.doubted = true;
+  /** What the peer says it may be reached at now. Returns what is new, null if nothing changed. */
+  announce(candidates: readonly Candidate[]): Way[] | null {
+    const isListed = (way: Way): boolean => candidates.some((candidate) => sameEndpoint(candidate, way.endpoint));
+    const unknown = candidates.filter((candidate) => this.find(candidate, false) === undefined);
+    const added = unknown.map(({ address, port, kind }) => newWay({ address, port }, kind));
+    const before = this.#list.length;
+    // What is in use is left only for something better.
+    this.#list = this.#list.filter((way) => way === this.chosen || !isAnnounced(way) || isListed(way));
+    const removed = before - this.#list.length;
+    this.#list.push(...added);
+    return added.length > 0 || removed > 0 ? added : null;
+  }
+
+  /** After a move every old proof is in doubt, and void where it can't hold. */
+  doubtAll(mayReach: (endpoint: Endpoint) => boolean): void {
+    for (const way of this.#list) {
+      way.doubted = true;
+      if (!mayReach(way.endpoint)) way.provenAt = null;
+    }
   }
 }
 
@@ -94,8 +110,25 @@ function newWay(endpoint: Endpoint, origin: WayOrigin): Way {
   return { endpoint, origin, provenAt: null, doubted: false, rttMs: null, triggeredAt: Number.NEGATIVE_INFINITY };
 }
 
-function rankOf(way: Way): number {
-  return ranks[way.origin] + (way.doubted ? DOUBT : 0);
+function isAnnounced({ origin }: Way): boolean {
+  return origin !== 'relay' && origin !== 'reflexive';
+}
+
+function classOf({ origin, endpoint, doubted }: Way): number {
+  const own = origin === 'relay' ? Class.relay : isPrivate(endpoint.address) ? Class.lan : Class.direct;
+  return own + (doubted ? Class.doubted : 0);
+}
+
+function roundTrip({ rttMs }: Way): number {
+  return rttMs ?? Number.POSITIVE_INFINITY;
+}
+
+/** Whether a way is so much better than the one in use that packets move to it. */
+function outdoes(way: Way, used: Way): boolean {
+  const [rtt, usedRtt] = [roundTrip(way), roundTrip(used)];
+  const gain = Math.max(GAIN_MS, GAIN * Math.max(rtt, usedRtt));
+  const isNewer = familyOf(way.endpoint.address) > familyOf(used.endpoint.address);
+  return isNewer ? rtt < usedRtt + gain : rtt < usedRtt - gain;
 }
 
 /** How `status` names a way; `lan`: the NMS saw both ends behind one NAT. */

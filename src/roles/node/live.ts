@@ -31,7 +31,8 @@ import { type Resolver, startResolver } from './resolver.ts';
 
 /** Largest inner packet: 1,500 less the outer IPv6 and UDP headers, our own, and room for a tunnel below. */
 export const INNER_MTU = 1400;
-const TRAFFIC_MS = 1_000;
+/** How often the machine hears of traffic, from which it tells whether a path still works (ms). */
+const TRAFFIC_MS = 250;
 /** How long a node that was online before waits for the NMS until it says that it serves all the same. */
 const SERVING_ANYWAY_MS = 8_000;
 

@@ -24,33 +24,72 @@ describe('the ways to a peer', () => {
     expect(ways.best(60_000)).toBe(way);
   });
 
-  it('rank: the LAN, then announced, then unannounced addresses, then the relay', () => {
+  it('rank: the LAN, then direct ones by round trip, then the relay; one in doubt behind them all', () => {
     const ways = new Ways([mapped, host]);
     const order = [
       prove(ways.findOrAdd(relay, true), 0, 1),
-      prove(ways.findOrAdd(stranger(1), false), 0, 2),
       prove(ways.find(mapped, false)!, 0, 30),
+      prove(ways.findOrAdd(stranger(1), false), 0, 2),
+      prove(ways.find(host, false)!, 0, 50),
     ];
     for (const way of order.toReversed()) {
       expect(ways.best(0)).toBe(way);
-      way.provenAt = null;
+      way.doubted = true;
     }
-    for (const way of order) prove(way, 0);
-    expect(ways.best(0)).toBe(order[2]);
-    const lan = prove(ways.find(host, false)!, 0);
-    expect(ways.best(0)).toBe(lan);
-    lan.doubted = true;
-    expect(ways.best(0)).toBe(order[2]);
+    expect(ways.best(0)).toBe(order[3]);
   });
 
-  it('do not alternate for a small gain', () => {
+  it.each([
+    [10, 1, false],
+    [30, 21, false],
+    [30, 19, true],
+    [200, 165, false],
+    [200, 155, true],
+  ])('move packets from %i ms to %i ms only for a gain: %s', (usedMs, otherMs, moves) => {
     const ways = new Ways([mapped, { ...mapped, address: '203.0.113.5' }]);
     const [one, other] = ways.direct as [Way, Way];
-    ways.chosen = prove(one, 0, 10);
-    prove(other, 0, 9);
-    expect(ways.best(0)).toBe(one);
-    prove(other, 0, 5);
-    expect(ways.best(0)).toBe(other);
+    ways.chosen = prove(one, 0, usedMs);
+    prove(other, 0, otherMs);
+    expect(ways.best(0)).toBe(moves ? other : one);
+  });
+
+  it('prefer IPv6 to IPv4 that is not clearly faster, and do not alternate', () => {
+    const ways = new Ways([mapped, { ...mapped, address: '2001:db8::5' }]);
+    const [four, six] = ways.direct as [Way, Way];
+    prove(four, 0, 10);
+    prove(six, 0, 15);
+    ways.chosen = four;
+    expect(ways.best(0)).toBe(six);
+    ways.chosen = six;
+    expect(ways.best(0)).toBe(six);
+    prove(six, 0, 25);
+    expect(ways.best(0)).toBe(four);
+    ways.chosen = four;
+    expect(ways.best(0)).toBe(four);
+  });
+
+  it('follow what the peer announces, but keep the one in use and those it was seen at', () => {
+    const ways = new Ways([mapped, host]);
+    ways.chosen = prove(ways.find(mapped, false)!, 0);
+    ways.findOrAdd(stranger(1), false);
+    const moved = { ...host, address: '10.0.0.4' };
+    expect(ways.announce([moved])).toMatchObject([{ endpoint: { address: '10.0.0.4' }, provenAt: null }]);
+    expect(ways.direct.map(({ endpoint }) => endpoint)).toEqual([
+      { address: mapped.address, port: mapped.port },
+      stranger(1),
+      { address: moved.address, port: moved.port },
+    ]);
+    expect(ways.announce([moved])).toBeNull();
+  });
+
+  it('lose their proofs where the move makes them impossible', () => {
+    const ways = new Ways([mapped, { ...mapped, address: '2001:db8::5' }]);
+    const [four, six] = ways.direct as [Way, Way];
+    prove(four, 0);
+    prove(six, 0);
+    ways.doubtAll(({ address }) => address.includes(':'));
+    expect(ways.best(0)).toBe(six);
+    expect(four.provenAt).toBeNull();
   });
 
   it('that nobody announced are few, and never push out the one in use', () => {
