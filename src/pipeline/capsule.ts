@@ -4,10 +4,13 @@
  *   Base Header 32 | lead (IV) | payload length 16, capsule flags 16 | inner packet | padding, tag
  */
 
+import { Protocol, plainHeaderLength, protocolOf, Udp } from '../net/packet.ts';
 import { HEADER_LENGTH, VERSION } from '../proto/constants.ts';
 import { HeaderOffset } from '../proto/header.ts';
 import { Flag, messageTable } from '../proto/messages.ts';
 import { OPTION_CRITICAL, OPTION_SEALED } from '../proto/options.ts';
+import type { EvpAead } from '../sys/evp.ts';
+import type { Memory } from '../sys/memory.ts';
 
 export const CAPSULE_TYPE = messageTable.capsule.type;
 /** Payload length and capsule flags, in front of the inner packet. */
@@ -34,6 +37,30 @@ export function writeCapsuleHeader(
 }
 
 /**
+ * Seals the packet of `length` octets at `at`, which has room for the preface before it, into a capsule at `out`.
+ * Returns the capsule's size.
+ */
+export function sealCapsule(
+  { view, address }: Memory,
+  aead: EvpAead,
+  at: number,
+  length: number,
+  flags: number,
+  out: number,
+  id: DataView,
+  relayed: boolean,
+  sequence: number,
+  epoch: number,
+): number {
+  const size = HEADER_LENGTH + aead.sealedSize(PREFACE + length);
+  writeCapsuleHeader(view, out, id, relayed, sequence, size, epoch);
+  view.setUint16(at - PREFACE, length);
+  view.setUint16(at - PREFACE + 2, flags);
+  aead.sealAt(address + out, HEADER_LENGTH, PREFACE + length, sequence, address + at - PREFACE);
+  return size;
+}
+
+/**
  * Where the body of a datagram begins: behind the clear options, none of which means anything in a capsule; -1 if they
  * run past the end, -2 if one must be understood.
  */
@@ -49,4 +76,18 @@ export function capsuleBody(view: DataView, at: number, length: number): number 
     body += octets;
   }
   return body > length ? -1 : body;
+}
+
+/** Whether a packet out of the TUN is one of our own outer datagrams: routed into the TUN it would go round for ever. */
+export function isOwnDatagram(view: DataView, ip: number, end: number, localPort: number): boolean {
+  if (protocolOf(view, ip) !== Protocol.udp) return false;
+  const transport = ip + plainHeaderLength(view, ip);
+  const body = transport + Udp.headerLength;
+  return (
+    transport > ip &&
+    body + HEADER_LENGTH <= end &&
+    view.getUint16(transport + Udp.source) === localPort &&
+    view.getUint8(body + HeaderOffset.version) === VERSION &&
+    view.getUint8(body + HeaderOffset.count) === 0
+  );
 }

@@ -7,6 +7,8 @@ import type { DropReason } from '../proto/drop.ts';
 import { closeTun, openTun } from '../sys/tun.ts';
 import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
 import { Places } from './places.ts';
+import { Pool } from './pool.ts';
+import type { PoolSide } from './seal-jobs.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 import { IoThread, type Offload, type OffloadName, type ThreadHandlers } from './threads.ts';
@@ -30,11 +32,15 @@ export type DataPlaneOptions = {
   readonly onFailure: (error: unknown) => void;
   /** For trials and tests: switches single offloads off from the start. */
   readonly without?: readonly OffloadName[];
+  /** Threads that seal and open beside the two I/O threads; 0 or absent = the I/O threads do it themselves. */
+  readonly workers?: number;
 };
 
 export type DataPlane = {
   readonly interfaceName: string;
   readonly localPort: number;
+  /** Threads that seal and open. */
+  readonly workers: number;
   /** What is in use right now. */
   readonly offload: Offload;
   /** Datagrams and packets dropped since the start, by reason; reasons that never happened are absent. */
@@ -99,13 +105,17 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     relay: false,
     signalling: SIGNALLING,
   };
+  const pool = options.workers ? new Pool(options.workers, log) : null;
+  const side = (board: 'seal' | 'open'): PoolSide | null =>
+    pool === null ? null : { board: pool.memory[board], work: pool.memory.work, ordered: true };
   const started = await Promise.allSettled([
-    IoThread.start({ ...setup, direction: 'inside', row: ROW.inside }, handlers),
-    IoThread.start({ ...setup, direction: 'outside', row: ROW.outside }, handlers),
+    IoThread.start({ ...setup, direction: 'inside', row: ROW.inside, pool: side('seal') }, handlers),
+    IoThread.start({ ...setup, direction: 'outside', row: ROW.outside, pool: side('open') }, handlers),
   ]);
   const threads = started.filter((result) => result.status === 'fulfilled').map((result) => result.value);
   const close = async (): Promise<void> => {
     await Promise.all(threads.map((thread) => thread.stop()));
+    await pool?.stop();
     closeUdp(udp);
     closeTun(tun);
   };
@@ -126,6 +136,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   return {
     interfaceName: tun.name,
     localPort: udp.port,
+    workers: pool?.size ?? 0,
     get offload() {
       return { ...offload };
     },

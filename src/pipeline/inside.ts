@@ -7,27 +7,30 @@
  *  4. seal each straight into the send buffer, numbered in order
  *  5. send everything that was read together, many datagrams per message; drain the TUN first
  *
+ * With workers, 3 and 4 are theirs, in any order: 1 and 2 fill jobs and number the packets, 5 sends the jobs as they came.
  * A packet without a path goes to the control plane.
  */
 
 import type { Address, Prefix } from '../lib/ip.ts';
-import type { PathCommand, VirtualAddresses } from '../lib/path.ts';
-import { Ip4, Ip6, isIp6, isWholePacket, Protocol, plainHeaderLength, protocolOf, Udp } from '../net/packet.ts';
-import { HEADER_LENGTH, REJECT_AFTER_PACKETS, VERSION } from '../proto/constants.ts';
+import type { PathCommand } from '../lib/path.ts';
+import { Ip4, Ip6, isIp6, isWholePacket } from '../net/packet.ts';
+import { HEADER_LENGTH, REJECT_AFTER_PACKETS } from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
-import { HeaderOffset } from '../proto/header.ts';
 import { CapsuleFlag } from '../proto/messages.ts';
-import type { EvpAead } from '../sys/evp.ts';
-import { allocate } from '../sys/memory.ts';
+import { allocate, type Memory } from '../sys/memory.ts';
 import { SendBatch } from '../sys/mmsg.ts';
 import { encodeSockaddr } from '../sys/sockaddr.ts';
 import { type PacketDevice, VIRTIO_HEADER } from '../sys/tun.ts';
 import type { DatagramPort } from '../sys/udp.ts';
-import { PREFACE, writeCapsuleHeader } from './capsule.ts';
+import { isOwnDatagram, PREFACE, sealCapsule } from './capsule.ts';
 import type { EventWriter } from './event-ring.ts';
+import { SealField, sealedBound } from './handling.ts';
+import { recordAt } from './jobs.ts';
 import { endKey } from './keys.ts';
 import { AddressSet, Ranges } from './ranges.ts';
+import { type PoolSide, SealJobs } from './seal-jobs.ts';
 import { Splitter } from './segment.ts';
+import { type SendKey, SendPath } from './send-path.ts';
 import { PathTable, RouteTable } from './table.ts';
 import { type Tally, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
 
@@ -46,45 +49,8 @@ const MAX_DATAGRAM = 65_000;
  */
 export const PACKETS_AT_ONCE = 32;
 
-type SendKey = {
-  readonly epoch: number;
-  readonly aead: EvpAead;
-  readonly partial: boolean;
-  next: number;
-};
-
-class SendPath {
-  readonly pathId: string;
-  readonly place: number;
-  readonly id: DataView;
-  readonly local: VirtualAddresses;
-  readonly peer: VirtualAddresses;
-  keys: SendKey[] = [];
-  active: SendKey | null = null;
-  destination: Uint8Array | null = null;
-  relayed = false;
-  /** The message of the current batch that this path's next datagram may join. */
-  message = -1;
-  round = -1;
-
-  constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {
-    this.pathId = pathId;
-    this.place = place;
-    this.id = new DataView(Uint8Array.fromHex(pathId).buffer);
-    this.local = local;
-    this.peer = peer;
-  }
-
-  key(epoch: number): SendKey | undefined {
-    return this.keys.find((key) => key.epoch === epoch);
-  }
-
-  retire(epoch: number): void {
-    this.key(epoch)?.aead.close();
-    this.keys = this.keys.filter((key) => key.epoch !== epoch);
-    if (this.active?.epoch === epoch) this.active = null;
-  }
-}
+/** How long the I/O thread waits for a worker before it looks around (ms). */
+const JOB_WAIT_MS = 20;
 
 export type InsideParts = {
   readonly device: PacketDevice;
@@ -94,6 +60,7 @@ export type InsideParts = {
   readonly events: EventWriter;
   readonly overlay: readonly Prefix[];
   readonly localPort: number;
+  readonly pool?: PoolSide | null;
 };
 
 export class Inside {
@@ -104,14 +71,20 @@ export class Inside {
   readonly #events: EventWriter;
   readonly #overlay: Ranges;
   readonly #localPort: number;
-  readonly #memory = allocate(SEAL_AT + SEAL_ROOM);
-  readonly #view = this.#memory.view;
-  readonly #splitter = new Splitter(this.#memory.view);
+  readonly #memory: Memory;
+  readonly #view: DataView;
+  readonly #splitter: Splitter;
+  readonly #jobs: SealJobs<SendPath> | null;
   readonly #batch = new SendBatch(MESSAGES);
   readonly #paths = new PathTable<SendPath>();
   readonly #routes = new RouteTable<SendPath>();
   #local = new AddressSet();
+  #packets = 0;
+  #octets = 0;
+  #readAt = READ_AT;
   #sealAt = SEAL_AT;
+  /** Octets in the batch. */
+  #sealed = 0;
 
   constructor(parts: InsideParts) {
     this.#device = parts.device;
@@ -121,6 +94,12 @@ export class Inside {
     this.#events = parts.events;
     this.#overlay = new Ranges(parts.overlay);
     this.#localPort = parts.localPort;
+    const pool = parts.pool ?? null;
+    const jobsAt = SEAL_AT + SEAL_ROOM;
+    this.#memory = allocate(jobsAt + (pool === null ? 0 : SealJobs.room(READ_ROOM)));
+    this.#view = this.#memory.view;
+    this.#splitter = new Splitter(this.#memory.view);
+    this.#jobs = pool === null ? null : new SealJobs(pool, this.#memory, jobsAt, READ_ROOM);
   }
 
   /** Addresses that packets to peers without a path may come from. */
@@ -128,56 +107,129 @@ export class Inside {
     this.#local = new AddressSet(addresses);
   }
 
-  /** Reads and sends what waits at the device, up to a bound; returns the number of packets read. */
+  /** Reads and sends what waits at the device, up to a bound; less than `PACKETS_AT_ONCE` if nothing is left to do. */
   pump(): number {
-    let packets = 0;
-    let octets = 0;
-    while (packets < PACKETS_AT_ONCE) {
-      const read = this.#device.read(this.#memory.address + READ_AT, READ_ROOM);
-      if (read === 0) break;
-      packets++;
-      octets += read;
-      const dropped = this.#packet(READ_AT + read);
-      if (dropped !== null) this.#tally.drop(dropped);
-    }
+    const before = this.#packets;
+    if (this.#jobs === null) this.#read();
+    else this.#pumpJobs(this.#jobs);
+    const packets = this.#packets - before;
     if (packets > 0) {
       this.flush();
       this.#tally.add('tunReadPackets', packets);
-      this.#tally.add('tunReadBytes', octets - packets * VIRTIO_HEADER);
+      this.#tally.add('tunReadBytes', this.#octets);
+      this.#octets = 0;
     }
-    return packets;
+    return this.#jobs !== null && this.#jobs.board.outstanding > 0 ? PACKETS_AT_ONCE : packets;
+  }
+
+  /** Reads packets one behind the other, in jobs, or each where the last one was. */
+  #read(): void {
+    const jobs = this.#jobs;
+    for (let i = 0; i < PACKETS_AT_ONCE && (jobs === null || jobs.hasRoom); i++) {
+      if (jobs !== null) this.#readAt = jobs.readAt;
+      const read = this.#device.read(this.#memory.address + this.#readAt, READ_ROOM);
+      if (read === 0) return;
+      this.#packets++;
+      this.#octets += read - VIRTIO_HEADER;
+      const dropped = this.#packet(this.#readAt + read);
+      if (dropped !== null) this.#tally.drop(dropped);
+    }
+  }
+
+  #pumpJobs(jobs: SealJobs<SendPath>): void {
+    for (let before = -1; before !== this.#packets && jobs.begin(); ) {
+      before = this.#packets;
+      this.#read();
+      jobs.post();
+      this.#stage(jobs);
+    }
+    this.#readAt = READ_AT;
+    if (jobs.board.outstanding === 0) return;
+    jobs.board.wait(JOB_WAIT_MS);
+    this.#stage(jobs);
   }
 
   #packet(end: number): DropReason | null {
     const view = this.#view;
-    const ip = READ_AT + VIRTIO_HEADER;
+    const ip = this.#readAt + VIRTIO_HEADER;
     if (!isWholePacket(view, ip, end)) return 'inner-malformed';
-    if (this.#isOwnDatagram(ip, end)) return 'outer-loop';
+    if (isOwnDatagram(view, ip, end, this.#localPort)) return 'outer-loop';
     const path = isIp6(view, ip)
       ? this.#routes.find6(view, ip + Ip6.source)
       : this.#routes.find4(view, ip + Ip4.source);
     if (path === undefined) return this.#handOver(ip, end);
     const splitter = this.#splitter;
-    if (!splitter.begin(READ_AT, end, path.active?.partial === true)) return 'inner-malformed';
+    if (!splitter.begin(this.#readAt, end, path.active?.partial === true)) return 'inner-malformed';
+    if (this.#jobs !== null) {
+      const dropped = this.#enqueue(this.#jobs, path, end);
+      if (dropped !== null) this.#dropped(path, dropped);
+      return null;
+    }
     for (let at = splitter.next(); at >= 0; at = splitter.next()) {
       this.#seal(path, at, splitter.length, splitter.partial ? CapsuleFlag.partialChecksum : 0);
     }
     return null;
   }
 
-  /** Whether this is one of our own outer datagrams: routed into the TUN it would go round for ever. */
-  #isOwnDatagram(ip: number, end: number): boolean {
-    const view = this.#view;
-    if (protocolOf(view, ip) !== Protocol.udp) return false;
-    const transport = ip + plainHeaderLength(view, ip);
-    const body = transport + Udp.headerLength;
-    return (
-      transport > ip &&
-      body + HEADER_LENGTH <= end &&
-      view.getUint16(transport + Udp.source) === this.#localPort &&
-      view.getUint8(body + HeaderOffset.version) === VERSION &&
-      view.getUint8(body + HeaderOffset.count) === 0
-    );
+  /** Numbers the packets of a read and leaves them to the workers. */
+  #enqueue(jobs: SealJobs<SendPath>, path: SendPath, end: number): DropReason | null {
+    const key = path.active;
+    if (key === null || key.slot < 0 || path.destination === null) return 'no-route';
+    const { count, largest } = this.#splitter;
+    if (key.next + count - 1 > REJECT_AFTER_PACKETS) return 'key-exhausted';
+    const bound = sealedBound(count, largest, key.aead);
+    if (bound / count > MAX_DATAGRAM || !jobs.fits(bound)) return 'inner-too-large';
+    const at = jobs.add(path, end, bound);
+    const { records } = jobs.board;
+    records[at + SealField.key] = key.slot;
+    records[at + SealField.sequence] = key.next;
+    records[at + SealField.partial] = key.partial ? 1 : 0;
+    records[at + SealField.relayed] = path.relayed ? 1 : 0;
+    records[at + SealField.epoch] = key.epoch;
+    records[at + SealField.datagrams] = count;
+    for (let i = 0; i < 4; i++) records[at + SealField.id + i] = path.id.getInt32(4 * i);
+    key.next += count;
+    return null;
+  }
+
+  /** Sends the jobs whose turn it is. */
+  #stage(jobs: SealJobs<SendPath>): void {
+    for (let slot = jobs.board.settled(); slot >= 0; slot = jobs.board.settled()) {
+      const lost = jobs.board.isLost(slot);
+      const count = jobs.board.count(slot);
+      for (let i = 0; i < count; i++) this.#stageRecord(jobs, jobs.owner(slot, i), recordAt(slot, i), lost);
+      this.flush();
+      jobs.board.release(slot);
+    }
+  }
+
+  #stageRecord({ board }: SealJobs<SendPath>, path: SendPath, at: number, lost: boolean): void {
+    const { records } = board;
+    const datagrams = records[at + SealField.datagrams]!;
+    if (lost || path.destination === null) {
+      this.#tally.drop(lost ? 'worker-lost' : 'no-route', datagrams);
+      this.#traffic.add(path.place, Traffic.txDropped, datagrams);
+      return;
+    }
+    const size = records[at + SealField.size]!;
+    let out = records[at + SealField.out]!;
+    let left = records[at + SealField.octets]!;
+    for (; left > 0; left -= size, out += size) {
+      if (this.#batch.full) this.flush();
+      this.#add(path, path.destination, out, Math.min(size, left));
+    }
+    this.#traffic.add(path.place, Traffic.txPackets, datagrams);
+    this.#traffic.add(path.place, Traffic.txBytes, records[at + SealField.inner]!);
+  }
+
+  /** Waits for the workers: before keys are freed, and before anything is sent past them. */
+  #settle(): void {
+    const jobs = this.#jobs;
+    if (jobs === null) return;
+    while (jobs.board.outstanding > 0) {
+      jobs.board.wait(JOB_WAIT_MS);
+      this.#stage(jobs);
+    }
   }
 
   /** A packet without a path: the control plane keeps it until there is one. */
@@ -191,7 +243,7 @@ export class Inside {
     }
     if (!(v6 ? this.#local.has6(view, source) : this.#local.has4(view, source))) return 'inner-source';
     const splitter = this.#splitter;
-    if (!splitter.begin(READ_AT, end, false)) return 'inner-malformed';
+    if (!splitter.begin(this.#readAt, end, false)) return 'inner-malformed';
     for (let at = splitter.next(); at >= 0; at = splitter.next()) {
       const packet = this.#memory.bytes.subarray(at, at + splitter.length);
       if (this.#events.unrouted(packet)) this.#tally.add('handedOver', 1);
@@ -211,25 +263,25 @@ export class Inside {
     const destination = path.destination;
     if (key === null || destination === null) return 'no-route';
     if (key.next > REJECT_AFTER_PACKETS) return 'key-exhausted';
-    const { view, address } = this.#memory;
     const size = HEADER_LENGTH + key.aead.sealedSize(PREFACE + length);
     if (size > MAX_DATAGRAM) return 'inner-too-large';
     if (this.#batch.full || this.#sealAt + size > SEAL_AT + SEAL_ROOM) this.flush();
     const out = this.#sealAt;
     this.#sealAt += size;
-    const sequence = key.next++;
-    writeCapsuleHeader(view, out, path.id, path.relayed, sequence, size, key.epoch);
-    view.setUint16(at - PREFACE, length);
-    view.setUint16(at - PREFACE + 2, flags);
-    key.aead.sealAt(address + out, HEADER_LENGTH, PREFACE + length, sequence, address + at - PREFACE);
-    const message = path.round === this.#batch.round ? path.message : -1;
-    path.message = this.#batch.add(message, destination, path.place, address + out, size);
-    path.round = this.#batch.round;
+    sealCapsule(this.#memory, key.aead, at, length, flags, out, path.id, path.relayed, key.next++, key.epoch);
+    this.#add(path, destination, out, size);
     if (length > 0) {
       this.#traffic.add(path.place, Traffic.txPackets, 1);
       this.#traffic.add(path.place, Traffic.txBytes, length);
     }
     return null;
+  }
+
+  #add(path: SendPath, destination: Uint8Array, out: number, size: number): void {
+    const message = path.round === this.#batch.round ? path.message : -1;
+    path.message = this.#batch.add(message, destination, path.place, this.#memory.address + out, size);
+    path.round = this.#batch.round;
+    this.#sealed += size;
   }
 
   #dropped(path: SendPath, reason: DropReason): void {
@@ -246,10 +298,11 @@ export class Inside {
     let datagrams = -failed;
     for (let i = 0; i < batch.count; i++) datagrams += batch.datagrams(i);
     this.#tally.add('udpSentDatagrams', datagrams);
-    this.#tally.add('udpSentBytes', this.#sealAt - SEAL_AT);
+    this.#tally.add('udpSentBytes', this.#sealed);
     if (failed > 0) this.#accountFailures(failed);
     batch.clear();
     this.#sealAt = SEAL_AT;
+    this.#sealed = 0;
   }
 
   #accountFailures(failed: number): void {
@@ -269,6 +322,7 @@ export class Inside {
       this.#routes.set(command.local, command.peer, target);
       return;
     }
+    this.#settle();
     if (command.do === 'installPath') {
       this.#remove(command.pathId);
       this.#traffic.clear(place, 0, TRAFFIC_RECEIVED);
@@ -279,10 +333,12 @@ export class Inside {
     if (path === undefined) return;
     switch (command.do) {
       case 'installKey': {
-        path.retire(command.epoch);
+        this.#retire(path, command.epoch);
+        const aead = endKey(command.suite, command.sendKey);
         const key: SendKey = {
           epoch: command.epoch,
-          aead: endKey(command.suite, command.sendKey),
+          aead,
+          slot: this.#jobs?.keys.add(aead) ?? -1,
           partial: command.partialChecksum === true,
           next: 1,
         };
@@ -294,7 +350,7 @@ export class Inside {
         path.active = path.key(command.epoch) ?? path.active;
         break;
       case 'retireKey':
-        path.retire(command.epoch);
+        this.#retire(path, command.epoch);
         break;
       case 'setEndpoint':
         path.destination = command.endpoint === null ? null : encodeSockaddr(command.endpoint);
@@ -310,10 +366,18 @@ export class Inside {
     }
   }
 
+  #retire(path: SendPath, epoch: number): void {
+    const key = path.key(epoch);
+    if (key === undefined) return;
+    this.#jobs?.keys.remove(key.slot);
+    key.aead.close();
+    path.retire(epoch);
+  }
+
   #remove(pathId: string): void {
     const path = this.#paths.get(pathId);
     if (path === undefined) return;
-    for (const key of path.keys) key.aead.close();
+    for (const { epoch } of path.keys) this.#retire(path, epoch);
     this.#routes.removeIf(path.local, path.peer, path);
     this.#paths.remove(pathId);
   }

@@ -83,8 +83,9 @@ function routineOutside(outside: Outside): void {
     forgetKeys(command);
   };
   while (running) {
-    poller.wait(mailbox.waiting ? 0 : LONGEST_WAIT_MS);
+    poller.wait(mailbox.waiting || outside.isBusy ? 0 : LONGEST_WAIT_MS);
     if (mailbox.waiting) mailbox.take(handle);
+    outside.settle();
     if (poller.ready(0)) outside.pump(0);
     if (poller.ready(1)) outside.pump(1);
     for (const watch of watches) watch();
@@ -95,7 +96,7 @@ const parts = { port: udp, tally, traffic, events };
 const device = setup.tun === null ? null : new Tun(setup.tun);
 if (device !== null) warmUp();
 if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
-  const inside = new Inside({ ...parts, device, overlay: setup.overlay, localPort: setup.udp.port });
+  const inside = new Inside({ ...parts, device, overlay: setup.overlay, localPort: setup.udp.port, pool: setup.pool });
   inside.setLocal(setup.local);
   report({ ready: true });
   routineInside(inside, setup.tun.fd);
@@ -108,6 +109,7 @@ if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
     forbidden: setup.forbidden,
     signalling: setup.signalling,
     now: () => performance.now(),
+    pool: setup.pool,
   });
   report({ ready: true });
   routineOutside(outside);

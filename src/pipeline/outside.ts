@@ -7,18 +7,18 @@
  *  4. replay window, after the tag; inner addresses against the path's           (sequential)
  *  5. put the packets of a flow together, write them to the TUN
  *
+ * With workers, opening is theirs, in any order; 4 and 5 follow in the order of arrival.
  * Everything else is signalling and goes to the control plane.
  */
 
 import { ReplayWindow } from '../crypto/replay.ts';
 import type { Prefix } from '../lib/ip.ts';
-import type { PathCommand, VirtualAddresses } from '../lib/path.ts';
-import { Ip4, Ip6, isIp6, isWholePacket } from '../net/packet.ts';
+import type { PathCommand } from '../lib/path.ts';
+import { isWholePacket } from '../net/packet.ts';
 import { CAPSULE_WINDOW, MAX_SIGNALLING } from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { HeaderOffset, plausible } from '../proto/header.ts';
 import { CapsuleFlag } from '../proto/messages.ts';
-import type { EvpAead } from '../sys/evp.ts';
 import type { Memory } from '../sys/memory.ts';
 import { ReceiveBatch } from '../sys/mmsg.ts';
 import { AF_INET, decodeSockaddr, isSockaddr, SOCKADDR_ROOM } from '../sys/sockaddr.ts';
@@ -27,57 +27,23 @@ import type { DatagramPort } from '../sys/udp.ts';
 import { CAPSULE_TYPE, capsuleBody, PREFACE } from './capsule.ts';
 import { Coalescer } from './coalesce.ts';
 import type { EventWriter } from './event-ring.ts';
+import { OpenField } from './handling.ts';
+import { JobBoard, RECORDS, recordAt, SLOTS } from './jobs.ts';
+import { KeySlots } from './key-slots.ts';
 import { endKey } from './keys.ts';
 import { Ranges } from './ranges.ts';
+import { type ReceiveKey, ReceivePath } from './receive-path.ts';
 import type { Relay } from './relay.ts';
+import type { PoolSide } from './seal-jobs.ts';
 import { type SourceLimit, SourceLimiter } from './source-limiter.ts';
-import { PathTable, pairOf } from './table.ts';
+import { PathTable } from './table.ts';
 import { type Tally, TRAFFIC_END, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
 
 /** Messages per system call. */
 const MESSAGES = 4;
 const MOVED_INTERVAL_MS = 1_000;
-
-type ReceiveKey = {
-  readonly epoch: number;
-  readonly aead: EvpAead;
-  readonly window: ReplayWindow;
-  opened: boolean;
-};
-
-class ReceivePath {
-  readonly pathId: string;
-  readonly place: number;
-  /** Source and destination that inner packets must have, as they stand side by side in the header. */
-  readonly pair4: DataView | null;
-  readonly pair6: DataView | null;
-  keys: ReceiveKey[] = [];
-  /** Where the control plane knows capsules to come from. */
-  readonly from = new DataView(new ArrayBuffer(SOCKADDR_ROOM));
-  movedAt = Number.NEGATIVE_INFINITY;
-
-  constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {
-    this.pathId = pathId;
-    this.place = place;
-    this.pair4 = viewOf(pairOf(peer.vip4, local.vip4));
-    this.pair6 = viewOf(pairOf(peer.vip6, local.vip6));
-  }
-
-  key(epoch: number): ReceiveKey | undefined {
-    const { keys } = this;
-    for (let i = 0; i < keys.length; i++) if (keys[i]!.epoch === epoch) return keys[i];
-    return undefined;
-  }
-
-  retire(epoch: number): void {
-    this.key(epoch)?.aead.close();
-    this.keys = this.keys.filter((key) => key.epoch !== epoch);
-  }
-}
-
-function viewOf(octets: Uint8Array<ArrayBuffer> | null): DataView | null {
-  return octets === null ? null : new DataView(octets.buffer);
-}
+/** How long the I/O thread waits for a worker before it looks around (ms). */
+const JOB_WAIT_MS = 20;
 
 export type OutsideParts = {
   readonly port: DatagramPort;
@@ -94,7 +60,11 @@ export type OutsideParts = {
   readonly signalling: SourceLimit;
   /** Monotonic milliseconds. */
   readonly now: () => number;
+  readonly pool?: PoolSide | null;
 };
+
+/** A capsule on its way through the workers. */
+type Opening = { path: ReceivePath | null; key: ReceiveKey | null; from: number };
 
 export class Outside {
   readonly relay: Relay | null;
@@ -106,10 +76,16 @@ export class Outside {
   readonly #forbidden: Ranges;
   readonly #limiter: SourceLimiter;
   readonly #now: () => number;
-  readonly #batch = new ReceiveBatch(MESSAGES);
-  readonly #memory: Memory = this.#batch.memory;
-  readonly #view = this.#memory.view;
-  readonly #names = this.#batch.names;
+  readonly #batch: ReceiveBatch;
+  readonly #memory: Memory;
+  readonly #view: DataView;
+  readonly #names: DataView;
+  readonly #jobs: JobBoard | null;
+  readonly #keys: KeySlots | null;
+  readonly #openings: Opening[] = [];
+  /** The job being filled. */
+  #slot = -1;
+  #count = 0;
   readonly #paths = new PathTable<ReceivePath>();
 
   constructor(parts: OutsideParts) {
@@ -120,6 +96,17 @@ export class Outside {
     this.#forbidden = new Ranges(parts.forbidden);
     this.#limiter = new SourceLimiter(parts.signalling);
     this.#now = parts.now;
+    const pool = parts.pool ?? null;
+    this.#batch = new ReceiveBatch(pool === null ? MESSAGES : SLOTS * MESSAGES);
+    this.#batch.room = MESSAGES;
+    this.#memory = this.#batch.memory;
+    this.#view = this.#memory.view;
+    this.#names = this.#batch.names;
+    this.#jobs = pool === null ? null : new JobBoard(pool.board, pool.work, this.#memory, pool.ordered);
+    this.#keys = pool === null ? null : new KeySlots(pool.board.keys);
+    if (pool !== null) {
+      this.#openings = Array.from({ length: SLOTS * RECORDS }, () => ({ path: null, key: null, from: 0 }));
+    }
     this.relay = parts.relay?.(this.#batch) ?? null;
     this.coalescer =
       parts.device === null
@@ -130,13 +117,37 @@ export class Outside {
           });
   }
 
+  /** Whether workers still have something. */
+  get isBusy(): boolean {
+    return this.#jobs !== null && this.#jobs.outstanding > 0;
+  }
+
   /** Receives and handles one batch of a socket; returns the number of messages. */
   pump(socket: 0 | 1): number {
+    const jobs = this.#jobs;
+    if (jobs === null) return this.#receive(socket);
+    let all = 0;
+    for (;;) {
+      this.#slot = jobs.free();
+      if (this.#slot < 0) break;
+      this.#batch.first = this.#slot * MESSAGES;
+      this.#count = 0;
+      const messages = this.#receive(socket);
+      if (this.#count > 0) jobs.post(this.#slot, this.#count);
+      all += messages;
+      this.#stage(jobs);
+      if (messages === 0) break;
+    }
+    this.settle();
+    return all;
+  }
+
+  #receive(socket: 0 | 1): number {
     const batch = this.#batch;
     const messages = this.#port.receive(socket, batch);
     let datagrams = 0;
     let octets = 0;
-    for (let i = 0; i < messages; i++) {
+    for (let i = batch.first; i < batch.first + messages; i++) {
       octets += batch.octets(i);
       datagrams += this.#message(i);
     }
@@ -147,6 +158,39 @@ export class Outside {
     this.#tally.add('udpReceivedDatagrams', datagrams);
     this.#tally.add('udpReceivedBytes', octets);
     return messages;
+  }
+
+  /** Waits for a job of the workers, if there is one, and hands on what is done. */
+  settle(): void {
+    if (this.#jobs === null || this.#jobs.outstanding === 0) return;
+    this.#jobs.wait(JOB_WAIT_MS);
+    this.#stage(this.#jobs);
+  }
+
+  /** Checks and writes what the jobs whose turn it is have opened. */
+  #stage(jobs: JobBoard): void {
+    const { coalescer } = this;
+    if (coalescer === null) return;
+    for (let slot = jobs.settled(); slot >= 0; slot = jobs.settled()) {
+      const count = jobs.count(slot);
+      if (jobs.isLost(slot)) this.#tally.drop('worker-lost', count);
+      else for (let i = 0; i < count; i++) this.#stageRecord(coalescer, jobs.records, slot * RECORDS + i);
+      this.#write(coalescer);
+      this.#events.flush();
+      jobs.release(slot);
+    }
+  }
+
+  #stageRecord(coalescer: Coalescer, records: Float64Array, index: number): void {
+    const { path, key, from } = this.#openings[index]!;
+    const record = recordAt(0, index);
+    if (path === null || key === null) return;
+    const at = records[record + OpenField.at]!;
+    const body = records[record + OpenField.body]!;
+    const sequence = records[record + OpenField.sequence]!;
+    const plain = records[record + OpenField.plain]!;
+    const dropped = this.#opened(coalescer, path, key, at, body, plain, sequence, from);
+    if (dropped !== null) this.#tally.drop(dropped);
   }
 
   #write(coalescer: Coalescer): void {
@@ -215,8 +259,54 @@ export class Outside {
     }
     const body = capsuleBody(view, at, length);
     if (body < 0) return this.#rejected(path, body === -1 ? 'option-malformed' : 'option-critical');
+    if (this.#jobs !== null && key.slot >= 0) {
+      this.#enqueue(this.#jobs, path, key, at, body, length - body, sequence, from);
+      return null;
+    }
     const plain = key.aead.openAt(this.#memory.address + at, body, length - body, sequence);
+    return this.#opened(coalescer, path, key, at, body, plain, sequence, from);
+  }
+
+  /** Leaves a capsule to the workers. A batch holds no more datagrams than a job has records. */
+  #enqueue(
+    jobs: JobBoard,
+    path: ReceivePath,
+    key: ReceiveKey,
+    at: number,
+    body: number,
+    length: number,
+    sequence: number,
+    from: number,
+  ): void {
+    const record = recordAt(this.#slot, this.#count);
+    const opening = this.#openings[this.#slot * RECORDS + this.#count++]!;
+    opening.path = path;
+    opening.key = key;
+    opening.from = from;
+    jobs.records[record + OpenField.key] = key.slot;
+    jobs.records[record + OpenField.at] = at;
+    jobs.records[record + OpenField.body] = body;
+    jobs.records[record + OpenField.length] = length;
+    jobs.records[record + OpenField.sequence] = sequence;
+  }
+
+  /** The sequential half, after opening; `plain` is the length of what was opened, or -1. */
+  #opened(
+    coalescer: Coalescer,
+    path: ReceivePath,
+    key: ReceiveKey,
+    at: number,
+    body: number,
+    plain: number,
+    sequence: number,
+    from: number,
+  ): DropReason | null {
+    const view = this.#view;
     if (plain < 0) return this.#rejected(path, 'tag');
+    if (!key.window.check(sequence)) {
+      this.#traffic.add(path.place, Traffic.rxReplayed, 1);
+      return 'replayed';
+    }
     key.window.accept(sequence);
     if (!key.opened || !isSockaddr(this.#names, from, path.from)) this.#cameFrom(path, key, from);
 
@@ -229,27 +319,12 @@ export class Outside {
     }
     if (octets === 0) return null;
     if (!isWholePacket(view, inner, inner + octets)) return this.#rejected(path, 'inner-malformed');
-    const misaddressed = this.#misaddressed(path, inner);
+    const misaddressed = path.misaddressed(view, inner);
     if (misaddressed !== null) return this.#rejected(path, misaddressed);
     const partial = (view.getUint16(inner - PREFACE + 2) & CapsuleFlag.partialChecksum) !== 0;
     this.#traffic.add(path.place, Traffic.rxPackets, 1);
     this.#traffic.add(path.place, Traffic.rxBytes, octets);
     coalescer.add(inner, octets, partial, path.place);
-    return null;
-  }
-
-  /** Protocol section 2.4: from the peer's virtual address to ours, nothing else. */
-  #misaddressed(path: ReceivePath, inner: number): DropReason | null {
-    const view = this.#view;
-    const v6 = isIp6(view, inner);
-    const pair = v6 ? path.pair6 : path.pair4;
-    if (pair === null) return 'inner-source';
-    const source = inner + (v6 ? Ip6.source : Ip4.source);
-    const middle = pair.byteLength / 2;
-    for (let i = 0; i < middle; i += 4) if (view.getInt32(source + i) !== pair.getInt32(i)) return 'inner-source';
-    for (let i = middle; i < 2 * middle; i += 4) {
-      if (view.getInt32(source + i) !== pair.getInt32(i)) return 'inner-destination';
-    }
     return null;
   }
 
@@ -276,28 +351,43 @@ export class Outside {
 
   /** Carries out a command of the control plane; `place` is where the path's counters are. */
   command(command: PathCommand, place: number): void {
+    while (this.isBusy) this.settle();
     if (command.do === 'installPath') {
       this.#remove(command.pathId);
       this.#traffic.clear(place, TRAFFIC_RECEIVED, TRAFFIC_END);
       this.#paths.set(command.pathId, new ReceivePath(command.pathId, place, command.local, command.peer));
     } else if (command.do === 'installKey') {
       const path = this.#paths.get(command.pathId);
-      path?.retire(command.epoch);
-      path?.keys.push({
+      if (path === undefined) return;
+      this.#retire(path, command.epoch);
+      const aead = endKey(command.suite, command.receiveKey);
+      path.keys.push({
         epoch: command.epoch,
-        aead: endKey(command.suite, command.receiveKey),
+        aead,
+        slot: this.#keys?.add(aead) ?? -1,
         window: new ReplayWindow(CAPSULE_WINDOW),
         opened: false,
       });
     } else if (command.do === 'retireKey') {
-      this.#paths.get(command.pathId)?.retire(command.epoch);
+      const path = this.#paths.get(command.pathId);
+      if (path !== undefined) this.#retire(path, command.epoch);
     } else if (command.do === 'removePath') {
       this.#remove(command.pathId);
     }
   }
 
   #remove(pathId: string): void {
-    for (const key of this.#paths.get(pathId)?.keys ?? []) key.aead.close();
+    const path = this.#paths.get(pathId);
+    if (path === undefined) return;
+    for (const { epoch } of path.keys) this.#retire(path, epoch);
     this.#paths.remove(pathId);
+  }
+
+  #retire(path: ReceivePath, epoch: number): void {
+    const key = path.key(epoch);
+    if (key === undefined) return;
+    this.#keys?.remove(key.slot);
+    key.aead.close();
+    path.retire(epoch);
   }
 }

@@ -96,6 +96,16 @@ export class Splitter {
     return true;
   }
 
+  /** How many packets there will be. */
+  get count(): number {
+    return this.#size === 0 ? 1 : Math.max(1, Math.ceil((this.#end - this.#payload) / this.#size));
+  }
+
+  /** The most octets that one of them has. */
+  get largest(): number {
+    return this.#size === 0 ? this.#end - this.#at : Math.min(this.#headerLength + this.#size, this.#end - this.#at);
+  }
+
   /** Offset of the next packet, or -1 after the last one. */
   next(): number {
     return this.#size === 0 ? this.#single() : this.#segment();

@@ -87,6 +87,7 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
       forbidden: loopback ? overlay : forbiddenOuter(overlay),
       local: [],
       relay: options.relay,
+      pool: null,
       signalling: SIGNALLING,
     },
     {

@@ -8,6 +8,7 @@ import type { UdpSockets } from '../sys/udp.ts';
 import { startWorker } from '../sys/worker.ts';
 import { EventReader, eventMemory } from './event-ring.ts';
 import { MailboxSender } from './mailbox.ts';
+import type { PoolSide } from './seal-jobs.ts';
 import type { SourceLimit } from './source-limiter.ts';
 
 /** What the kernel does for us; each is negotiated at the start and given up when the kernel or a device refuses. */
@@ -51,6 +52,8 @@ export type ThreadSetup = {
   readonly forbidden: readonly Prefix[];
   readonly local: readonly Address[];
   readonly relay: boolean;
+  /** Where jobs for the workers go; null = the thread does everything itself. */
+  readonly pool: PoolSide | null;
   readonly signalling: SourceLimit;
 };
 

@@ -48,6 +48,7 @@ export const dropReasons = [
   'not-sent',
   'not-written',
   'backlog-full',
+  'worker-lost',
   // services
   'login-refused',
   'direction-refused',

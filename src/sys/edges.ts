@@ -95,9 +95,9 @@ export class MemoryPort implements DatagramPort {
   }
 
   receive(_socket: 0 | 1, batch: ReceiveBatch): number {
-    const count = Math.min(this.toReceive.length, batch.capacity);
+    const count = Math.min(this.toReceive.length, batch.room);
     for (const [i, run] of this.toReceive.splice(0, count).entries()) {
-      batch.put(i, run.octets, run.segment, run.address);
+      batch.put(batch.first + i, run.octets, run.segment, run.address);
     }
     return count;
   }

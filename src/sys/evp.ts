@@ -37,6 +37,10 @@ function loadOpenSsl() {
       'int64_t EVP_CIPHER_fetch(int64_t library, const char *name, int64_t properties)',
     ),
     newContext: bind<() => number>(program, 'int64_t EVP_CIPHER_CTX_new()'),
+    copyContext: bind<(to: number, from: number) => number>(
+      program,
+      'int EVP_CIPHER_CTX_copy(int64_t to, int64_t from)',
+    ),
     freeContext: bind<(context: number) => void>(program, 'void EVP_CIPHER_CTX_free(int64_t context)'),
     control: bind<(context: number, type: number, argument: number, pointer: number) => number>(
       program,
@@ -53,6 +57,7 @@ function loadOpenSsl() {
       'int64_t EVP_MAC_fetch(int64_t library, const char *name, int64_t properties)',
     ),
     newMac: bind<(mac: number) => number>(program, 'int64_t EVP_MAC_CTX_new(int64_t mac)'),
+    copyMac: bind<(context: number) => number>(program, 'int64_t EVP_MAC_CTX_dup(int64_t context)'),
     freeMac: bind<(context: number) => void>(program, 'void EVP_MAC_CTX_free(int64_t context)'),
     macInit: bind<(context: number, key: number, keyLength: number, parameters: number) => number>(
       program,
@@ -105,16 +110,17 @@ type Shared = ReturnType<typeof loadShared>;
 let shared: Shared | undefined;
 
 /** Native contexts of one key; zeroed and freed by `close`, or by the collector should that be forgotten. */
-type Contexts = { encrypt: number; decrypt: number; mac: number };
+export type Contexts = { encrypt: number; decrypt: number; mac: number };
 
-function release(contexts: Contexts): void {
+/** Frees contexts that `fork` made. */
+export function releaseContexts(contexts: Contexts): void {
   shared?.freeContext(contexts.encrypt);
   shared?.freeContext(contexts.decrypt);
   shared?.freeMac(contexts.mac);
   contexts.encrypt = contexts.decrypt = contexts.mac = 0;
 }
 
-const forgotten = new FinalizationRegistry(release);
+const forgotten = new FinalizationRegistry(releaseContexts);
 
 /** One key, sealing and opening in place; the buffer-based half is the interface `Aead` of the crypto layer. */
 export abstract class EvpAead {
@@ -164,7 +170,26 @@ export abstract class EvpAead {
 
   close(): void {
     forgotten.unregister(this.contexts);
-    release(this.contexts);
+    releaseContexts(this.contexts);
+  }
+
+  /** Copies of the contexts, for one more thread: each may be used by one thread at a time. */
+  fork(): Contexts {
+    const { evp, contexts } = this;
+    const copy = { encrypt: evp.newContext(), decrypt: evp.newContext(), mac: 0 };
+    must(evp.copyContext(copy.encrypt, contexts.encrypt), 'EVP_CIPHER_CTX_copy');
+    must(evp.copyContext(copy.decrypt, contexts.decrypt), 'EVP_CIPHER_CTX_copy');
+    if (contexts.mac !== 0) copy.mac = evp.copyMac(contexts.mac);
+    return copy;
+  }
+
+  /** Seals and opens with contexts that another thread forked and will release. */
+  borrow(encrypt: number, decrypt: number, mac: number): void {
+    const { contexts } = this;
+    if (forgotten.unregister(contexts)) releaseContexts(contexts);
+    contexts.encrypt = encrypt;
+    contexts.decrypt = decrypt;
+    contexts.mac = mac;
   }
 }
 

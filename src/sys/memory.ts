@@ -27,6 +27,12 @@ export function allocate(length: number): Memory {
   return { bytes, view: new DataView(buffer, 0, length), address: addressOf(bytes) };
 }
 
+/** Memory that another thread allocated and keeps. */
+export function memoryAt(address: number, length: number): Memory {
+  const buffer = viewOf(address, length);
+  return { bytes: new Uint8Array(buffer), view: new DataView(buffer), address };
+}
+
 function mapLow(length: number): ArrayBuffer | null {
   const size = Math.ceil(length / PAGE) * PAGE;
   while (nextLow + size < LOW_END) {

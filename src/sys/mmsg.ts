@@ -224,6 +224,9 @@ export function unfoldedBatch(): SendBatch {
 /** Datagrams as they came in; they stay where they are until the next receiving. */
 export class ReceiveBatch {
   readonly capacity: number;
+  /** Messages that the next receiving fills: `room` of them from number `first` on. */
+  first = 0;
+  room: number;
   readonly memory: Memory;
   readonly #headers: Memory;
   readonly #names: number;
@@ -231,6 +234,7 @@ export class ReceiveBatch {
 
   constructor(capacity: number) {
     this.capacity = capacity;
+    this.room = capacity;
     this.memory = allocate(capacity * SLOT);
     const vectors = capacity * MMSGHDR;
     this.#names = vectors + capacity * IOVEC;
@@ -247,14 +251,14 @@ export class ReceiveBatch {
     }
   }
 
-  /** Makes the first `count` slots ready to be filled; returns the address of the headers. */
-  prepare(count: number): number {
+  /** Makes the messages ready to be filled; returns the address of their headers. */
+  prepare(): number {
     const { view } = this.#headers;
-    for (let i = 0; i < count; i++) {
+    for (let i = this.first; i < this.first + this.room; i++) {
       view.setUint32(i * MMSGHDR + NAME_LENGTH, SOCKADDR_ROOM, true);
       view.setUint32(i * MMSGHDR + CONTROL_LENGTH, CONTROL_ROOM, true);
     }
-    return this.#headers.address;
+    return this.#headers.address + this.first * MMSGHDR;
   }
 
   /** Where message `index` starts in `memory`. */

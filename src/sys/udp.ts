@@ -225,6 +225,6 @@ export class UdpPort implements DatagramPort {
 
   receive(socket: 0 | 1, batch: ReceiveBatch): number {
     const fd = socket === 0 ? this.#sockets.fd4 : this.#sockets.fd6;
-    return Math.max(0, libc().recvmmsg(fd, batch.prepare(batch.capacity), batch.capacity, MSG_DONTWAIT, 0));
+    return Math.max(0, libc().recvmmsg(fd, batch.prepare(), batch.room, MSG_DONTWAIT, 0));
   }
 }

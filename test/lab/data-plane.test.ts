@@ -34,6 +34,9 @@ describeLab('two data planes with keys installed by hand', () => {
       { ...none, partialChecksum: true },
     ],
     ['with cbc-md5', { suite: 1 }, { suite: 1 }],
+    ['with workers', { workers: 2, partialChecksum: true }, { workers: 1, partialChecksum: true }],
+    ['with workers and cbc-md5', { workers: 2, suite: 1 }, { workers: 2, suite: 1 }],
+    ['with workers and without offload', { ...none, workers: 2 }, { ...none, workers: 2 }],
   ])('carry ICMP, TCP and UDP both ways over IPv4 and IPv6, %s', (title, first, second) =>
     inLab(title, async (lab) => {
       const internet = lab.internet();

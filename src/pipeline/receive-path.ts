@@ -1,0 +1,65 @@
+/** What the way in knows of a path. */
+
+import type { ReplayWindow } from '../crypto/replay.ts';
+import type { VirtualAddresses } from '../lib/path.ts';
+import { Ip4, Ip6, isIp6 } from '../net/packet.ts';
+import type { DropReason } from '../proto/drop.ts';
+import type { EvpAead } from '../sys/evp.ts';
+import { SOCKADDR_ROOM } from '../sys/sockaddr.ts';
+import { pairOf } from './table.ts';
+
+export type ReceiveKey = {
+  readonly epoch: number;
+  readonly aead: EvpAead;
+  readonly window: ReplayWindow;
+  /** Where the workers find it; -1 without workers. */
+  readonly slot: number;
+  opened: boolean;
+};
+
+export class ReceivePath {
+  readonly pathId: string;
+  readonly place: number;
+  /** Source and destination that inner packets must have, as they stand side by side in the header. */
+  readonly pair4: DataView | null;
+  readonly pair6: DataView | null;
+  keys: ReceiveKey[] = [];
+  /** Where the control plane knows capsules to come from. */
+  readonly from = new DataView(new ArrayBuffer(SOCKADDR_ROOM));
+  movedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {
+    this.pathId = pathId;
+    this.place = place;
+    this.pair4 = viewOf(pairOf(peer.vip4, local.vip4));
+    this.pair6 = viewOf(pairOf(peer.vip6, local.vip6));
+  }
+
+  key(epoch: number): ReceiveKey | undefined {
+    const { keys } = this;
+    for (let i = 0; i < keys.length; i++) if (keys[i]!.epoch === epoch) return keys[i];
+    return undefined;
+  }
+
+  retire(epoch: number): void {
+    this.keys = this.keys.filter((key) => key.epoch !== epoch);
+  }
+
+  /** Protocol section 2.4: from the peer's virtual address to ours, nothing else. */
+  misaddressed(view: DataView, inner: number): DropReason | null {
+    const v6 = isIp6(view, inner);
+    const pair = v6 ? this.pair6 : this.pair4;
+    if (pair === null) return 'inner-source';
+    const source = inner + (v6 ? Ip6.source : Ip4.source);
+    const middle = pair.byteLength / 2;
+    for (let i = 0; i < middle; i += 4) if (view.getInt32(source + i) !== pair.getInt32(i)) return 'inner-source';
+    for (let i = middle; i < 2 * middle; i += 4) {
+      if (view.getInt32(source + i) !== pair.getInt32(i)) return 'inner-destination';
+    }
+    return null;
+  }
+}
+
+function viewOf(octets: Uint8Array<ArrayBuffer> | null): DataView | null {
+  return octets === null ? null : new DataView(octets.buffer);
+}

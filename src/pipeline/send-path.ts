@@ -1,0 +1,45 @@
+/** What the way out knows of a path. */
+
+import type { VirtualAddresses } from '../lib/path.ts';
+import type { EvpAead } from '../sys/evp.ts';
+
+export type SendKey = {
+  readonly epoch: number;
+  readonly aead: EvpAead;
+  readonly partial: boolean;
+  /** Where the workers find it; -1 without workers. */
+  readonly slot: number;
+  next: number;
+};
+
+export class SendPath {
+  readonly pathId: string;
+  readonly place: number;
+  readonly id: DataView;
+  readonly local: VirtualAddresses;
+  readonly peer: VirtualAddresses;
+  keys: SendKey[] = [];
+  active: SendKey | null = null;
+  destination: Uint8Array | null = null;
+  relayed = false;
+  /** The message of the current batch that this path's next datagram may join. */
+  message = -1;
+  round = -1;
+
+  constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {
+    this.pathId = pathId;
+    this.place = place;
+    this.id = new DataView(Uint8Array.fromHex(pathId).buffer);
+    this.local = local;
+    this.peer = peer;
+  }
+
+  key(epoch: number): SendKey | undefined {
+    return this.keys.find((key) => key.epoch === epoch);
+  }
+
+  retire(epoch: number): void {
+    this.keys = this.keys.filter((key) => key.epoch !== epoch);
+    if (this.active?.epoch === epoch) this.active = null;
+  }
+}
