@@ -12,6 +12,7 @@ import type { PoolSide } from './seal-jobs.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 import { IoThread, type Offload, type OffloadName, type ThreadHandlers } from './threads.ts';
+import { bestWorkers } from './trial.ts';
 
 export type { Offload };
 
@@ -32,8 +33,8 @@ export type DataPlaneOptions = {
   readonly onFailure: (error: unknown) => void;
   /** For trials and tests: switches single offloads off from the start. */
   readonly without?: readonly OffloadName[];
-  /** Threads that seal and open beside the two I/O threads; 0 or absent = the I/O threads do it themselves. */
-  readonly workers?: number;
+  /** Threads that seal and open beside the two I/O threads; 0 or absent = the I/O threads do it; `auto` = measured. */
+  readonly workers?: number | 'auto';
 };
 
 export type DataPlane = {
@@ -105,7 +106,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     relay: false,
     signalling: SIGNALLING,
   };
-  const pool = options.workers ? new Pool(options.workers, log) : null;
+  const workers = options.workers === 'auto' ? await bestWorkers(log) : (options.workers ?? 0);
+  const pool = workers === 0 ? null : new Pool(workers, log);
   const side = (board: 'seal' | 'open'): PoolSide | null =>
     pool === null ? null : { board: pool.memory[board], work: pool.memory.work, ordered: true };
   const started = await Promise.allSettled([

@@ -42,7 +42,7 @@ export const OpenField = {
 export type PoolMemory = {
   readonly seal: BoardMemory;
   readonly open: BoardMemory;
-  /** How many jobs were ever posted: what workers wait on; and whether they shall end. */
+  /** How many jobs were ever posted: what workers wait on; whether they shall end; how many ever began. */
   readonly work: SharedArrayBuffer;
 };
 

@@ -11,6 +11,7 @@ export default function routineHandling({ worker, memory }: HandlingTask): void 
   const sealer = new Sealer(memory.seal, worker);
   const opener = new Opener(memory.open, worker);
   const work = new Int32Array(memory.work);
+  Atomics.add(work, 2, 1);
   while (Atomics.load(work, 1) === 0) {
     const posted = Atomics.load(work, 0);
     const sealed = sealer.handle();

@@ -9,12 +9,13 @@ import { boardMemory, JobHands } from './jobs.ts';
 
 /** How long a worker that died stays away (ms): one that cannot live must not take the machine with it. */
 const PAUSE_MS = 100;
+const START_POLL_MS = 2;
 
 export function poolMemory(workers: number): PoolMemory {
   return {
     seal: boardMemory(workers),
     open: boardMemory(workers),
-    work: new SharedArrayBuffer(2 * Int32Array.BYTES_PER_ELEMENT),
+    work: new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT),
   };
 }
 
@@ -58,6 +59,15 @@ export class Pool {
         await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
       }
     }
+  }
+
+  /** Resolves once every worker waits for jobs. */
+  get ready(): Promise<void> {
+    const work = new Int32Array(this.memory.work);
+    const look = async (): Promise<void> => {
+      while (Atomics.load(work, 2) < this.size) await new Promise((resolve) => setTimeout(resolve, START_POLL_MS));
+    };
+    return look();
   }
 
   /** After the I/O threads have ended. */

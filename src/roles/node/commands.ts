@@ -29,6 +29,17 @@ function parseCount(text: string): number {
   return count;
 }
 
+function parseWorkers(text: string): number | 'auto' {
+  if (text === 'auto') return text;
+  const count = Number(text);
+  if (!/^\d{1,2}$/.test(text) || count > MAX_WORKERS) {
+    throw new InvalidArgumentError(`Workers are 0 to ${MAX_WORKERS}, or auto.`);
+  }
+  return count;
+}
+
+const MAX_WORKERS = 64;
+
 function stateOption(): Option {
   return new Option('--state <dir>', 'state directory of the daemon').makeOptionMandatory();
 }
@@ -41,6 +52,7 @@ type UpFlags = {
   port?: number;
   dns: DnsMode;
   suite: string;
+  workers: number | 'auto';
   verbose?: boolean;
   metrics: string;
 };
@@ -80,6 +92,7 @@ async function up(flags: UpFlags, context: Context): Promise<void> {
       portIsDefault: flags.port === undefined,
       dns: flags.dns,
       suite: suites[flags.suite]!,
+      workers: flags.workers,
       verbose: flags.verbose === true,
       metrics: readMetricsOption(flags.metrics),
     },
@@ -126,6 +139,14 @@ export function contribute(program: Command, context: Context): void {
       new Option('--suite <suite>', 'cipher suite; cbc-md5 is the thesis’s own, broken, for experiments')
         .choices(Object.values(suiteNames))
         .default('aes-256-gcm'),
+    )
+    .addOption(
+      new Option(
+        '--workers <number>',
+        'threads that encrypt beside the two that read and write, or `auto`: as measured',
+      )
+        .argParser(parseWorkers)
+        .default(0),
     )
     .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')

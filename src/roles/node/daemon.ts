@@ -36,6 +36,7 @@ export type NodeOptions = {
   readonly port: number;
   readonly portIsDefault: boolean;
   readonly suite: Suite;
+  readonly workers: number | 'auto';
   readonly dns: DnsMode;
   readonly verbose: boolean;
   /** Where metrics and health are served. */

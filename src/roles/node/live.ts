@@ -44,6 +44,8 @@ export type LiveOptions = {
   readonly port: number;
   readonly portIsDefault: boolean;
   readonly suite: Suite;
+  /** Threads that seal and open. */
+  readonly workers: number | 'auto';
   readonly dns: DnsMode;
   readonly primitives: Primitives;
   readonly log: Log;
@@ -64,6 +66,7 @@ export type LiveStatus = {
   readonly interface: string;
   readonly resolver: string | null;
   readonly offload: Offload;
+  readonly workers: number;
   readonly warnings: readonly string[];
   readonly counters: Readonly<Record<string, number>>;
 };
@@ -124,7 +127,7 @@ export class LiveNode {
   }
 
   async #open(): Promise<void> {
-    const { session, state, log, port, portIsDefault, dns } = this.#options;
+    const { session, state, log, port, portIsDefault, dns, workers } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
     refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: null });
@@ -134,6 +137,7 @@ export class LiveNode {
       portIsDefault,
       overlay: session.overlay,
       local,
+      workers,
       log,
       onEvent: (event) => this.#onEvent(event),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
@@ -217,7 +221,7 @@ export class LiveNode {
 
   status(): LiveStatus | null {
     if (this.#plane === null) return null;
-    const { interfaceName, offload, drops } = this.#plane;
+    const { interfaceName, offload, drops, workers } = this.#plane;
     const planeDrops = Object.entries(drops).map(([reason, count]) => [`drop-${reason}`, count] as const);
     const counters = this.#counters.snapshot();
     for (const [name, count] of [...planeDrops, ...Object.entries(this.#plane.counters())]) {
@@ -229,6 +233,7 @@ export class LiveNode {
       interface: interfaceName,
       resolver: this.#resolver === null ? null : formatEndpoint(this.#resolver.endpoint),
       offload,
+      workers,
       warnings: this.#warnings,
       counters,
     };

@@ -28,7 +28,7 @@ export function buildStatus(state: DaemonState, live: LiveNode | null) {
     mapped: snapshot?.mapped ?? [],
     services: snapshot?.services ?? [],
     offload: status?.offload ?? { tunTcp: false, tunUdp: false, udpSegment: false, udpGro: false },
-    workers: 0,
+    workers: status?.workers ?? 0,
     warnings: status?.warnings ?? [],
     peers: (snapshot?.peers ?? []).map((peer) => ({ ...peer, mtu: INNER_MTU })),
     inner: null,
