@@ -3,7 +3,8 @@
  * sea.json, which tells `node --build-sea` what to put together (architecture: docs/decisions/single-executable.md).
  */
 
-import { globSync, writeFileSync } from 'node:fs';
+import { globSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type BuildOptions, build, type Plugin } from 'esbuild';
@@ -27,6 +28,47 @@ const addonsFromAssets: Plugin = {
   },
 };
 
+/**
+ * Piscina starts its threads from a file of its own, which loads the task's file: neither exists in the executable. There
+ * its threads start from the asset that the file name names, and the task is packed with them.
+ */
+const tasksFromAssets: Plugin = {
+  name: 'tasks from assets',
+  setup({ onLoad, onResolve }) {
+    onLoad({ filter: /piscina\/dist\/index\.js$/ }, async ({ path }) => ({
+      contents: replaced(path, "(0, node_path_1.resolve)(__dirname, 'worker.js')", 'this.options.filename'),
+      loader: 'js',
+    }));
+    onLoad({ filter: /piscina\/dist\/worker_pool\/index\.js$/ }, async ({ path }) => ({
+      contents: replaced(
+        path,
+        'new node_worker_threads_1.Worker(filename, workerOpts)',
+        "new node_worker_threads_1.Worker(require('node:sea').getAsset(filename, 'utf8'), { ...workerOpts, eval: true })",
+      ),
+      loader: 'js',
+    }));
+    onResolve({ filter: /^task:/ }, ({ path }) => ({ path: path.slice(5), namespace: 'task' }));
+    onLoad({ filter: /.*/, namespace: 'task' }, ({ path }) => ({
+      contents: replaced(
+        createRequire(import.meta.url)
+          .resolve('piscina')
+          .replace(/main\.js$/, 'worker.js'),
+        'async function getHandler(filename, name) {',
+        `const task = require(${JSON.stringify(path)}).default; async function getHandler() { return task;`,
+      ),
+      resolveDir: dirname(createRequire(import.meta.url).resolve('piscina')),
+      loader: 'js',
+    }));
+  },
+};
+
+/** A file's text with one place changed, which must be there. */
+function replaced(path: string, from: string, to: string): string {
+  const text = readFileSync(path, 'utf8');
+  if (!text.includes(from)) throw new Error(`${path} is not what this script expects: no ${from}`);
+  return text.replace(from, to);
+}
+
 /** CommonJS packages ask for these; in the executable `require` can only give Node's own modules. */
 const banner = `
   import { createRequire as cyphonicRequire } from 'node:module';
@@ -44,7 +86,9 @@ const common: BuildOptions = {
   keepNames: true,
   legalComments: 'none',
   banner: { js: banner },
-  plugins: [addonsFromAssets],
+  plugins: [addonsFromAssets, tasksFromAssets],
+  // Piscina's, for priorities that nobody asks for.
+  external: ['@napi-rs/nice'],
 };
 
 const workers = globSync('**/*.worker.ts', { cwd: source }).map((file) => file.replace(/\.worker\.ts$/, ''));
@@ -52,7 +96,10 @@ const output = (name: string): string => join(directory, name);
 
 await build({ ...common, entryPoints: [join(source, 'main.ts')], outfile: output('main.mjs') });
 for (const name of workers) {
-  await build({ ...common, entryPoints: [join(source, `${name}.worker.ts`)], outfile: output(assetOfWorker(name)) });
+  const file = join(source, `${name}.worker.ts`);
+  // A worker that exports its routine is a task of piscina's.
+  const entry = readFileSync(file, 'utf8').includes('export default') ? `task:${file}` : file;
+  await build({ ...common, entryPoints: [entry], outfile: output(assetOfWorker(name)) });
 }
 
 const configuration = {
