@@ -20,6 +20,7 @@ for command in "$@"; do
     ping) package=iputils-ping ;;
     dig) package=dnsutils ;;
     unshare) package=util-linux ;;
+    pg_ctlcluster) package=postgresql ;;
     *) package=$command ;;
   esac
   case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac

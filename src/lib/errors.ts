@@ -32,6 +32,9 @@ export const errorTable = {
   USAGE_VALUE: '{option} {value}: {why}',
   SYS_CONTROLLER: 'the controller {url} did not do it: {why}; check its address, its root certificate and its log',
   REFUSED_CONTROLLER: 'the controller {url} refuses: {why}; check the token and its scope',
+  CONFIG_BACKUP:
+    'the register of {directory} is on a database server; back it up with pg_dump, and the files of that directory by copying them',
+  CONFIG_DATABASE: '--to {url}: {why}',
   SYS_ARCHIVE: 'backup {file} cannot be restored: {why}; use another backup',
   SYS_LISTEN:
     'cannot listen on TCP port {port} ({why}); stop the program that has it or choose another port in cloud.yaml',

@@ -19,6 +19,7 @@ import {
   type Prefix,
   parsePrefix,
 } from '../lib/ip.ts';
+import { isPostgresUrl } from '../store/open.ts';
 import { makeDirectories } from './directory.ts';
 import { type MetricsAddress, parseMetricsAddress } from './telemetry.ts';
 
@@ -34,6 +35,7 @@ export type NetworkFile = {
   /** Ed25519 public key that verifies node certificates. */
   readonly caPublicKey: Uint8Array;
   readonly caKeyFile: string;
+  /** An SQLite file, or the URL of a PostgreSQL database. */
   readonly registerFile: string;
   readonly tlsRootFile: string;
   readonly tlsRootKeyFile: string;
@@ -55,6 +57,7 @@ export type ServiceFile = {
   readonly port: number;
   /** Holds the private service key (X25519). */
   readonly keyFile: string;
+  /** An SQLite file, or the URL of a PostgreSQL database. */
   readonly registerFile: string;
   readonly metrics: MetricsAddress | null;
   readonly network: Network;
@@ -69,7 +72,7 @@ export function readNetworkFile(file: string): NetworkFile {
     controllerPort: settings.port('controller-port'),
     caPublicKey: settings.key('ca-public-key'),
     caKeyFile: settings.path('ca-key'),
-    registerFile: settings.path('register'),
+    registerFile: settings.place('register'),
     tlsRootFile: settings.path('tls-root'),
     tlsRootKeyFile: settings.path('tls-root-key'),
     apiTokensFile: settings.path('api-tokens'),
@@ -91,7 +94,7 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
     ...settings.addresses(),
     port: settings.port('port'),
     keyFile: settings.path('key'),
-    registerFile: settings.path('register'),
+    registerFile: settings.place('register'),
     metrics: settings.metrics(),
     network: settings.network(),
   });
@@ -206,6 +209,12 @@ class Settings {
     const value = this.#take(name) ?? [];
     if (!Array.isArray(value)) return this.fail(`"${name}" is no list`);
     return value.map((path) => join(dirname(this.#file), String(path)));
+  }
+
+  /** A path or the URL of a database. */
+  place(name: string): string {
+    const text = this.text(name);
+    return isPostgresUrl(text) ? text : resolve(dirname(this.#file), text);
   }
 
   key(name: string): Uint8Array {

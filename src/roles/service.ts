@@ -15,12 +15,12 @@ import type { Now } from '../lib/time.ts';
 import { openServicePort, type ServicePort } from '../pipeline/service.ts';
 import { MetricsPort } from '../proto/constants.ts';
 import type { Register } from '../store/register.ts';
-import { openSqlite } from '../store/sqlite.ts';
 import { evpAead } from '../sys/evp.ts';
 import { notifyReady } from '../sys/notify.ts';
 import type { Context, Contribution, Running } from './context.ts';
 import { counterSamples } from './metrics.ts';
 import { readKeyFile, readServiceFile, type ServiceFile } from './network-files.ts';
+import { awaitRegister } from './service-register.ts';
 import { type RegisterAccess, Shell } from './shell.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from './telemetry.ts';
 
@@ -157,8 +157,9 @@ async function serve(
 ): Promise<void> {
   const log = createLog(file.role);
   const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort[file.role], log));
-  const register = openSqlite(file.registerFile, file.network);
+  const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
   try {
+    if (register === null) return;
     const running = await start({ file, register, log });
     telemetry.serving([running.observed]);
     context.print(`ready ${file.role} ${file.name}: port ${running.port}/udp`);
@@ -167,7 +168,7 @@ async function serve(
     telemetry.stopping();
     await running.stop();
   } finally {
-    await register.close();
+    await register?.close();
     await telemetry.stop();
   }
 }

@@ -4,6 +4,7 @@ import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import type { AuditEntry, Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
+import { columnOf } from './columns.ts';
 import { EmbeddedRegister, type Tables } from './embedded.ts';
 import { migrations } from './migrations.ts';
 import type { DeviceRecord, Tombstone } from './record.ts';
@@ -37,6 +38,37 @@ export function copySqlite(file: string, target: string): void {
     raise('SYS_REGISTER', { file, why: `copying it failed (${(cause as Error).message})` }, cause);
   } finally {
     database.close();
+  }
+}
+
+/** All of a register at one moment. */
+export type Snapshot = {
+  readonly revision: number;
+  readonly devices: readonly DeviceRecord[];
+  readonly credentials: readonly Credentials[];
+  readonly removed: readonly Tombstone[];
+  readonly lastSeen: ReadonlyMap<string, number>;
+  readonly services: readonly Service[];
+  readonly audit: readonly AuditEntry[];
+};
+
+export function readSqlite(file: string): Snapshot {
+  const tables = new SqliteTables(open(file, false));
+  try {
+    return tables.transaction(() => {
+      const devices = tables.devices();
+      return {
+        revision: tables.revision(),
+        devices,
+        credentials: devices.map(({ deviceId }) => tables.credentials(deviceId)!),
+        removed: tables.removedSince(0),
+        lastSeen: tables.lastSeen(devices.map(({ nodeId }) => nodeId)),
+        services: tables.services(),
+        audit: tables.audit(Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER),
+      };
+    });
+  } finally {
+    tables.close();
   }
 }
 
@@ -99,7 +131,7 @@ class Table<T> {
   constructor(database: Database.Database, name: string, key: string, fields: { readonly [F in keyof T]-?: Column }) {
     this.#database = database;
     this.#name = name;
-    this.#columns = Object.entries<Column>(fields).map(([field, column]) => [field, snake(field), column]);
+    this.#columns = Object.entries<Column>(fields).map(([field, column]) => [field, columnOf(field), column]);
     const names = this.#columns.map(([, column]) => column);
     const updates = names.filter((column) => column !== key).map((column) => `${column} = excluded.${column}`);
     this.#put = database.prepare(
@@ -127,10 +159,6 @@ class Table<T> {
       this.#columns.map(([field, column, { fromColumn }]) => [field, fromColumn(row[column]!)]),
     ) as T;
   }
-}
-
-function snake(field: string): string {
-  return field.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function tablesOf(database: Database.Database) {

@@ -4,26 +4,42 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Device, DeviceSelector, Network, Service } from '../../src/lib/device.ts';
 import { contains, parsePrefix } from '../../src/lib/ip.ts';
 import { openMemory } from '../../src/store/memory.ts';
+import { openPostgres } from '../../src/store/postgres.ts';
 import type { Register } from '../../src/store/register.ts';
 import { createSqlite, openSqlite } from '../../src/store/sqlite.ts';
 import { key, login, network, newDevice } from './network.ts';
+import { makePostgres, noPostgres, type PostgresServer, startPostgres } from './postgres-server.ts';
 
 let directory: string;
 let clock: number;
 let count = 0;
 
-const stores: Record<string, (network: Network) => Register> = {
+type Open = (network: Network) => Register | Promise<Register>;
+const stores: Record<string, Open> = {
   memory: (network) => openMemory(network, () => clock),
   sqlite: (network) => {
     const file = join(directory, `register-${count++}.db`);
     createSqlite(file);
     return openSqlite(file, network, () => clock);
   },
+  ...(!noPostgres && {
+    postgres: async (network) => {
+      const url = await server.freshUrl();
+      await makePostgres(url);
+      return openPostgres(url, network, () => clock);
+    },
+  }),
 };
+
+let server: PostgresServer;
+beforeAll(async () => {
+  if (!noPostgres) server = await startPostgres();
+});
+afterAll(() => server?.stop());
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'cyphonic-register-'));
@@ -53,8 +69,8 @@ async function changesSince(register: Register, since: number) {
 
 describe.each(Object.entries(stores))('register in %s', (_, open) => {
   let register: Register;
-  beforeEach(() => {
-    register = open(network);
+  beforeEach(async () => {
+    register = await open(network);
   });
   afterEach(() => register.close());
 
@@ -113,8 +129,12 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     });
     await expect(register.remove('gw')).rejects.toMatchObject({ code: 'REGISTER_ADAPTER_IN_USE' });
     await expect(register.renewSecret('cam', null)).rejects.toMatchObject({ code: 'REGISTER_GENERAL_NODE' });
-    for (const call of [register.remove('no'), register.setEnabled('no', false), register.renewSecret('no', null)]) {
-      await expect(call).rejects.toMatchObject({ code: 'REGISTER_UNKNOWN_DEVICE' });
+    for (const call of [
+      () => register.remove('no'),
+      () => register.setEnabled('no', false),
+      () => register.renewSecret('no', null),
+    ]) {
+      await expect(call()).rejects.toMatchObject({ code: 'REGISTER_UNKNOWN_DEVICE' });
     }
     expect(await register.revision()).toBe(before);
     expect((await register.list()).map((device) => device.deviceId)).toEqual(['cam', 'gw']);
@@ -230,7 +250,7 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
   });
 
   test('says when the ranges are full; a network of one /29 has five addresses', async () => {
-    const small = open({ ...network, range4: parsePrefix('192.0.2.8/29')!, range6: parsePrefix('fd00::/64')! });
+    const small = await open({ ...network, range4: parsePrefix('192.0.2.8/29')!, range6: parsePrefix('fd00::/64')! });
     for (let host = 2; host <= 6; host++) {
       expect((await small.add(newDevice(`d${host}`))).vip4).toBe(`192.0.2.${8 + host}`);
     }
@@ -320,7 +340,7 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     const step = fc.tuple(fc.constantFrom('add', 'login', 'remove'), fc.integer({ min: 0, max: 9 }));
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-        const own = open(network);
+        const own = await open(network);
         const live = new Set<string>();
         for (const [what, n] of steps) {
           const deviceId = `d${n}`;

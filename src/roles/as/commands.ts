@@ -2,12 +2,12 @@
 
 import { createLog } from '../../lib/log.ts';
 import { MetricsPort } from '../../proto/constants.ts';
-import { openSqlite } from '../../store/sqlite.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import type { Contribution, Running } from '../context.ts';
 import { startController } from '../controller/serve.ts';
 import { readNetworkFile } from '../network-files.ts';
 import { metricsOption } from '../service.ts';
+import { awaitRegister } from '../service-register.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startAs } from './serve.ts';
 
@@ -24,9 +24,10 @@ export const contribute: Contribution = (program, context) => {
       const file = readNetworkFile(options.config);
       const log = createLog('as');
       const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort.as, log));
-      const register = openSqlite(file.registerFile, file.network);
+      const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
       const running: (Running & { readonly observed: Observed })[] = [];
       try {
+        if (register === null) return;
         running.push(await startController({ file, register, log: createLog('controller') }));
         running.push(await startAs({ file, register, log }));
         telemetry.serving(running.map(({ observed }) => observed));
@@ -36,7 +37,7 @@ export const contribute: Contribution = (program, context) => {
       } finally {
         telemetry.stopping();
         for (const service of running.reverse()) await service.stop();
-        await register.close();
+        await register?.close();
         await telemetry.stop();
       }
     });

@@ -8,6 +8,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmdirSy
 import { basename, dirname, join, resolve } from 'node:path';
 import { concat } from '../../lib/bytes.ts';
 import { raise } from '../../lib/errors.ts';
+import { isPostgresUrl } from '../../store/open.ts';
 import { copySqlite } from '../../store/sqlite.ts';
 import { makeNewDirectory, NETWORK_FILE, type NetworkFile, writeNewFile } from '../network-files.ts';
 
@@ -32,6 +33,7 @@ const header = {
 } as const;
 
 export function backup(directory: string, file: NetworkFile, target: string): void {
+  if (isPostgresUrl(file.registerFile)) raise('CONFIG_BACKUP', { directory });
   const register = basename(file.registerFile);
   const scratch = mkdtempSync(join(directory, '.backup-'));
   try {

@@ -9,7 +9,7 @@ import type { Contribution } from '../context.ts';
 import { metricsOption } from '../service.ts';
 import { contributeTokens } from './api-tokens.ts';
 import { backup, restore } from './archive.ts';
-import { contributeDevices, openNetwork } from './devices.ts';
+import { contributeDevices, findNetwork, openNetwork } from './devices.ts';
 import { type InitOptions, initNetwork, makeService, readAddress, readPortNumber } from './init.ts';
 import { serveCloud } from './serve.ts';
 
@@ -55,7 +55,7 @@ export const contribute: Contribution = (program, context) => {
     .description('run AS, NMS, TRS and controller of a network in one process, in the foreground')
     .addOption(metricsOption())
     .action((options: { dir: string; metrics?: string }) =>
-      serveCloud(openNetwork(options.dir), options.metrics, context),
+      serveCloud(findNetwork(options.dir), options.metrics, context),
     );
 
   withDirectory(
@@ -78,7 +78,7 @@ export const contribute: Contribution = (program, context) => {
         raise('USAGE_VALUE', { option: '--address', value: '(none)', why: 'devices must reach the service somewhere' });
       }
       const port = readPortNumber('--port', options.port ?? String(Port[role]));
-      const { register, file } = openNetwork(options.dir);
+      const { register, file } = await openNetwork(options.dir);
       try {
         const made = await makeService(options.dir, register, file.network, { role, name, address4, address6, port });
         context.print(`Service ${name} is registered. Start it with: cyphonic ${role} serve --config ${made}`);
@@ -92,9 +92,17 @@ export const contribute: Contribution = (program, context) => {
   withDirectory(cloud.command('backup <FILE>'), 'cyphonic cloud backup --dir /var/lib/cyphonic /backup/network.tar')
     .description('write the whole network, keys included, into one file; also while it is served')
     .action(async (target: string, options: { dir: string }) => {
-      const { register, file } = openNetwork(options.dir);
-      await register.close();
-      backup(options.dir, file, target);
+      backup(options.dir, findNetwork(options.dir), target);
+    });
+
+  withDirectory(
+    cloud.command('migrate').requiredOption('--to <url>', 'postgres://OWNER:PASSWORD@HOST/DATABASE'),
+    'cyphonic cloud migrate --dir /var/lib/cyphonic --to postgres://owner@db.example/cyphonic',
+  )
+    .description('move the register into a PostgreSQL database, or bring its schema there up to date')
+    .action(async ({ dir, to }: { dir: string; to: string }) => {
+      const { migrate } = await import('./migrate.ts');
+      for (const line of await migrate(dir, findNetwork(dir), to)) context.print(line);
     });
 
   withDirectory(cloud.command('restore <FILE>'), 'cyphonic cloud restore --dir /var/lib/cyphonic /backup/network.tar')

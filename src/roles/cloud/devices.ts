@@ -4,8 +4,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { raise } from '../../lib/errors.ts';
+import { openRegister } from '../../store/open.ts';
 import { LOCAL, type Register } from '../../store/register.ts';
-import { openSqlite } from '../../store/sqlite.ts';
 import { type Administration, type DeviceRequest, type DeviceView, listAll } from '../administration.ts';
 import type { Contribution } from '../context.ts';
 import { API_TOKEN_FILE } from '../controller/tokens.ts';
@@ -100,7 +100,7 @@ async function withAdministration(
 ): Promise<void> {
   const { dir, controller, apiTokenFile, controllerCa } = options;
   if (controller === undefined) {
-    const { register, file } = openNetwork(dir);
+    const { register, file } = await openNetwork(dir);
     try {
       await work(administer(register, file, `${LOCAL}:uid=${process.getuid?.()}`));
     } finally {
@@ -108,7 +108,7 @@ async function withAdministration(
     }
     return;
   }
-  const root = controllerCa ?? (dir === undefined ? undefined : readNetworkFile(join(dir, NETWORK_FILE)).tlsRootFile);
+  const root = controllerCa ?? (dir === undefined ? undefined : findNetwork(dir).tlsRootFile);
   const token = apiTokenFile ?? (dir === undefined ? undefined : join(dir, API_TOKEN_FILE));
   if (root === undefined) missing('--controller-ca', "give the network's tls-root.pem, by which it is recognised");
   if (token === undefined) missing('--api-token-file', 'give the file with the API token');
@@ -120,12 +120,17 @@ async function withAdministration(
   }
 }
 
-export function openNetwork(dir: string | undefined): { register: Register; file: NetworkFile } {
+/** The network of a directory. */
+export function findNetwork(dir: string | undefined): NetworkFile {
   if (dir === undefined) missing('--dir', "give the network's directory");
   const path = join(dir, NETWORK_FILE);
   if (!existsSync(path)) raise('CONFIG_NO_NETWORK', { directory: dir });
-  const file = readNetworkFile(path);
-  return { file, register: openSqlite(file.registerFile, file.network) };
+  return readNetworkFile(path);
+}
+
+export async function openNetwork(dir: string | undefined): Promise<{ register: Register; file: NetworkFile }> {
+  const file = findNetwork(dir);
+  return { file, register: await openRegister(file.registerFile, file.network) };
 }
 
 function requestOf(deviceId: string, options: AddOptions): DeviceRequest {

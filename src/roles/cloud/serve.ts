@@ -9,20 +9,19 @@ import type { Context, Running } from '../context.ts';
 import { startController } from '../controller/serve.ts';
 import { type NetworkFile, readServiceFile } from '../network-files.ts';
 import { startNms } from '../nms/serve.ts';
+import { awaitRegister } from '../service-register.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startTrs } from '../trs/serve.ts';
 
-export type OpenNetwork = { readonly register: Register; readonly file: NetworkFile };
-
-export async function serveCloud(
-  { register, file }: OpenNetwork,
-  metrics: string | undefined,
-  context: Context,
-): Promise<void> {
-  const choice = chooseTelemetry(metrics, file.metrics, MetricsPort.cloud, createLog('cloud'));
+export async function serveCloud(file: NetworkFile, metrics: string | undefined, context: Context): Promise<void> {
+  const log = createLog('cloud');
+  const choice = chooseTelemetry(metrics, file.metrics, MetricsPort.cloud, log);
   const telemetry = await startTelemetry(choice);
+  let register: Register | null = null;
   const running: (Running & { readonly observed: Observed })[] = [];
   try {
+    register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
+    if (register === null) return;
     const services = file.serviceFiles.map((path) => readServiceFile(path));
     for (const service of services) {
       const start = { nms: startNms, trs: startTrs }[service.role];
@@ -40,7 +39,7 @@ export async function serveCloud(
   } finally {
     telemetry.stopping();
     for (const service of running.reverse()) await service.stop();
-    await register.close();
+    await register?.close();
     await telemetry.stop();
   }
 }

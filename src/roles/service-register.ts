@@ -1,0 +1,32 @@
+/** The register of a service: one on a server that is not there yet is waited for, instead of starting again and again. */
+
+import type { Network } from '../lib/device.ts';
+import { CyphonicError } from '../lib/errors.ts';
+import type { Log } from '../lib/log.ts';
+import { openRegister } from '../store/open.ts';
+import type { Register } from '../store/register.ts';
+
+const RETRY_MIN_MS = 500;
+const RETRY_MAX_MS = 10_000;
+
+/** Null: the process was asked to stop before the register was there. */
+export async function awaitRegister(
+  place: string,
+  network: Network,
+  log: Log,
+  stopped: Promise<void>,
+): Promise<Register | null> {
+  for (let delay = RETRY_MIN_MS; ; delay = Math.min(RETRY_MAX_MS, 2 * delay)) {
+    try {
+      return await openRegister(place, network);
+    } catch (error) {
+      if (!(error instanceof CyphonicError) || error.details.transient !== true) throw error;
+      log.warn('the register is not there yet', { why: error.message, againInMs: delay });
+    }
+    const pause = Promise.withResolvers<'again'>();
+    const timer = setTimeout(() => pause.resolve('again'), delay);
+    const next = await Promise.race([pause.promise, stopped]);
+    clearTimeout(timer);
+    if (next !== 'again') return null;
+  }
+}

@@ -1,0 +1,100 @@
+/** A real PostgreSQL of its own for one test file, on a Unix socket in a directory that goes with it. */
+
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chownSync, existsSync, globSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import pg from 'pg';
+import { connectPostgres, transaction } from '../../src/store/postgres.ts';
+import { migratePostgres } from '../../src/store/postgres-schema.ts';
+
+/** Where Debian keeps the programs of the latest version it has. */
+const programs = globSync('/usr/lib/postgresql/*/bin')
+  .filter((path) => existsSync(join(path, 'initdb')))
+  .sort()
+  .at(-1);
+export const noPostgres = programs === undefined;
+if (noPostgres) console.warn('there is no PostgreSQL: the register on it is not tested (package postgresql)');
+
+export type PostgresServer = {
+  /** A new empty database, as its owner. */
+  freshUrl(): Promise<string>;
+  stop(): Promise<void>;
+  /** As `kill -9` and a new start. */
+  crash(): Promise<void>;
+  start(): Promise<void>;
+};
+
+export async function startPostgres(): Promise<PostgresServer> {
+  const directory = mkdtempSync(join(tmpdir(), 'cyphonic-pg-'));
+  // The server refuses to run as root.
+  const nobody = process.getuid?.() === 0 ? idsOf('postgres') : null;
+  if (nobody !== null) chownSync(directory, nobody.uid, nobody.gid);
+  const data = join(directory, 'data');
+  const options = { cwd: directory, stdio: 'ignore', ...(nobody ?? {}) } as const;
+  execFileSync(join(programs!, 'initdb'), ['-D', data, '-U', 'owner', '-A', 'trust', '-N', '--locale=C'], options);
+  let count = 0;
+  let server: ReturnType<typeof spawn>;
+  const url = (database: string): string => `postgres://owner@${encodeURIComponent(directory)}/${database}`;
+  const start = async (): Promise<void> => {
+    const words = [
+      '-D',
+      data,
+      '-k',
+      directory,
+      '-c',
+      'listen_addresses=',
+      '-c',
+      'fsync=off',
+      '-c',
+      'max_connections=200',
+    ];
+    server = spawn(join(programs!, 'postgres'), words, options);
+    for (;;) {
+      const client = new pg.Client(url('postgres'));
+      client.on('error', () => {});
+      const connected = await client.connect().then(
+        () => true,
+        () => false,
+      );
+      if (connected) return client.end();
+      if (server.exitCode !== null) throw new RangeError(`postgres ended with ${server.exitCode}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const end = async (signal: NodeJS.Signals): Promise<void> => {
+    const ended = once(server, 'exit');
+    server.kill(signal);
+    await ended;
+  };
+  await start();
+  return {
+    start,
+    async freshUrl() {
+      const client = new pg.Client(url('postgres'));
+      await client.connect();
+      const name = `network${count++}`;
+      await client.query(`CREATE DATABASE ${name}`);
+      await client.end();
+      return url(name);
+    },
+    crash: () => end('SIGQUIT'),
+    async stop() {
+      await end('SIGQUIT');
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** An empty register in an empty database. */
+export async function makePostgres(url: string): Promise<void> {
+  const pool = connectPostgres(url);
+  await transaction(pool, migratePostgres);
+  await pool.end();
+}
+
+function idsOf(user: string): { uid: number; gid: number } {
+  const id = (option: string): number => Number(execFileSync('id', [option, user], { encoding: 'utf8' }));
+  return { uid: id('-u'), gid: id('-g') };
+}
