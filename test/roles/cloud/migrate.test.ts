@@ -2,13 +2,15 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readNetworkFile, readServiceFile } from '../../../src/roles/network-files.ts';
 import { awaitRegister } from '../../../src/roles/service-register.ts';
 import { openRegister } from '../../../src/store/open.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
 import { login } from '../../store/network.ts';
 import { noPostgres, type PostgresServer, startPostgres } from '../../store/postgres-server.ts';
+import { Client, reasonOf } from '../as/client.ts';
+import { freePort, freeUdpPorts } from './port.ts';
 import { done, json, run, useNetworks } from './run.ts';
 
 const { initNetwork } = useNetworks();
@@ -18,6 +20,11 @@ beforeAll(async () => {
   if (!noPostgres) server = await startPostgres();
 });
 afterAll(() => server?.stop());
+
+async function freePorts(): Promise<string[]> {
+  const [as, controller, [nms, trs]] = await Promise.all([freePort(), freePort(), freeUdpPorts(2)]);
+  return ['--as-port', as, '--controller-port', controller, '--nms-port', nms, '--trs-port', trs].map(String);
+}
 
 /** A network with a bit of everything. */
 async function makeNetwork(): Promise<string> {
@@ -112,6 +119,50 @@ describe.skipIf(noPostgres)('cloud migrate', () => {
     expect(elsewhere).toMatchObject({ code: 2, err: [expect.stringContaining('in another database already')] });
     const backup = await run(['cloud', 'backup', '--dir', other, join(other, 'x.tar')]);
     expect(backup).toMatchObject({ code: 2, err: [expect.stringContaining('pg_dump')] });
+  });
+
+  test('devices do not notice: tokens and pinned keys from before count after', async () => {
+    const dir = await initNetwork('--address', '127.0.0.1', ...(await freePorts()));
+    const [enrolledBefore] = await done('device', 'add', 'early', '--dir', dir);
+    const [enrolledAfter] = await done('device', 'add', 'late', '--dir', dir);
+    const early = new Client(enrolledBefore!);
+    const late = new Client(enrolledAfter!);
+    const serving = async (work: () => Promise<void>): Promise<void> => {
+      const stop = Promise.withResolvers<void>();
+      const ready = Promise.withResolvers<string>();
+      const context = { print: (line: string) => ready.resolve(line), stopped: stop.promise };
+      const served = run(['cloud', 'serve', '--dir', dir, '--metrics', 'off'], context);
+      await Promise.race([ready.promise, served.then(({ err }) => Promise.reject(new RangeError(err.join(' '))))]);
+      try {
+        await work();
+      } finally {
+        stop.resolve();
+        await served;
+      }
+    };
+    const stateOf = async (id: string) => (await json('device', 'show', id, '--dir', dir)).state;
+    await serving(async () => {
+      expect(reasonOf(await early.login())).toBe('accepted');
+      await vi.waitFor(async () => expect(await stateOf('early')).toBe('enrolled'));
+    });
+    await done('cloud', 'migrate', '--dir', dir, '--to', await server.freshUrl());
+    await serving(async () => {
+      expect(reasonOf(await late.login())).toBe('accepted');
+      await vi.waitFor(async () => expect(await stateOf('late')).toBe('enrolled'));
+      expect(reasonOf(await new Client(enrolledBefore!).login())).toBe('secretSpent');
+      await done('device', 'disable', 'late', '--dir', dir);
+      expect(reasonOf(await late.login())).toBe('disabled');
+    });
+    const { registerFile, network } = readNetworkFile(join(dir, 'cloud.yaml'));
+    const register = await openRegister(registerFile, network);
+    expect(
+      (await register.audit(null, 3)).map(({ by, action, subject }) => [by.split('=')[0], action, subject]),
+    ).toEqual([
+      ['local:uid', 'disable', 'late'],
+      ['device:late', 'pin', 'late'],
+      ['device:early', 'pin', 'early'],
+    ]);
+    await register.close();
   });
 
   test('a service waits for a server that is not there yet, until it is or the service is stopped', async () => {
