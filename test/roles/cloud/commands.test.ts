@@ -139,6 +139,7 @@ describe('cloud.yaml', () => {
     [(text: string) => text.replace(/^as-port: .*/m, 'as-port: many'), '"as-port" is no port'],
     [(text: string) => text.replace(/^ca-public-key: .*/m, 'ca-public-key: AAAA'), '"ca-public-key" is no key'],
     [(text: string) => text.replace(/^address: .*\n/m, ''), 'both missing'],
+    [(text: string) => `${text}metrics: nowhere\n`, '"metrics" is no ADDRESS:PORT'],
     [() => ': : :', 'correct the file'],
     [() => '', 'no settings'],
   ])('damaged, is refused in one line (%#)', async (damage, message) => {

@@ -44,8 +44,11 @@ afterEach(async () => {
 });
 
 /** Starts `cloud serve`; its first line. */
-async function serve(): Promise<string> {
-  server = spawn(process.execPath, [main, 'cloud', 'serve', '--dir', dir], { stdio: ['ignore', 'pipe', 'ignore'] });
+async function serve(env: Record<string, string> = {}): Promise<string> {
+  server = spawn(process.execPath, [main, 'cloud', 'serve', '--dir', dir], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+    env: { ...process.env, ...env },
+  });
   const [line] = (await once(createInterface({ input: server.stdout! }), 'line')) as [string];
   return line;
 }
@@ -68,6 +71,27 @@ test('says ready when all of it listens, logs devices in, and ends cleanly when 
   const [token] = await done('device', 'add', 'a', '--dir', dir);
   expect((await new Client(token!).login()).status).toBe('accepted');
   await vi.waitFor(async () => expect((await deviceOf('a'))?.state).toBe('enrolled'));
+  expect(await end('SIGTERM')).toBe(0);
+});
+
+test('shows what it does: every role is ready, and a login is counted and timed', async () => {
+  const port = await freePort();
+  await serve({ CYPHONIC_METRICS: `127.0.0.1:${port}` });
+  const ask = async (path: string) => {
+    const reply = await fetch(`http://127.0.0.1:${port}${path}`);
+    return { status: reply.status, lines: (await reply.text()).trimEnd().split('\n') };
+  };
+  expect(await ask('/readyz')).toEqual({ status: 200, lines: ['ready'] });
+  const [token] = await done('device', 'add', 'a', '--dir', dir);
+  expect((await new Client(token!).login()).status).toBe('accepted');
+  const { lines } = await ask('/metrics');
+  for (const role of ['as', 'nms', 'trs', 'controller']) {
+    expect(lines).toContain(`cyphonic_ready{role="${role}",service="${role}"} 1`);
+  }
+  const of = 'role="as",service="as",result="accepted",reason=""';
+  expect(lines).toContain(`cyphonic_logins_total{${of}} 1`);
+  expect(lines).toContain(`cyphonic_login_seconds_count{${of}} 1`);
+  expect(lines).toContain('cyphonic_nodes_present{role="nms",service="nms"} 0');
   expect(await end('SIGTERM')).toBe(0);
 });
 
