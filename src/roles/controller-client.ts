@@ -1,9 +1,20 @@
 /** Administration through a controller: what it refuses is raised as the error that the register itself would raise. */
 
 import { Agent, request } from 'node:https';
-import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { type Identity, signController } from '../crypto/identity.ts';
+import type { Primitives } from '../crypto/primitives.ts';
 import { CyphonicError, raise } from '../lib/errors.ts';
-import type { Administration, AuditPage, DevicePage, DeviceRequest, DeviceView, WithToken } from './administration.ts';
+import { CONTROLLER_EXPORTER_LABEL } from '../proto/constants.ts';
+import {
+  type Administration,
+  type AuditPage,
+  type DevicePage,
+  type DeviceRequest,
+  type DeviceView,
+  MAX_PAGE,
+  type WithToken,
+} from './administration.ts';
 
 export type ControllerAccess = {
   readonly url: string;
@@ -27,8 +38,8 @@ export function administerThrough(access: ControllerAccess): Administration & { 
     checkServerIdentity: checkController,
   });
   const ask = async <T>(method: string, path: string, body?: DeviceRequest): Promise<T> => {
-    const { status, text } = await exchange(base, agent, access.token, method, path, body);
-    return readAnswer<T>(access.url, status, text);
+    const authorization = `Bearer ${access.token}`;
+    return readAnswer<T>(access.url, await exchange(base, { agent, authorization, method, path, body }));
   };
   const one = (deviceId: string): string => `/v1/devices/${encodeURIComponent(deviceId)}`;
   return {
@@ -41,6 +52,57 @@ export function administerThrough(access: ControllerAccess): Administration & { 
     audit: (page) => ask<AuditPage>('GET', `/v1/audit${search(page)}`),
     close: () => agent.destroy(),
   };
+}
+
+export type AdapterAccess = {
+  readonly url: string;
+  readonly root: string;
+  readonly deviceId: string;
+  readonly identity: Identity;
+  readonly primitives: Primitives;
+};
+
+/** The general nodes of an adapter, which proves itself by its pinned key; one connection for each page. */
+export async function listGeneralNodes(access: AdapterAccess): Promise<DeviceView[]> {
+  const { url, root, deviceId, identity, primitives } = access;
+  const base = parseUrl(url);
+  const all: DeviceView[] = [];
+  for (let after: string | null = null; ; ) {
+    const socket = await connectTo(base, root);
+    try {
+      const exporter = socket.exportKeyingMaterial(32, CONTROLLER_EXPORTER_LABEL, Buffer.alloc(0));
+      const proof = Buffer.from(signController(primitives, identity, exporter)).toString('base64url');
+      const answer: Answer = await exchange(base, {
+        createConnection: () => socket,
+        authorization: `Cyphonic-Adapter ${deviceId}:${proof}`,
+        method: 'GET',
+        path: `/v1/devices${search({ adapter: deviceId, limit: MAX_PAGE, after })}`,
+      });
+      const { items, next } = readAnswer<DevicePage>(url, answer);
+      all.push(...items);
+      if (next === null) return all;
+      after = next;
+    } finally {
+      socket.destroy();
+    }
+  }
+}
+
+function connectTo(base: URL, root: string): Promise<TLSSocket> {
+  return new Promise((resolve, reject) => {
+    const fail = (why: unknown): void => reject(new CyphonicError('SYS_CONTROLLER', { url: base.origin, why }));
+    const socket = connect({
+      host: base.hostname.replace(/^\[|\]$/g, ''),
+      port: Number(base.port || 443),
+      ca: root,
+      minVersion: 'TLSv1.3',
+      checkServerIdentity: checkController,
+      timeout: TIMEOUT_MS,
+    });
+    socket.once('secureConnect', () => resolve(socket));
+    socket.once('timeout', () => socket.destroy(new CyphonicError('SYS_CONTROLLER', { why: 'no answer' })));
+    socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? 'no answer'));
+  });
 }
 
 function parseUrl(text: string): URL {
@@ -65,14 +127,17 @@ function search(page: Readonly<Record<string, string | number | null | undefined
   return given.length === 0 ? '' : `?${new URLSearchParams(given.map(([name, value]) => [name, String(value)]))}`;
 }
 
-function exchange(
-  base: URL,
-  agent: Agent,
-  token: string,
-  method: string,
-  path: string,
-  body: DeviceRequest | undefined,
-): Promise<{ status: number; text: string }> {
+type Exchange = {
+  readonly agent?: Agent;
+  readonly createConnection?: () => TLSSocket;
+  readonly authorization: string;
+  readonly method: string;
+  readonly path: string;
+  readonly body?: DeviceRequest | undefined;
+};
+type Answer = { readonly status: number; readonly text: string };
+
+function exchange(base: URL, { authorization, path, body, ...how }: Exchange): Promise<Answer> {
   const content = body === undefined ? undefined : JSON.stringify(body);
   return new Promise((resolve, reject) => {
     const fail = (cause: unknown): void => {
@@ -83,11 +148,10 @@ function exchange(
     let sent: ReturnType<typeof request>;
     try {
       sent = request(new URL(path, base), {
-        agent,
-        method,
+        ...how,
         timeout: TIMEOUT_MS,
         headers: {
-          Authorization: `Bearer ${token}`,
+          Authorization: authorization,
           ...(content !== undefined && {
             'Content-Type': 'application/json',
             'Content-Length': Buffer.byteLength(content),
@@ -118,7 +182,7 @@ function exchange(
   });
 }
 
-function readAnswer<T>(url: string, status: number, text: string): T {
+function readAnswer<T>(url: string, { status, text }: Answer): T {
   let body: { code?: unknown; details?: Record<string, unknown>; detail?: unknown };
   try {
     body = JSON.parse(text);

@@ -4,11 +4,13 @@ import { connect as connectTcp } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { generateIdentity, signController } from '../../../src/crypto/identity.ts';
+import { makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
 import { decodeToken } from '../../../src/crypto/token.ts';
 import { CONTROLLER_EXPORTER_LABEL } from '../../../src/proto/constants.ts';
 import { openApi } from '../../../src/roles/controller/openapi.ts';
 import { routes, schemas } from '../../../src/roles/controller/routes.ts';
 import { misfit, ref } from '../../../src/roles/controller/schema.ts';
+import { listGeneralNodes } from '../../../src/roles/controller-client.ts';
 import { primitives } from '../../crypto/fixtures.ts';
 import { login } from '../../store/network.ts';
 import { useNetworks } from '../cloud/run.ts';
@@ -239,6 +241,32 @@ describe('an adapter', () => {
     expect([status, body.items.map(({ deviceId }: { deviceId: string }) => deviceId)]).toEqual([200, ['cam1']]);
     expect((await prove('/v1/devices/CAM1')).body).toMatchObject({ deviceId: 'cam1' });
     expect((await prove('/v1/devices/gw')).body).toMatchObject({ deviceId: 'gw', kind: 'adapter' });
+  });
+
+  it('lists them with our own client, page after page', async () => {
+    const given = {
+      groups: [],
+      auth: 'mac',
+      mode: 'ipv4',
+      secretHash: null,
+      secretExpires: null,
+      trustedCa: null,
+    } as const;
+    const ids = Array.from({ length: 1_001 }, (_, i) => `x${String(i).padStart(4, '0')}`);
+    for (const [i, deviceId] of ids.entries()) {
+      const mac = `02:00:00:01:${[i >> 8, i & 255].map((octet) => octet.toString(16).padStart(2, '0')).join(':')}`;
+      await bench.register.add({ ...given, deviceId, adapter: 'gw', mac });
+    }
+    const access = { url: bench.url, root: bench.root, deviceId: 'gw', identity, primitives };
+    const found = await listGeneralNodes(access);
+    expect(found.map(({ deviceId }) => deviceId)).toEqual(['cam1', ...ids]);
+    await expect(listGeneralNodes({ ...access, deviceId: 'other' })).rejects.toMatchObject({
+      code: 'REFUSED_CONTROLLER',
+    });
+    const nowhere = listGeneralNodes({ ...access, url: 'https://127.0.0.1:1' });
+    await expect(nowhere).rejects.toMatchObject({ code: 'SYS_CONTROLLER', details: { why: 'ECONNREFUSED' } });
+    const { certificate } = await makeTlsRoot('lab.example', Date.now());
+    await expect(listGeneralNodes({ ...access, root: certificate })).rejects.toMatchObject({ code: 'SYS_CONTROLLER' });
   });
 
   it("neither sees nor changes others', nor its own", async () => {
