@@ -100,13 +100,15 @@ function meaningOf(name: string): Meaning {
   return ['cyphonic_events_total', { event: name }];
 }
 
-/** Samples of named counters; those of one meaning are added up. */
+/** Samples of named counters that counted anything; those of one meaning are added up. */
 export function counterSamples(
   counters: Readonly<Record<string, number>>,
   times: Readonly<Record<string, Times>> = {},
 ): Sample[] {
   const sums = new Map<string, { name: MetricName; labels: Sample['labels']; value: number }>();
   for (const [name, value] of Object.entries(counters)) {
+    // I/O threads of every role count the same things; a relay's packets at a node are no metric.
+    if (value === 0) continue;
     const [metric, labels] = meaningOf(name);
     const key = `${metric} ${Object.values(labels).join(' ')}`;
     sums.set(key, { name: metric, labels, value: (sums.get(key)?.value ?? 0) + value });

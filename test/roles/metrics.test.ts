@@ -69,6 +69,7 @@ describe('counters', () => {
       udpReceivedBytes: 8,
       'api-4xx': 9,
       challenges: 10,
+      relayedBytes: 0,
     };
     const expected: [string, Record<string, string>, number][] = [
       ['cyphonic_logins_total', { result: 'accepted', reason: '' }, 2],
