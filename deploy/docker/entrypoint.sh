@@ -9,7 +9,7 @@ case ${CYPHONIC_ROLE:-} in
   '') exec cyphonic "$@" ;;
   cloud) exec cyphonic cloud serve "$@" ;;
   as | nms | trs) exec cyphonic "$CYPHONIC_ROLE" serve "$@" ;;
-  node | adapter)
+  node)
     if [ "$(id -u)" != 0 ]; then
       echo "a $CYPHONIC_ROLE makes network interfaces: run the container with --user root --cap-add NET_ADMIN --device /dev/net/tun" >&2
       exit 2
@@ -17,7 +17,7 @@ case ${CYPHONIC_ROLE:-} in
     exec cyphonic "$CYPHONIC_ROLE" up "$@"
     ;;
   *)
-    echo "CYPHONIC_ROLE=$CYPHONIC_ROLE is none of cloud, as, nms, trs, node, adapter" >&2
+    echo "CYPHONIC_ROLE=$CYPHONIC_ROLE is none of cloud, as, nms, trs, node" >&2
     exit 2
     ;;
 esac
