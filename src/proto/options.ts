@@ -106,6 +106,8 @@ export const optionTable = {
   mirrors: { type: 0x50, data: [['list', 'mirrors']] },
   /** To a mirror: the answer goes there, another port of the same address, to find out what a NAT lets in. */
   answerTo: { type: 0x51, data: [['endpoint', 'endpoint']] },
+  /** Direction Request: a TRS that does not answer the node. */
+  avoid: { type: 0x52, data: [['relay', 'id']] },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;

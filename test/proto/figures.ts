@@ -331,6 +331,7 @@ export const optionFigures: { readonly [N in Exclude<OptionName, 'part'>]: reado
     { list: [{ role: 'trs', address: '192.0.2.1', port: 7442, key: Uint8Array.fromHex(key1), name: 'trs' }] },
     `00 08 01 01 1d12 ${four}c0000201 ${key1} 03 747273 000000000000`,
   ],
+  avoid: [{ relay: other }, `00 03 ${other} 000000000000`],
   answerTo: [{ endpoint: { address: '192.0.2.1', port: 258 } }, `00 03 0102 ${four}c0000201 00000000`],
 };
 

@@ -37,7 +37,14 @@ export type Direction = {
   readonly responder: PresentNode;
   readonly relays: Relay[];
   /** The latest request for it; repeated ones have the same Transaction ID. */
-  asked: { readonly by: Sender; readonly transactionId: number; readonly from: Endpoint; readonly at: number };
+  asked: {
+    readonly by: Sender;
+    readonly transactionId: number;
+    readonly from: Endpoint;
+    readonly at: number;
+    /** The relay that the initiator says is silent. */
+    readonly avoid: string | null;
+  };
   route: Route;
 };
 
@@ -98,7 +105,8 @@ export class Directions {
     if (given === 'pending') return [{ do: 'count', name: 'duplicates' }];
     if (given !== undefined) return [{ do: 'count', name: 'duplicates' }, ...this.#send(node, given, from)];
 
-    const asked = { by, transactionId, from, at: now.ms };
+    const avoid = message.options.avoid?.relay ?? null;
+    const asked = { by, transactionId, from, at: now.ms, avoid };
     node.answers.remember(by, transactionId, 'pending', now);
     const selector = selectorOf(message);
     if (node.revoked) return this.#refuse(node, body.pathId, asked, Refusal.disabled, now);
@@ -183,7 +191,9 @@ export class Directions {
     const { primitives, relays, paths } = this.#options;
     const usable = (service: Service): boolean =>
       shareFamily(node, service, now) && shareFamily(responder, service, now);
-    const ranked = relays.ranked(usable, (relay) => paths.relayedBy(relay), now);
+    const ranked = relays
+      .ranked(usable, (relay) => paths.relayedBy(relay), now)
+      .sort((a, b) => Number(a.service.nodeId === asked.avoid) - Number(b.service.nodeId === asked.avoid));
     const route: Route = {
       pathId,
       initiator: node,

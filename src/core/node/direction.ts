@@ -22,6 +22,8 @@ export type Direction = {
   readonly tunnelKey: Uint8Array;
   readonly temporaryKey: Uint8Array;
   readonly relays: readonly Endpoint[];
+  /** NodeID of the TRS. */
+  readonly relayId: string | null;
   readonly candidates: readonly Candidate[];
   /** Verified against the CA. */
   readonly peer: Certificate;
@@ -55,6 +57,7 @@ export function readDirection(
     suite,
     tunnelKey: body.tunnelKey,
     temporaryKey: body.temporaryKey,
+    relayId: options.relayPorts?.nodeId ?? null,
     relays: relays.filter((relay) => context.isOuter(relay)),
     candidates: context.usable(options.candidates?.list ?? []),
     peer,

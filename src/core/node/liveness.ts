@@ -72,7 +72,7 @@ export class Liveness {
     const { chosen } = this.#path;
     if (chosen === null || this.#checking.has(chosen)) return;
     this.check(chosen, now);
-    this.#path.suspected(now);
+    this.#path.reach.suspected(now);
   }
 
   keepAliveSoon(now: Now): void {
@@ -108,11 +108,11 @@ export class Liveness {
       owner: way,
       answered: (rttMs, at) => {
         this.#checking.delete(way);
-        this.#path.wayProven(way, rttMs, at);
+        this.#path.reach.wayProven(way, rttMs, at);
       },
       failed: (at) => {
         this.#checking.delete(way);
-        this.#path.wayDead(way, at);
+        this.#path.reach.wayDead(way, at);
       },
     });
   }

@@ -49,7 +49,7 @@ export class NodeMachine implements Machine<NodeOnly> {
     });
     context.mapped = () => this.#registrar.registrations.flatMap(({ mapped }) => (mapped === null ? [] : [mapped]));
     this.#directory = new Directory(context, {
-      seek: (peer, now) => this.#quests.seek(peer, now),
+      seek: (peer, avoid, now) => this.#quests.seek(peer, avoid, now),
       isSeeking: (peer) => this.#quests.isSeeking(peer),
       unreachable: (peer, now) => {
         const { vip4, vip6 } = peer.virtual;

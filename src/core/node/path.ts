@@ -54,7 +54,7 @@ export class Path {
   readonly createdAt: Now;
   readonly #context: NodeContext;
   readonly #events: PathEvents;
-  readonly #reach: Reach;
+  readonly reach: Reach;
   readonly #tunnel: Tunnel;
   readonly #liveness: Liveness;
   #closed = false;
@@ -80,7 +80,7 @@ export class Path {
       proveAddress: false,
       freshKey: true,
     });
-    this.#reach = new Reach(context, this);
+    this.reach = new Reach(context, this);
     this.#tunnel = new Tunnel(context, this);
     this.#liveness = new Liveness(context, this, now);
   }
@@ -89,13 +89,18 @@ export class Path {
     return this.direction.pathId;
   }
 
+  /** The TRS that a path in place of this one should not lead through. */
+  get avoids(): string | null {
+    return this.reach.relayDied ? this.direction.relayId : null;
+  }
+
   /** Where capsules go. */
   get chosen(): Way | null {
-    return this.#reach.chosen;
+    return this.reach.chosen;
   }
 
   get kind(): PathKind | null {
-    return this.#reach.kind;
+    return this.reach.kind;
   }
 
   get epoch(): number | null {
@@ -130,7 +135,7 @@ export class Path {
 
   /** Up or not, nothing shows that it leads nowhere. */
   get isHealthy(): boolean {
-    return !this.#closed && !this.#reach.isRecovering;
+    return !this.#closed && !this.reach.isRecovering;
   }
 
   get isClosed(): boolean {
@@ -142,7 +147,7 @@ export class Path {
   }
 
   get next(): number {
-    const parts = [this.timers, this.#reach.timers, this.#tunnel.timers, this.#liveness.timers];
+    const parts = [this.timers, this.reach.timers, this.#tunnel.timers, this.#liveness.timers];
     return Math.min(...parts.map(({ next }) => next));
   }
 
@@ -153,7 +158,7 @@ export class Path {
     this.#context.emit({ do: 'installPath', pathId: this.id, local, peer: this.peer.virtual });
     this.timers.set('establish', now.ms + (initiates ? ESTABLISH_MS : ESTABLISH_RESPONDER_MS));
     this.timers.set('idle', now.ms + IDLE_PATH_MS);
-    this.#reach.begin(bindingSettled, now);
+    this.reach.begin(bindingSettled, now);
     if (initiates) this.#tunnel.start(now);
   }
 
@@ -164,7 +169,7 @@ export class Path {
   }
 
   isRelay(from: Endpoint): boolean {
-    return this.#reach.isRelay(from);
+    return this.reach.isRelay(from);
   }
 
   receive(message: Message, sender: Sender, arrival: Arrival, now: Now): void {
@@ -173,15 +178,15 @@ export class Path {
       return;
     }
     this.#liveness.heard(now);
-    this.#reach.heardFrom(arrival, now);
+    this.reach.heardFrom(arrival, now);
     switch (message.type) {
       case 'holePunching':
-        this.#reach.punched(message, arrival);
+        this.reach.punched(message, arrival);
         break;
       case 'keepAlive':
         this.#acknowledge(message, arrival);
         if (message.options.candidates !== undefined)
-          this.#reach.announced(message.options.candidates.list, arrival, now);
+          this.reach.announced(message.options.candidates.list, arrival, now);
         break;
       case 'tunnelRequest':
         this.#tunnel.requested(message, sender, arrival, now);
@@ -201,13 +206,13 @@ export class Path {
     if (this.#closed) return;
     this.#liveness.heard(now);
     this.#tunnel.opened(epoch, from, now);
-    this.#reach.moved(from, now);
+    this.reach.moved(from, now);
   }
 
   moved(from: Endpoint, now: Now): void {
     if (this.#closed) return;
     this.#liveness.heard(now);
-    this.#reach.moved(from, now);
+    this.reach.moved(from, now);
   }
 
   traffic(totals: PathTraffic, now: Now): void {
@@ -218,12 +223,12 @@ export class Path {
 
   /** Our own addresses changed. */
   readdress(now: Now): void {
-    if (!this.#closed) this.#reach.readdress(now);
+    if (!this.#closed) this.reach.readdress(now);
   }
 
   /** The NMS sees us elsewhere. */
   remapped(now: Now): void {
-    if (!this.#closed) this.#reach.remapped(now);
+    if (!this.#closed) this.reach.remapped(now);
   }
 
   /** Another way is in use, or none works any more. */
@@ -237,14 +242,6 @@ export class Path {
     this.#tunnel.wayChanged(now);
   }
 
-  wayProven(way: Way, rttMs: number | null, now: Now): void {
-    this.#reach.wayProven(way, rttMs, now);
-  }
-
-  wayDead(way: Way, now: Now): void {
-    this.#reach.wayDead(way, now);
-  }
-
   /** For a while no way was found. */
   wayMissed(now: Now): void {
     if (this.peer.isWaitedFor || now.ms - this.#liveness.sentAt < WANTED_MS) this.#events.redirect(this, now);
@@ -256,15 +253,15 @@ export class Path {
   }
 
   handshakeTarget(now: Now): Arrival | null {
-    return this.#reach.handshakeTarget(now);
+    return this.reach.handshakeTarget(now);
   }
 
   handshakeProved(from: Endpoint, now: Now): void {
-    this.#reach.handshakeProved(from, now);
+    this.reach.handshakeProved(from, now);
   }
 
   handshakeFailed(now: Now): void {
-    if (this.isUp && this.chosen !== null) this.wayDead(this.chosen, now);
+    if (this.isUp && this.chosen !== null) this.reach.wayDead(this.chosen, now);
     else if (this.wasUp) this.#events.redirect(this, now);
     else this.#events.ended(this, 'failed', now);
   }
@@ -280,11 +277,6 @@ export class Path {
     this.#liveness.suspect(now);
   }
 
-  /** Nothing comes back: another way may be needed soon. */
-  suspected(now: Now): void {
-    this.#reach.suspected(now);
-  }
-
   /** Tells the peer over one way where we are now. */
   announce(way: Way, now: Now): void {
     this.#liveness.announce(way, now);
@@ -296,7 +288,7 @@ export class Path {
   }
 
   tick(now: Now): void {
-    this.#reach.tick(now);
+    this.reach.tick(now);
     this.#tunnel.tick(now);
     this.#liveness.tick(now);
     for (const timer of this.timers.due(now.ms)) {
@@ -315,7 +307,7 @@ export class Path {
     this.timers.clearAll();
     this.#tunnel.stop();
     this.#liveness.stop();
-    this.#reach.stop();
+    this.reach.stop();
     this.#context.emit({ do: 'removePath', pathId: this.id });
     const end = (): void => {
       this.#context.cancel(this);
@@ -369,7 +361,7 @@ export class Path {
   #established(now: Now): void {
     this.upSince = now;
     this.timers.clear('establish');
-    this.#reach.established(now);
+    this.reach.established(now);
     this.#liveness.keepAliveSoon(now);
     this.say('up');
   }

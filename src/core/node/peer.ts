@@ -36,8 +36,8 @@ const noTraffic: Traffic = {
 export type PeerEvents = {
   /** It wants `tick` to be called by then. */
   wake(peer: Peer, at: number): void;
-  /** Ask the NMS for a path. */
-  seek(peer: Peer, now: Now): void;
+  /** Ask the NMS for a path, rather not through this relay. */
+  seek(peer: Peer, avoid: string | null, now: Now): void;
   isSeeking(peer: Peer): boolean;
   pathGone(path: Path): void;
   /** It cannot be reached: nothing waits for it any more. */
@@ -181,7 +181,7 @@ export class Peer {
     const isUnderWay = this.#paths.some((path) => (path.isHealthy ? !path.wasUp : path.isUp));
     if (isUnderWay || this.#events.isSeeking(this)) return;
     const asleep = this.#paths.find((path) => path.isHealthy && path.chosen !== null);
-    if (asleep === undefined) this.#events.seek(this, now);
+    if (asleep === undefined) this.#events.seek(this, null, now);
     else asleep.wakeUp(now);
   }
 
@@ -214,7 +214,7 @@ export class Peer {
     // Its keys ran out and nobody answers: it has no use beside the new one.
     if (!path.isUp) this.#close(path, false, now);
     this.#settle(now);
-    if (!this.#events.isSeeking(this)) this.#events.seek(this, now);
+    if (!this.#events.isSeeking(this)) this.#events.seek(this, path.avoids, now);
   }
 
   #ended(path: Path, why: PathEnd, now: Now): void {

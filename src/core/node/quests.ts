@@ -37,6 +37,8 @@ type Quest = {
   readonly packets: Uint8Array[];
   /** Known peer whose path this is to replace. */
   peer: Peer | null;
+  /** A relay that is silent. */
+  readonly avoid: string | null;
   asked: boolean;
 };
 
@@ -74,8 +76,8 @@ export class Quests {
   }
 
   /** A new path to a known peer. */
-  seek(peer: Peer, now: Now): void {
-    const quest = this.#find({ name: peer.fqdn }, now);
+  seek(peer: Peer, avoid: string | null, now: Now): void {
+    const quest = this.#find({ name: peer.fqdn }, now, avoid);
     if (quest === null) peer.seekFailed(now);
     else quest.peer = peer;
   }
@@ -134,13 +136,13 @@ export class Quests {
     return true;
   }
 
-  #find(question: ResolveQuestion, now: Now): Quest | null {
+  #find(question: ResolveQuestion, now: Now, avoid: string | null = null): Quest | null {
     const key = keyOf(question);
     const known = this.#quests.get(key);
     if (known !== undefined) return known;
     if (this.#quests.size >= MAX_QUESTS) return null;
     const deadline = now.ms + QUEST_MS;
-    const quest: Quest = { key, question, deadline, tickets: [], packets: [], peer: null, asked: false };
+    const quest: Quest = { key, question, deadline, tickets: [], packets: [], peer: null, avoid, asked: false };
     this.#quests.set(key, quest);
     this.#ask(quest, now);
     return quest;
@@ -170,6 +172,7 @@ export class Quests {
           },
           options: {
             candidates: { list: this.#context.offered() },
+            ...(quest.avoid !== null && { avoid: { relay: quest.avoid } }),
             ...('address' in question && { virtualAddress: { address: question.address } }),
           },
         },

@@ -3,7 +3,7 @@
  * when that dies (protocol section 4.6 and the table "which path").
  */
 
-import { type Endpoint, isPrivate } from '../../lib/ip.ts';
+import { type Endpoint, isPrivate, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
 import { KEEP_ALIVE_MS } from '../../proto/constants.ts';
@@ -45,6 +45,8 @@ export class Reach {
   readonly #binding: RelayBinding;
   #onBindingSettled: ((now: Now) => void) | null = null;
   #recovering = false;
+  /** It worked once and then did not answer. */
+  relayDied = false;
   #stopped = false;
   /** The relay is wanted beside the way in use. */
   #sparing = false;
@@ -170,7 +172,7 @@ export class Reach {
   }
 
   /** Where the peer is now, in its own words. It is asked there itself before anything goes there. */
-  announced(candidates: readonly Candidate[], { relayed }: Arrival, now: Now): void {
+  announced(candidates: readonly Candidate[], { from, relayed }: Arrival, now: Now): void {
     this.#heed = Math.min(ANNOUNCEMENTS, this.#heed + (now.ms - this.#heededAt) / 1_000);
     this.#heededAt = now.ms;
     if (this.#heed < 1) return;
@@ -178,9 +180,10 @@ export class Reach {
     const added = this.#ways.announce(this.#context.usable(candidates));
     if (added === null) return;
     this.#probing.probe(added, now);
-    if (!relayed || this.chosen === null || this.#isRelayed) return;
-    // It can't say so directly any more.
-    this.chosen.doubted = true;
+    const { chosen } = this;
+    if (chosen === null || this.#isRelayed || (!relayed && sameEndpoint(from, chosen.endpoint))) return;
+    // It would have said so by the way in use, could it still.
+    chosen.doubted = true;
     this.#choose(now);
   }
 
@@ -213,6 +216,7 @@ export class Reach {
 
   wayDead(way: Way, now: Now): void {
     way.provenAt = null;
+    if (way.origin === 'relay') this.relayDied = true;
     if (way !== this.chosen || this.#stopped) return;
     if (this.#ways.best(now.ms) !== null) this.#choose(now);
     else this.#recover(way.origin === 'relay' ? REDIRECT_FROM_RELAY_MS : REDIRECT_AFTER_MS, now);
@@ -240,6 +244,7 @@ export class Reach {
     this.#context.emit({ do: 'setEndpoint', pathId: this.#path.id, endpoint: best.endpoint, relayed });
     if (relayed) this.timers.set('refresh', now.ms + KEEP_ALIVE_MS);
     if (this.#path.wasUp) this.#path.say('changed');
+    if (now.ms - this.#movedAt < MOVING_MS) this.#path.announce(best, now);
     this.#path.wayChanged(now);
   }
 

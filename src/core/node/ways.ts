@@ -3,7 +3,7 @@
  * end sent back a random challenge, or a fresh handshake went through it (protocol section 2.3).
  */
 
-import { type Endpoint, familyOf, isPrivate, sameEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, familyOf, formatEndpoint, isPrivate, sameEndpoint } from '../../lib/ip.ts';
 import type { Candidate } from '../../proto/options.ts';
 import type { PathKind } from './types.ts';
 
@@ -33,11 +33,13 @@ const Class = { lan: 0, direct: 1, relay: 9, doubted: 10 } as const;
 
 export class Ways {
   #list: Way[];
+  #announced: string;
   /** Where capsules go. */
   chosen: Way | null = null;
 
   constructor(candidates: readonly Candidate[]) {
     this.#list = candidates.map(({ address, port, kind }) => newWay({ address, port }, kind));
+    this.#announced = textOf(candidates);
   }
 
   get direct(): readonly Way[] {
@@ -84,17 +86,18 @@ export class Ways {
     return than === this.chosen ? outdoes(way, than) : roundTrip(way) < roundTrip(than);
   }
 
-  /** What the peer says it may be reached at now. Returns what is new, null if nothing changed. */
+  /** What the peer says it may be reached at now. Returns the ways that are new, null if it said the same before. */
   announce(candidates: readonly Candidate[]): Way[] | null {
+    const said = textOf(candidates);
+    if (said === this.#announced) return null;
+    this.#announced = said;
     const isListed = (way: Way): boolean => candidates.some((candidate) => sameEndpoint(candidate, way.endpoint));
-    const unknown = candidates.filter((candidate) => this.find(candidate, false) === undefined);
-    const added = unknown.map(({ address, port, kind }) => newWay({ address, port }, kind));
-    const before = this.#list.length;
     // What is in use is left only for something better.
     this.#list = this.#list.filter((way) => way === this.chosen || !isAnnounced(way) || isListed(way));
-    const removed = before - this.#list.length;
+    const unknown = candidates.filter((candidate) => this.find(candidate, false) === undefined);
+    const added = unknown.map(({ address, port, kind }) => newWay({ address, port }, kind));
     this.#list.push(...added);
-    return added.length > 0 || removed > 0 ? added : null;
+    return added;
   }
 
   /** After a move every old proof is in doubt, and void where it can't hold. */
@@ -108,6 +111,10 @@ export class Ways {
 
 function newWay(endpoint: Endpoint, origin: WayOrigin): Way {
   return { endpoint, origin, provenAt: null, doubted: false, rttMs: null, triggeredAt: Number.NEGATIVE_INFINITY };
+}
+
+function textOf(candidates: readonly Candidate[]): string {
+  return candidates.map(formatEndpoint).sort().join(' ');
 }
 
 function isAnnounced({ origin }: Way): boolean {

@@ -14,6 +14,15 @@ beforeEach(() => {
 });
 
 describe('a direction', () => {
+  it('leads through another relay than the one that does not answer the initiator, if there is one', () => {
+    const first = cloud.addTrs('first', trsAt);
+    const [a] = pair(cloud);
+    const avoid = { avoid: { relay: first.nodeId } };
+    expect(a.direct('b.lab.example', P1, avoid)).toMatchObject({ options: { relayPorts: { nodeId: first.nodeId } } });
+    const second = cloud.addTrs('second', { ...trsAt, address: '198.51.100.21' });
+    expect(a.direct('b.lab.example', P2, avoid)).toMatchObject({ options: { relayPorts: { nodeId: second.nodeId } } });
+  });
+
   it('tells each end about the other, and both the same keys', () => {
     const { nodeId: relay } = cloud.addTrs('trs', trsAt);
     const [a, b] = pair(cloud);

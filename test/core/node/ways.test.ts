@@ -80,6 +80,7 @@ describe('the ways to a peer', () => {
       { address: moved.address, port: moved.port },
     ]);
     expect(ways.announce([moved])).toBeNull();
+    expect(ways.announce([])).toEqual([]);
   });
 
   it('lose their proofs where the move makes them impossible', () => {

@@ -214,13 +214,13 @@ export class Node {
   }
 
   /** Waits until the peer is reached by a path of this kind. */
-  async reaches(other: Node, path: PeerStatus['path']): Promise<PeerStatus> {
+  async reaches(other: Node, path: PeerStatus['path'], timeoutMs = 20_000): Promise<PeerStatus> {
     return until(
       async () => {
         const peer = await this.peer(other);
         return peer?.state === 'up' && peer.path === path ? peer : undefined;
       },
-      { what: `${this.deviceId} to reach ${other.deviceId} by ${path}`, intervalMs: 200 },
+      { what: `${this.deviceId} to reach ${other.deviceId} by ${path}`, intervalMs: 200, timeoutMs },
     );
   }
 

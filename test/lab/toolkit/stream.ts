@@ -1,13 +1,15 @@
 /**
  * One large TCP transfer between two hosts, checked: `stream.ts receive ADDRESS PORT` prints how many octets came and
- * their SHA-256; `stream.ts send ADDRESS PORT MEBIBYTES` sends random octets and prints the same of what it sent.
+ * their SHA-256; `stream.ts send ADDRESS PORT MEBIBYTES [PER_SECOND]` sends random octets, at most so many MiB a second,
+ * and prints the same of what it sent.
  */
 
 import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, createServer } from 'node:net';
+import { setTimeout } from 'node:timers/promises';
 
-const [mode = '', address = '', port = '', mebibytes = '0'] = process.argv.slice(2);
+const [mode = '', address = '', port = '', mebibytes = '0', perSecond = 'Infinity'] = process.argv.slice(2);
 const hash = createHash('sha256');
 let octets = 0;
 
@@ -34,6 +36,7 @@ if (mode === 'receive') {
     block.writeUInt32LE(i);
     count(block);
     if (!socket.write(Buffer.from(block))) await once(socket, 'drain');
+    if (perSecond !== 'Infinity') await setTimeout(1000 / Number(perSecond));
   }
   socket.end();
   socket.resume();

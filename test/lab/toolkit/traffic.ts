@@ -9,11 +9,12 @@ export async function stream(
   from: Host,
   to: Host,
   address: string,
-  { mebibytes, port = 5001 }: { mebibytes: number; port?: number },
+  { mebibytes, port = 5001, perSecond }: { mebibytes: number; port?: number; perSecond?: number },
 ): Promise<{ readonly sent: string; readonly received: string }> {
   const receiver = to.spawn([process.execPath, streamFile, 'receive', address, String(port)]);
   await receiver.output(/^ready$/m);
-  const sent = await from.run([process.execPath, streamFile, 'send', address, String(port), String(mebibytes)]);
+  const size = [String(mebibytes), ...(perSecond === undefined ? [] : [String(perSecond)])];
+  const sent = await from.run([process.execPath, streamFile, 'send', address, String(port), ...size]);
   const received = await receiver.done();
   return { sent: sent.trim(), received: received.replace('ready', '').trim() };
 }
