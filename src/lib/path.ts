@@ -28,6 +28,8 @@ export type PathCommand =
       readonly activate: boolean;
       /** Both ends agreed to leave inner transport checksums to the receiver (capsule flag `partialChecksum`). */
       readonly partialChecksum?: boolean;
+      /** Both ends agreed that outer headers carry the inner ones' ECN field (RFC 6040). */
+      readonly ecn?: boolean;
     }
   | { readonly do: 'activateKey'; readonly pathId: string; readonly epoch: number }
   /** Zeroes the keys of one epoch. */

@@ -137,3 +137,42 @@ export function plainHeaderLength(view: DataView, ip: number): number {
 export function protocolOf(view: DataView, ip: number): number {
   return view.getUint8(ip + (isIp6(view, ip) ? Ip6.next : Ip4.protocol));
 }
+
+/** DSCP and ECN of a packet: IPv4's TOS, IPv6's traffic class. */
+export function trafficClass(view: DataView, ip: number): number {
+  return isIp6(view, ip) ? (view.getUint16(ip) >> 4) & 0xff : view.getUint8(ip + Ip4.tos);
+}
+
+/** RFC 3168 section 5. */
+export const Ecn = { notEct: 0, ect1: 1, ect0: 2, ce: 3, mask: 3 } as const;
+
+/**
+ * What a packet that came in a tunnel has in the end (RFC 6040 section 4.2, figure 4); -1 = it must be dropped, as its
+ * sender would not understand the mark.
+ */
+function decapsulatedEcn(inner: number, outer: number): number {
+  if (outer === Ecn.ce) return inner === Ecn.notEct ? -1 : Ecn.ce;
+  return inner === Ecn.ect0 && outer === Ecn.ect1 ? Ecn.ect1 : inner;
+}
+
+/** Changes a packet's ECN field, and what that means for IPv4's checksum (RFC 1624): a wrong one stays wrong. */
+function setEcn(view: DataView, ip: number, ecn: number): void {
+  if (isIp6(view, ip)) {
+    view.setUint16(ip, (view.getUint16(ip) & ~(Ecn.mask << 4)) | (ecn << 4));
+    return;
+  }
+  const before = view.getUint16(ip);
+  const after = (before & ~Ecn.mask) | ecn;
+  const checksum = ~view.getUint16(ip + Ip4.checksum) & 0xffff;
+  view.setUint16(ip, after);
+  view.setUint16(ip + Ip4.checksum, ~foldSum(checksum + (~before & 0xffff) + after));
+}
+
+/** Gives a packet that came in a tunnel the outer header's mark; false = it must be dropped. */
+export function handOnEcn(view: DataView, ip: number, outer: number): boolean {
+  if (outer === Ecn.notEct) return true;
+  const inner = trafficClass(view, ip) & Ecn.mask;
+  const ecn = decapsulatedEcn(inner, outer);
+  if (ecn >= 0 && ecn !== inner) setEcn(view, ip, ecn);
+  return ecn >= 0;
+}

@@ -35,6 +35,8 @@ export type DataPlaneOptions = {
   readonly without?: readonly OffloadName[];
   /** Threads that seal and open beside the two I/O threads; 0 or absent = the I/O threads do it; `auto` = measured. */
   readonly workers?: number | 'auto';
+  /** Whether outer headers get the DSCP of inner ones. */
+  readonly copyDscp?: boolean;
 };
 
 export type DataPlane = {
@@ -104,6 +106,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     forbidden: forbiddenOuter(overlay),
     local: options.local ?? [],
     relay: false,
+    copyDscp: options.copyDscp === true,
     signalling: SIGNALLING,
   };
   const workers = options.workers === 'auto' ? await bestWorkers(log) : (options.workers ?? 0);

@@ -27,6 +27,8 @@ export const SealField = {
   size: 13,
   octets: 14,
   inner: 15,
+  /** DSCP and ECN of the outer headers; the I/O thread's. */
+  tos: 16,
 } as const;
 
 /** Cells of a record: one capsule. */

@@ -30,7 +30,7 @@ import { endKey } from './keys.ts';
 import { AddressSet, Ranges } from './ranges.ts';
 import { type PoolSide, SealJobs } from './seal-jobs.ts';
 import { Splitter } from './segment.ts';
-import { type SendKey, SendPath } from './send-path.ts';
+import { outerTos, type SendKey, SendPath } from './send-path.ts';
 import { PathTable, RouteTable } from './table.ts';
 import { type Tally, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
 
@@ -49,9 +49,6 @@ const MAX_DATAGRAM = 65_000;
  */
 export const PACKETS_AT_ONCE = 32;
 
-/** How long the I/O thread waits for a worker before it looks around (ms). */
-const JOB_WAIT_MS = 20;
-
 export type InsideParts = {
   readonly device: PacketDevice;
   readonly port: DatagramPort;
@@ -60,6 +57,8 @@ export type InsideParts = {
   readonly events: EventWriter;
   readonly overlay: readonly Prefix[];
   readonly localPort: number;
+  /** Whether outer headers get the DSCP of inner ones. */
+  readonly copyDscp?: boolean;
   readonly pool?: PoolSide | null;
 };
 
@@ -75,6 +74,7 @@ export class Inside {
   readonly #view: DataView;
   readonly #splitter: Splitter;
   readonly #jobs: SealJobs<SendPath> | null;
+  readonly #copyDscp: boolean;
   readonly #batch = new SendBatch(MESSAGES);
   readonly #paths = new PathTable<SendPath>();
   readonly #routes = new RouteTable<SendPath>();
@@ -94,6 +94,7 @@ export class Inside {
     this.#events = parts.events;
     this.#overlay = new Ranges(parts.overlay);
     this.#localPort = parts.localPort;
+    this.#copyDscp = parts.copyDscp === true;
     const pool = parts.pool ?? null;
     const jobsAt = SEAL_AT + SEAL_ROOM;
     this.#memory = allocate(jobsAt + (pool === null ? 0 : SealJobs.room(READ_ROOM)));
@@ -145,7 +146,7 @@ export class Inside {
     }
     this.#readAt = READ_AT;
     if (jobs.board.outstanding === 0) return;
-    jobs.board.wait(JOB_WAIT_MS);
+    jobs.board.wait();
     this.#stage(jobs);
   }
 
@@ -187,6 +188,7 @@ export class Inside {
     records[at + SealField.relayed] = path.relayed ? 1 : 0;
     records[at + SealField.epoch] = key.epoch;
     records[at + SealField.datagrams] = count;
+    records[at + SealField.tos] = outerTos(key, this.#view, this.#readAt + VIRTIO_HEADER, this.#copyDscp);
     for (let i = 0; i < 4; i++) records[at + SealField.id + i] = path.id.getInt32(4 * i);
     key.next += count;
     return null;
@@ -207,8 +209,7 @@ export class Inside {
     const { records } = board;
     const datagrams = records[at + SealField.datagrams]!;
     if (lost || path.destination === null) {
-      this.#tally.drop(lost ? 'worker-lost' : 'no-route', datagrams);
-      this.#traffic.add(path.place, Traffic.txDropped, datagrams);
+      this.#dropped(path, lost ? 'worker-lost' : 'no-route', datagrams);
       return;
     }
     const size = records[at + SealField.size]!;
@@ -216,7 +217,7 @@ export class Inside {
     let left = records[at + SealField.octets]!;
     for (; left > 0; left -= size, out += size) {
       if (this.#batch.full) this.flush();
-      this.#add(path, path.destination, out, Math.min(size, left));
+      this.#add(path, path.destination, out, Math.min(size, left), records[at + SealField.tos]!);
     }
     this.#traffic.add(path.place, Traffic.txPackets, datagrams);
     this.#traffic.add(path.place, Traffic.txBytes, records[at + SealField.inner]!);
@@ -227,7 +228,7 @@ export class Inside {
     const jobs = this.#jobs;
     if (jobs === null) return;
     while (jobs.board.outstanding > 0) {
-      jobs.board.wait(JOB_WAIT_MS);
+      jobs.board.wait();
       this.#stage(jobs);
     }
   }
@@ -269,7 +270,7 @@ export class Inside {
     const out = this.#sealAt;
     this.#sealAt += size;
     sealCapsule(this.#memory, key.aead, at, length, flags, out, path.id, path.relayed, key.next++, key.epoch);
-    this.#add(path, destination, out, size);
+    this.#add(path, destination, out, size, length === 0 ? 0 : outerTos(key, this.#view, at, this.#copyDscp));
     if (length > 0) {
       this.#traffic.add(path.place, Traffic.txPackets, 1);
       this.#traffic.add(path.place, Traffic.txBytes, length);
@@ -277,16 +278,16 @@ export class Inside {
     return null;
   }
 
-  #add(path: SendPath, destination: Uint8Array, out: number, size: number): void {
+  #add(path: SendPath, destination: Uint8Array, out: number, size: number, tos: number): void {
     const message = path.round === this.#batch.round ? path.message : -1;
-    path.message = this.#batch.add(message, destination, path.place, this.#memory.address + out, size);
+    path.message = this.#batch.add(message, destination, path.place, this.#memory.address + out, size, size, tos);
     path.round = this.#batch.round;
     this.#sealed += size;
   }
 
-  #dropped(path: SendPath, reason: DropReason): void {
-    this.#tally.drop(reason);
-    this.#traffic.add(path.place, Traffic.txDropped, 1);
+  #dropped(path: SendPath, reason: DropReason, datagrams = 1): void {
+    this.#tally.drop(reason, datagrams);
+    this.#traffic.add(path.place, Traffic.txDropped, datagrams);
   }
 
   /** Sends the batch and hands over the events. */
@@ -340,6 +341,7 @@ export class Inside {
           aead,
           slot: this.#jobs?.keys.add(aead) ?? -1,
           partial: command.partialChecksum === true,
+          ecn: command.ecn === true,
           next: 1,
         };
         path.keys.push(key);

@@ -96,7 +96,14 @@ const parts = { port: udp, tally, traffic, events };
 const device = setup.tun === null ? null : new Tun(setup.tun);
 if (device !== null) warmUp();
 if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
-  const inside = new Inside({ ...parts, device, overlay: setup.overlay, localPort: setup.udp.port, pool: setup.pool });
+  const inside = new Inside({
+    ...parts,
+    device,
+    overlay: setup.overlay,
+    localPort: setup.udp.port,
+    copyDscp: setup.copyDscp,
+    pool: setup.pool,
+  });
   inside.setLocal(setup.local);
   report({ ready: true });
   routineInside(inside, setup.tun.fd);

@@ -17,7 +17,9 @@ export const SLOTS = 16;
 /** Records (reads or datagrams) of one job at most. */
 export const RECORDS = 256;
 /** Numbers of one record; what they mean is the handling's business. */
-export const FIELDS = 16;
+export const FIELDS = 17;
+
+const LONGEST_WAIT_MS = 20;
 
 const State = { free: 0, posted: 1, done: 2, lost: 3, taken: 16 } as const;
 
@@ -131,13 +133,13 @@ export class JobBoard {
     Atomics.store(this.#control, stateOf(slot), State.free);
   }
 
-  /** Waits until a job has been settled since the last look, at most this long. */
-  wait(timeoutMs: number): void {
+  /** Waits until a job is settled, for a while: whoever waits has other things to look at too. */
+  wait(): void {
     const seen = Atomics.load(this.#control, Control.settled);
     const slot = this.#queue[this.#head]!;
     const state = Atomics.load(this.#control, stateOf(slot));
     if (state === State.done || state === State.lost) return;
-    Atomics.wait(this.#control, Control.settled, seen, timeoutMs);
+    Atomics.wait(this.#control, Control.settled, seen, LONGEST_WAIT_MS);
   }
 }
 

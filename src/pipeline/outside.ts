@@ -14,7 +14,7 @@
 import { ReplayWindow } from '../crypto/replay.ts';
 import type { Prefix } from '../lib/ip.ts';
 import type { PathCommand } from '../lib/path.ts';
-import { isWholePacket } from '../net/packet.ts';
+import { Ecn, handOnEcn, isWholePacket } from '../net/packet.ts';
 import { CAPSULE_WINDOW, MAX_SIGNALLING } from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { HeaderOffset, plausible } from '../proto/header.ts';
@@ -42,8 +42,6 @@ import { type Tally, TRAFFIC_END, TRAFFIC_RECEIVED, Traffic, type TrafficCounter
 /** Messages per system call. */
 const MESSAGES = 4;
 const MOVED_INTERVAL_MS = 1_000;
-/** How long the I/O thread waits for a worker before it looks around (ms). */
-const JOB_WAIT_MS = 20;
 
 export type OutsideParts = {
   readonly port: DatagramPort;
@@ -64,7 +62,7 @@ export type OutsideParts = {
 };
 
 /** A capsule on its way through the workers. */
-type Opening = { path: ReceivePath | null; key: ReceiveKey | null; from: number };
+type Opening = { path: ReceivePath | null; key: ReceiveKey | null; from: number; ecn: number };
 
 export class Outside {
   readonly relay: Relay | null;
@@ -86,6 +84,8 @@ export class Outside {
   /** The job being filled. */
   #slot = -1;
   #count = 0;
+  /** ECN field of the outer header at hand. */
+  #ecn = 0;
   readonly #paths = new PathTable<ReceivePath>();
 
   constructor(parts: OutsideParts) {
@@ -105,7 +105,7 @@ export class Outside {
     this.#jobs = pool === null ? null : new JobBoard(pool.board, pool.work, this.#memory, pool.ordered);
     this.#keys = pool === null ? null : new KeySlots(pool.board.keys);
     if (pool !== null) {
-      this.#openings = Array.from({ length: SLOTS * RECORDS }, () => ({ path: null, key: null, from: 0 }));
+      this.#openings = Array.from({ length: SLOTS * RECORDS }, () => ({ path: null, key: null, from: 0, ecn: 0 }));
     }
     this.relay = parts.relay?.(this.#batch) ?? null;
     this.coalescer =
@@ -163,7 +163,7 @@ export class Outside {
   /** Waits for a job of the workers, if there is one, and hands on what is done. */
   settle(): void {
     if (this.#jobs === null || this.#jobs.outstanding === 0) return;
-    this.#jobs.wait(JOB_WAIT_MS);
+    this.#jobs.wait();
     this.#stage(this.#jobs);
   }
 
@@ -182,9 +182,10 @@ export class Outside {
   }
 
   #stageRecord(coalescer: Coalescer, records: Float64Array, index: number): void {
-    const { path, key, from } = this.#openings[index]!;
+    const { path, key, from, ecn } = this.#openings[index]!;
     const record = recordAt(0, index);
     if (path === null || key === null) return;
+    this.#ecn = ecn;
     const at = records[record + OpenField.at]!;
     const body = records[record + OpenField.body]!;
     const sequence = records[record + OpenField.sequence]!;
@@ -204,12 +205,14 @@ export class Outside {
   #message(index: number): number {
     const segment = this.#batch.segment(index);
     const from = this.#batch.from(index);
+    const tos = this.#batch.tos(index);
+    this.#ecn = tos & Ecn.mask;
     const start = this.#batch.start(index);
     const end = start + this.#batch.octets(index);
     let datagrams = 0;
     for (let at = start; at < end; ) {
       const length = Math.min(segment, end - at);
-      const forwarded = this.relay === null ? 0 : this.relay.forward(at, end, segment, from);
+      const forwarded = this.relay === null ? 0 : this.relay.forward(at, end, segment, from, tos);
       if (forwarded === 0) {
         const dropped = this.#datagram(at, length, from);
         if (dropped !== null) this.#tally.drop(dropped);
@@ -283,6 +286,7 @@ export class Outside {
     opening.path = path;
     opening.key = key;
     opening.from = from;
+    opening.ecn = this.#ecn;
     jobs.records[record + OpenField.key] = key.slot;
     jobs.records[record + OpenField.at] = at;
     jobs.records[record + OpenField.body] = body;
@@ -321,6 +325,7 @@ export class Outside {
     if (!isWholePacket(view, inner, inner + octets)) return this.#rejected(path, 'inner-malformed');
     const misaddressed = path.misaddressed(view, inner);
     if (misaddressed !== null) return this.#rejected(path, misaddressed);
+    if (!handOnEcn(view, inner, this.#ecn)) return this.#rejected(path, 'ecn-dropped');
     const partial = (view.getUint16(inner - PREFACE + 2) & CapsuleFlag.partialChecksum) !== 0;
     this.#traffic.add(path.place, Traffic.rxPackets, 1);
     this.#traffic.add(path.place, Traffic.rxBytes, octets);

@@ -48,9 +48,9 @@ export class Relay {
 
   /**
    * Forwards the datagrams of `segment` octets that begin at `at` and belong together, as many as one message takes; they
-   * end at `last` at the latest. Returns the octets taken: 0 if the first datagram is not to be relayed.
+   * end at `last` at the latest. `tos`, marks of congestion above all, goes with them. Returns the octets taken: 0 if the first datagram is not to be relayed.
    */
-  forward(at: number, last: number, segment: number, from: number): number {
+  forward(at: number, last: number, segment: number, from: number, tos = 0): number {
     const end = Math.min(last, at + MAX_SEGMENTS * segment);
     if (!this.#isRelayed(at, Math.min(segment, end - at))) return 0;
     const { view } = this.#received.memory;
@@ -59,7 +59,7 @@ export class Relay {
       next += Math.min(segment, end - next);
     }
     const octets = next - at;
-    const dropped = this.#send(at, octets, segment, from);
+    const dropped = this.#send(at, octets, segment, from, tos);
     if (dropped !== null) this.#tally.drop(dropped, Math.ceil(octets / segment));
     return octets;
   }
@@ -69,7 +69,7 @@ export class Relay {
     return plausible(bytes, at, length) === null && (bytes[at + HeaderOffset.flags]! & Flag.relayed) !== 0;
   }
 
-  #send(at: number, octets: number, segment: number, from: number): DropReason | null {
+  #send(at: number, octets: number, segment: number, from: number, tos: number): DropReason | null {
     const { view, address } = this.#received.memory;
     const path = this.#paths.find(view, at + HeaderOffset.id);
     if (path === undefined) return 'relay-not-announced';
@@ -85,7 +85,7 @@ export class Relay {
     const to = new Uint8Array(destination.buffer);
     const message = path.messages[1 - side]!;
     const size = Math.min(segment, octets);
-    path.messages[1 - side] = batch.add(message, to, path.place, address + at, octets, size);
+    path.messages[1 - side] = batch.add(message, to, path.place, address + at, octets, size, tos);
     this.#traffic.add(path.place, relayCounter.packets[side]!, Math.ceil(octets / segment));
     this.#traffic.add(path.place, relayCounter.bytes[side]!, octets);
     this.#octets += octets;

@@ -1,12 +1,14 @@
 /** What the way out knows of a path. */
 
 import type { VirtualAddresses } from '../lib/path.ts';
+import { Ecn, trafficClass } from '../net/packet.ts';
 import type { EvpAead } from '../sys/evp.ts';
 
 export type SendKey = {
   readonly epoch: number;
   readonly aead: EvpAead;
   readonly partial: boolean;
+  readonly ecn: boolean;
   /** Where the workers find it; -1 without workers. */
   readonly slot: number;
   next: number;
@@ -42,4 +44,10 @@ export class SendPath {
     this.keys = this.keys.filter((key) => key.epoch !== epoch);
     if (this.active?.epoch === epoch) this.active = null;
   }
+}
+
+/** What the outer header gets of an inner one: ECN by agreement (RFC 6040 section 4.1), DSCP by configuration. */
+export function outerTos(key: SendKey, view: DataView, ip: number, copyDscp: boolean): number {
+  const inner = trafficClass(view, ip);
+  return (key.ecn ? inner & Ecn.mask : 0) | (copyDscp ? inner & ~Ecn.mask : 0);
 }

@@ -88,6 +88,7 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
       local: [],
       relay: options.relay,
       pool: null,
+      copyDscp: false,
       signalling: SIGNALLING,
     },
     {

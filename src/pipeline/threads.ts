@@ -52,6 +52,8 @@ export type ThreadSetup = {
   readonly forbidden: readonly Prefix[];
   readonly local: readonly Address[];
   readonly relay: boolean;
+  /** Whether outer headers get the DSCP of inner ones. */
+  readonly copyDscp: boolean;
   /** Where jobs for the workers go; null = the thread does everything itself. */
   readonly pool: PoolSide | null;
   readonly signalling: SourceLimit;

@@ -48,6 +48,7 @@ export const dropReasons = [
   'not-sent',
   'not-written',
   'backlog-full',
+  'ecn-dropped',
   'worker-lost',
   // services
   'login-refused',

@@ -167,6 +167,8 @@ export type SenderKind = (typeof SenderKind)[keyof typeof SenderKind];
 export const Feature = {
   /** Inner transport checksums may be left to the receiver (capsule flag `partialChecksum`): the tag protects them. */
   partialChecksum: 1,
+  /** Outer headers carry the ECN field of inner ones, and marks on them are handed on (RFC 6040). */
+  ecn: 2,
 } as const;
 
 /** Why the network refuses; carried by the `refusal` option together with Flag.failure. */

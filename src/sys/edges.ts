@@ -10,7 +10,12 @@ import { IOVEC, vectorAddress, vectorLength } from './vectors.ts';
 const ROOM = 1 << 17;
 
 /** Datagrams of `segment` octets each, the last one maybe shorter, as one system call passes them. */
-export type DatagramRun = { readonly octets: Uint8Array; readonly segment: number; readonly address: Uint8Array };
+export type DatagramRun = {
+  readonly octets: Uint8Array;
+  readonly segment: number;
+  readonly address: Uint8Array;
+  readonly tos?: number;
+};
 
 /** Copies pieces that lie anywhere in memory. */
 class Copier {
@@ -83,7 +88,7 @@ export class MemoryPort implements DatagramPort {
     let failed = 0;
     for (let i = 0; i < batch.count; i++) {
       const octets = this.#copier.read(batch.memory.view, batch.vectors(i), batch.pieces(i));
-      const run = { octets, segment: batch.segment(i), address: batch.destination(i).slice() };
+      const run = { octets, segment: batch.segment(i), address: batch.destination(i).slice(), tos: batch.tos(i) };
       if (this.refuse(run)) {
         batch.fail(i, batch.datagrams(i));
         failed += batch.datagrams(i);
@@ -97,7 +102,7 @@ export class MemoryPort implements DatagramPort {
   receive(_socket: 0 | 1, batch: ReceiveBatch): number {
     const count = Math.min(this.toReceive.length, batch.room);
     for (const [i, run] of this.toReceive.splice(0, count).entries()) {
-      batch.put(batch.first + i, run.octets, run.segment, run.address);
+      batch.put(batch.first + i, run.octets, run.segment, run.address, run.tos);
     }
     return count;
   }

@@ -5,8 +5,8 @@
  */
 
 import { allocate, type Memory } from './memory.ts';
-import { SOCKADDR_ROOM } from './sockaddr.ts';
-import { IOVEC, setVector, vectorAddress, vectorLength } from './vectors.ts';
+import { AF_INET, SOCKADDR_ROOM } from './sockaddr.ts';
+import { IOVEC, setAddress, setVector, vectorAddress, vectorLength } from './vectors.ts';
 
 export const MMSGHDR = 64;
 const NAME = 0;
@@ -19,7 +19,13 @@ const LENGTH = 56;
 
 const NAME_ROOM = 32;
 /** cmsghdr { length 64, level 32, type 32 } with 4 octets of data, padded. */
-const CONTROL_ROOM = 24;
+const CMSG = 24;
+/** Traffic class, then segment size, either of which may be missing. */
+const CONTROL_ROOM = 2 * CMSG;
+const SOL_IP = 0;
+const IP_TOS = 1;
+const SOL_IPV6 = 41;
+const IPV6_TCLASS = 67;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
@@ -51,6 +57,7 @@ export class SendBatch {
   readonly #pieces: Int32Array;
   readonly #open: Uint8Array;
   readonly #end: Float64Array;
+  readonly #tos: Uint8Array;
   readonly #owner: Int32Array;
   readonly #failed: Int32Array;
 
@@ -66,6 +73,7 @@ export class SendBatch {
     this.#pieces = new Int32Array(capacity);
     this.#open = new Uint8Array(capacity);
     this.#end = new Float64Array(capacity);
+    this.#tos = new Uint8Array(capacity);
     this.#owner = new Int32Array(capacity);
     this.#failed = new Int32Array(capacity);
     const { view, address } = this.memory;
@@ -73,8 +81,9 @@ export class SendBatch {
       const header = i * MMSGHDR;
       setPointer(this.memory, header + NAME, address + this.#names + i * NAME_ROOM);
       setPointer(this.memory, header + VECTORS, address + this.#vectors + i * MAX_SEGMENTS * IOVEC);
-      setPointer(this.memory, header + CONTROL, address + this.#controls + i * CONTROL_ROOM);
-      const control = this.#controls + i * CONTROL_ROOM;
+      const classControl = this.#controls + i * CONTROL_ROOM;
+      const control = classControl + CMSG;
+      view.setUint32(classControl, 20, true);
       view.setUint32(control, 18, true);
       view.setUint32(control + 8, SOL_UDP, true);
       view.setUint32(control + 12, UDP_SEGMENT, true);
@@ -103,10 +112,11 @@ export class SendBatch {
     address: number,
     octets: number,
     segment = octets,
+    tos = 0,
   ): number {
     const datagrams = octets === segment ? 1 : Math.ceil(octets / segment);
-    const joined = message >= 0 && this.#fits(message, octets, segment, datagrams);
-    const index = joined ? message : this.#begin(destination, owner, segment);
+    const joined = message >= 0 && this.#tos[message] === tos && this.#fits(message, octets, segment, datagrams);
+    const index = joined ? message : this.#begin(destination, owner, segment, tos);
     if (joined && this.#end[index] === address) {
       const last = this.#vectorAt(index, this.#pieces[index]! - 1) + 8;
       this.memory.view.setUint32(last, this.memory.view.getUint32(last, true) + octets, true);
@@ -132,12 +142,13 @@ export class SendBatch {
     );
   }
 
-  #begin(destination: Uint8Array, owner: number, segment: number): number {
+  #begin(destination: Uint8Array, owner: number, segment: number, tos: number): number {
     const index = this.count++;
     const name = this.#names + index * NAME_ROOM;
     for (let i = 0; i < destination.length; i++) this.memory.bytes[name + i] = destination[i]!;
     this.memory.view.setUint32(index * MMSGHDR + NAME_LENGTH, destination.length, true);
     this.#segment[index] = segment;
+    this.#tos[index] = tos;
     this.#octets[index] = 0;
     this.#datagrams[index] = 0;
     this.#pieces[index] = 0;
@@ -156,8 +167,17 @@ export class SendBatch {
     const { view } = this.memory;
     const segmented = this.#datagrams[message]! > 1;
     view.setUint32(header + VECTOR_COUNT, this.#pieces[message]!, true);
-    view.setUint32(header + CONTROL_LENGTH, segmented ? CONTROL_ROOM : 0, true);
-    if (segmented) view.setUint16(this.#controls + message * CONTROL_ROOM + 16, this.#segment[message]!, true);
+    const tos = this.#tos[message]!;
+    const control = this.#controls + message * CONTROL_ROOM;
+    view.setUint32(header + CONTROL_LENGTH, (segmented ? CMSG : 0) + (tos === 0 ? 0 : CMSG), true);
+    setAddress(view, header + CONTROL, this.memory.address + control + (tos === 0 ? CMSG : 0));
+    if (segmented) view.setUint16(control + CMSG + 16, this.#segment[message]!, true);
+    if (tos !== 0) {
+      const ip4 = this.family(message) === AF_INET;
+      view.setUint32(control + 8, ip4 ? SOL_IP : SOL_IPV6, true);
+      view.setUint32(control + 12, ip4 ? IP_TOS : IPV6_TCLASS, true);
+      view.setUint32(control + 16, tos, true);
+    }
     return this.memory.address + header;
   }
 
@@ -172,6 +192,11 @@ export class SendBatch {
 
   datagrams(message: number): number {
     return this.#datagrams[message]!;
+  }
+
+  /** DSCP and ECN of a message. */
+  tos(message: number): number {
+    return this.#tos[message]!;
   }
 
   owner(message: number): number {
@@ -196,7 +221,8 @@ export class SendBatch {
       const address = vectorAddress(this.memory.view, at);
       const octets = vectorLength(this.memory.view, at);
       for (let done = 0; done < octets; done += segment) {
-        into.add(-1, destination, message, address + done, Math.min(segment, octets - done));
+        const size = Math.min(segment, octets - done);
+        into.add(-1, destination, message, address + done, size, size, this.#tos[message]!);
       }
     }
   }
@@ -272,13 +298,25 @@ export class ReceiveBatch {
 
   /** Size of the datagrams that the kernel put together in message `index`; the last one may be shorter. */
   segment(index: number): number {
+    const data = this.#control(index, SOL_UDP, UDP_GRO);
+    return data < 0 ? this.octets(index) : this.#headers.view.getUint32(data, true);
+  }
+
+  /** DSCP and ECN that the datagrams came with. */
+  tos(index: number): number {
+    const data = Math.max(this.#control(index, SOL_IP, IP_TOS), this.#control(index, SOL_IPV6, IPV6_TCLASS));
+    return data < 0 ? 0 : this.#headers.view.getUint8(data);
+  }
+
+  /** Where the data of a control message is, or -1. */
+  #control(index: number, level: number, type: number): number {
     const { view } = this.#headers;
-    const control = this.#controls + index * CONTROL_ROOM;
-    const present =
-      view.getUint32(index * MMSGHDR + CONTROL_LENGTH, true) >= 20 &&
-      view.getUint32(control + 8, true) === SOL_UDP &&
-      view.getUint32(control + 12, true) === UDP_GRO;
-    return present ? view.getUint32(control + 16, true) : this.octets(index);
+    const start = this.#controls + index * CONTROL_ROOM;
+    const end = start + view.getUint32(index * MMSGHDR + CONTROL_LENGTH, true);
+    for (let at = start; at + 17 <= end; at += CMSG) {
+      if (view.getUint32(at + 8, true) === level && view.getUint32(at + 12, true) === type) return at + 16;
+    }
+    return -1;
   }
 
   /** The sender's socket address is at this offset of `names`. */
@@ -295,16 +333,19 @@ export class ReceiveBatch {
   }
 
   /** Puts a message in by hand: what a port without a kernel does. */
-  put(index: number, octets: Uint8Array, segment: number, from: Uint8Array): void {
+  put(index: number, octets: Uint8Array, segment: number, from: Uint8Array, tos = 0): void {
     const { bytes, view } = this.#headers;
     this.memory.bytes.set(octets, this.start(index));
     bytes.set(from, this.from(index));
     view.setUint32(index * MMSGHDR + LENGTH, octets.length, true);
     const control = this.#controls + index * CONTROL_ROOM;
-    view.setUint32(index * MMSGHDR + CONTROL_LENGTH, segment < octets.length ? CONTROL_ROOM : 0, true);
-    view.setUint32(control + 8, SOL_UDP, true);
-    view.setUint32(control + 12, UDP_GRO, true);
-    view.setUint32(control + 16, segment, true);
+    view.setUint32(index * MMSGHDR + CONTROL_LENGTH, CONTROL_ROOM, true);
+    view.setUint32(control + 8, SOL_IP, true);
+    view.setUint32(control + 12, IP_TOS, true);
+    view.setUint32(control + 16, tos, true);
+    view.setUint32(control + CMSG + 8, SOL_UDP, true);
+    view.setUint32(control + CMSG + 12, UDP_GRO, true);
+    view.setUint32(control + CMSG + 16, segment, true);
   }
 }
 

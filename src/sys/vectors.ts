@@ -4,10 +4,15 @@ import type { Memory } from './memory.ts';
 
 export const IOVEC = 16;
 
-/** Writes iovec number `index` of the list at `at`; an address is below 2^53. */
+/** Writes an address, which is below 2^53. */
+export function setAddress(view: DataView, at: number, address: number): void {
+  view.setUint32(at, address, true);
+  view.setUint32(at + 4, address / 0x1_0000_0000, true);
+}
+
+/** Writes iovec number `index` of the list at `at`. */
 export function setVector(memory: Memory, at: number, address: number, length: number): void {
-  memory.view.setUint32(at, address, true);
-  memory.view.setUint32(at + 4, address / 0x1_0000_0000, true);
+  setAddress(memory.view, at, address);
   memory.view.setUint32(at + 8, length, true);
 }
 

@@ -82,12 +82,17 @@ export class End {
   }
 }
 
-export type PairOptions = { readonly suite?: number; readonly partialChecksum?: boolean; readonly epoch?: number };
+export type PairOptions = {
+  readonly suite?: number;
+  readonly partialChecksum?: boolean;
+  readonly ecn?: boolean;
+  readonly epoch?: number;
+};
 
 const keyOf = (host: number, epoch: number): Uint8Array => new Uint8Array(32).fill(16 * host + epoch);
 
 export function installKey(end: End, host: number, options: PairOptions = {}): void {
-  const { suite = 2, epoch = 1, partialChecksum = false } = options;
+  const { suite = 2, epoch = 1, partialChecksum = false, ecn = false } = options;
   const peer = 3 - host;
   end.command({
     do: 'installKey',
@@ -98,10 +103,13 @@ export function installKey(end: End, host: number, options: PairOptions = {}): v
     receiveKey: keyOf(peer, epoch),
     activate: true,
     partialChecksum,
+    ecn,
   });
 }
 
-export function connectedPair(options: PairOptions = {}): { a: End; b: End } {
+export type ConnectedPair = { readonly a: End; readonly b: End };
+
+export function connectedPair(options: PairOptions = {}): ConnectedPair {
   const a = new End(1);
   const b = new End(2);
   for (const [end, host, peer] of [

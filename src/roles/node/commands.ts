@@ -53,6 +53,7 @@ type UpFlags = {
   dns: DnsMode;
   suite: string;
   workers: number | 'auto';
+  dscp: 'copy' | 'clear';
   verbose?: boolean;
   metrics: string;
 };
@@ -93,6 +94,7 @@ async function up(flags: UpFlags, context: Context): Promise<void> {
       dns: flags.dns,
       suite: suites[flags.suite]!,
       workers: flags.workers,
+      copyDscp: flags.dscp === 'copy',
       verbose: flags.verbose === true,
       metrics: readMetricsOption(flags.metrics),
     },
@@ -147,6 +149,11 @@ export function contribute(program: Command, context: Context): void {
       )
         .argParser(parseWorkers)
         .default(0),
+    )
+    .addOption(
+      new Option('--dscp <mode>', 'DSCP of outer headers: that of the packets inside, or none')
+        .choices(['copy', 'clear'])
+        .default('clear'),
     )
     .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')

@@ -37,6 +37,8 @@ export type NodeOptions = {
   readonly portIsDefault: boolean;
   readonly suite: Suite;
   readonly workers: number | 'auto';
+  /** Whether outer headers get the DSCP of inner ones. */
+  readonly copyDscp: boolean;
   readonly dns: DnsMode;
   readonly verbose: boolean;
   /** Where metrics and health are served. */

@@ -46,6 +46,7 @@ export type LiveOptions = {
   readonly suite: Suite;
   /** Threads that seal and open. */
   readonly workers: number | 'auto';
+  readonly copyDscp: boolean;
   readonly dns: DnsMode;
   readonly primitives: Primitives;
   readonly log: Log;
@@ -127,7 +128,7 @@ export class LiveNode {
   }
 
   async #open(): Promise<void> {
-    const { session, state, log, port, portIsDefault, dns, workers } = this.#options;
+    const { session, state, log, port, portIsDefault, dns, workers, copyDscp } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
     refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: null });
@@ -138,6 +139,7 @@ export class LiveNode {
       overlay: session.overlay,
       local,
       workers,
+      copyDscp,
       log,
       onEvent: (event) => this.#onEvent(event),
       onFailure: (error) => this.#options.onFailure(asFault(error)),

@@ -41,6 +41,7 @@ plane.command({
   receiveKey,
   activate: true,
   partialChecksum,
+  ecn: partialChecksum,
 });
 plane.command({ do: 'setEndpoint', pathId: PATH, endpoint: real(peer), relayed: false });
 plane.command({ do: 'route', local: virtual(host), peer: virtual(peer), pathId: PATH });
