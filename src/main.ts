@@ -41,7 +41,7 @@ class ProgramCommand extends Command {
   override error(message: string, options?: ErrorOptions): never {
     const names: string[] = [];
     for (let command: Command | null = this; command !== null; command = command.parent) names.unshift(command.name());
-    return super.error(`${message}; see \`${names.join(' ')} --help\``, options);
+    return super.error(`${message.replace(/\.$/, '')}; see \`${names.join(' ')} --help\``, options);
   }
 
   /** A word that is no option is worth more than one that is missing. */

@@ -42,7 +42,11 @@ export const contributeDevices: Contribution = (program, context) => {
 
   common(device.command('add <ID>'), 'cyphonic device add laptop --dir /var/lib/cyphonic --group staff')
     .description('register a device and print its enrolment token; with --adapter a general node, which needs none')
-    .option('--group <name>', 'group that goes into its certificates; may be repeated', collect, [])
+    .addOption(
+      new Option('--group <name>', 'group that goes into its certificates; may be repeated')
+        .argParser(collect)
+        .default([], 'none'),
+    )
     .option('--password-file <file>', 'let it log in with this password instead of a one-time secret')
     .option('--adapter <ID>', 'the adapter that brings this general node in')
     .option('--mac <address>', 'MAC address of the general node')

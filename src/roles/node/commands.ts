@@ -12,6 +12,7 @@ import { type DnsMode, restoreDns } from './dns-config.ts';
 import { takeInterfaceDown } from './interface-setup.ts';
 import { runNetcheck } from './netcheck.ts';
 import { runPing } from './ping.ts';
+import { printJson } from './print-json.ts';
 import { printStatus } from './print-status.ts';
 import type { Status } from './status.ts';
 
@@ -133,7 +134,10 @@ export function contribute(program: Command, context: Context): void {
     .option('--password-file <file>', 'file with the password of the first login, for a device added with one')
     .option('--port <port>', `UDP port; default ${Port.node}, or the next free one`, parsePort)
     .addOption(
-      new Option('--dns <mode>', 'how this host is told of the resolver')
+      new Option(
+        '--dns <mode>',
+        'how this host learns of the resolver; auto: systemd-resolved, else the resolver file, else none',
+      )
         .choices(['auto', 'resolved', 'file', 'none'])
         .default('auto'),
     )
@@ -151,25 +155,25 @@ export function contribute(program: Command, context: Context): void {
         .default(0),
     )
     .addOption(
-      new Option('--dscp <mode>', 'DSCP of outer headers: that of the packets inside, or none')
+      new Option('--dscp <mode>', 'DSCP of outer headers: copy that of the packets inside, or none')
         .choices(['copy', 'clear'])
         .default('clear'),
     )
     .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')
     .option('--verbose', 'log every dropped datagram')
-    .addHelpText('after', '\nExample:\n  cyphonic node up --state /var/lib/cyphonic --token-file token.txt')
+    .addHelpText('after', '\nExample:\n  cyphonic node up --state /var/lib/cyphonic-node --token-file token.txt')
     .action((flags: UpFlags) => up(flags, context));
 
   program
     .command('status')
     .description('what the daemon of a state directory does')
     .addOption(stateOption())
-    .option('--json', 'machine-readable')
-    .addHelpText('after', '\nExample:\n  cyphonic status --state /var/lib/cyphonic --json')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExample:\n  cyphonic status --state /var/lib/cyphonic-node --json')
     .action(async ({ state, json }: { state: string; json?: boolean }) => {
       const status = (await requestControl(state, { method: 'status', params: null })) as Status;
-      if (json) context.print(JSON.stringify(status, null, 2));
+      if (json) printJson(status, context);
       else printStatus(status, context);
     });
 
@@ -180,8 +184,8 @@ export function contribute(program: Command, context: Context): void {
     .addOption(stateOption())
     .option('-c, --count <n>', 'number of pings', parseCount, 4)
     .option('--until-direct', 'stop at the first reply that came by a direct path')
-    .option('--json', 'machine-readable')
-    .addHelpText('after', '\nExample:\n  cyphonic ping camera.lab.example --state /var/lib/cyphonic -c 1')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExample:\n  cyphonic ping camera.lab.example --state /var/lib/cyphonic-node -c 1')
     .action((target: string, flags: { state: string; count: number; untilDirect?: boolean; json?: boolean }) =>
       runPing(target, flags, context),
     );
@@ -190,14 +194,14 @@ export function contribute(program: Command, context: Context): void {
     .command('netcheck')
     .description('what the network around the daemon lets through: UDP, families, kind of NAT, relays')
     .addOption(stateOption())
-    .option('--json', 'machine-readable')
-    .addHelpText('after', '\nExample:\n  cyphonic netcheck --state /var/lib/cyphonic --json')
+    .option('--json', 'print JSON')
+    .addHelpText('after', '\nExample:\n  cyphonic netcheck --state /var/lib/cyphonic-node --json')
     .action((flags: { state: string; json?: boolean }) => runNetcheck(flags, context));
 
   program
     .command('down')
     .description('stop the daemon and undo what it set up, also after it was killed')
     .addOption(stateOption())
-    .addHelpText('after', '\nExample:\n  cyphonic down --state /var/lib/cyphonic')
+    .addHelpText('after', '\nExample:\n  cyphonic down --state /var/lib/cyphonic-node')
     .action((flags: { state: string }) => down(flags));
 }

@@ -1,6 +1,7 @@
 import type { Context } from '../context.ts';
 import { requestControl } from './control-socket.ts';
 import type { NetcheckReport } from './nat-watch.ts';
+import { printJson } from './print-json.ts';
 
 /** What the network around the daemon lets through. */
 export async function runNetcheck(
@@ -9,7 +10,7 @@ export async function runNetcheck(
 ): Promise<void> {
   const report = (await requestControl(state, { method: 'netcheck', params: null })) as NetcheckReport;
   if (json) {
-    context.print(JSON.stringify(report, null, 2));
+    printJson(report, context);
     return;
   }
   const yes = (value: boolean): string => (value ? 'yes' : 'no');

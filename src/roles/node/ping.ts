@@ -2,6 +2,7 @@ import { CyphonicError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { requestControl } from './control-socket.ts';
 import type { PingReply } from './live.ts';
+import { printJson } from './print-json.ts';
 
 const INTERVAL_MS = 1_000;
 
@@ -31,7 +32,7 @@ export async function runPing(
     if (seq < count && rest > 0) await new Promise((resolve) => setTimeout(resolve, rest));
   }
   const summary = { target, replies, sent, received: replies.length };
-  if (json) context.print(JSON.stringify(summary, null, 2));
+  if (json) printJson(summary, context);
   else context.print(`${sent} sent, ${replies.length} received`);
   if (replies.length === 0) throw new CyphonicError('PEER_NO_REPLY', { target });
 }
