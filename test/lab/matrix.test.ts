@@ -1,0 +1,56 @@
+/** A share of the grid that `npm run matrix` measures: every cell connects, and directly where that is possible. */
+
+import { expect, it } from 'vitest';
+import { expectsDirect, Matrix, meet, type Place } from './toolkit/matrix.ts';
+import { describeLab, inLab } from './toolkit/suite.ts';
+
+/** In each round every place appears once, so that its pairs can meet at the same time. */
+const rounds: readonly (readonly (readonly [Place, Place])[])[] = [
+  [
+    ['none', 'firewall'],
+    ['full-cone', 'address-restricted'],
+    ['port-restricted', 'cgnat'],
+    ['symmetric', 'dual'],
+  ],
+  [
+    ['none', 'symmetric'],
+    ['full-cone', 'port-restricted'],
+    ['cgnat', 'ipv6'],
+    ['firewall', 'address-restricted'],
+  ],
+  [
+    ['symmetric', 'full-cone'],
+    ['port-restricted', 'none'],
+    ['ipv6', 'dual'],
+    ['cgnat', 'firewall'],
+  ],
+  [
+    ['port-restricted', 'symmetric'],
+    ['address-restricted', 'cgnat'],
+    ['none', 'ipv6'],
+  ],
+];
+
+describeLab('devices in different places', () => {
+  it(
+    'all talk, directly where the NATs in between allow it',
+    () =>
+      inLab('matrix', async (lab) => {
+        const matrix = await Matrix.open(lab);
+        const titles = [...new Set(rounds.flat(2))];
+        const nodes = new Map(
+          await Promise.all(titles.map(async (place) => [place, await matrix.node(place)] as const)),
+        );
+        for (const round of rounds) {
+          const cells = await Promise.all(
+            round.map(([from, to]) => meet(nodes.get(from)!, nodes.get(to)!, { from, to })),
+          );
+          for (const { from, to, path } of cells) {
+            const direct = expectsDirect(from, to);
+            if (direct !== null) expect(path, `${from} to ${to}`).toBe(direct ? 'direct' : 'relay');
+          }
+        }
+      }),
+    180_000,
+  );
+});

@@ -1,0 +1,121 @@
+/** How pairs of devices in every kind of place get to each other: first packet, path, time until it is direct. */
+
+import type { Host, Lab } from './lab.ts';
+import { type NatType, natTypes } from './nat.ts';
+import { Network, type Node, type PeerStatus } from './network.ts';
+import type { Internet } from './segments.ts';
+
+export const places = ['none', 'firewall', ...natTypes, 'cgnat', 'ipv6', 'dual'] as const;
+export type Place = (typeof places)[number];
+
+export const placeNames: { readonly [P in Place]: string } = {
+  none: 'public IPv4',
+  firewall: 'host firewall',
+  'full-cone': 'full cone',
+  'address-restricted': 'address-restricted',
+  'port-restricted': 'port-restricted',
+  symmetric: 'symmetric',
+  cgnat: 'two levels of NAT',
+  ipv6: 'IPv6 only',
+  dual: 'both families',
+};
+
+export type Cell = {
+  readonly from: Place;
+  readonly to: Place;
+  /** From the first packet's start, with the name's resolution, to its answer (ms). */
+  readonly firstMs: number;
+  readonly path: PeerStatus['path'];
+  /** From the first packet's start until the path was direct; null = it was not within the time (ms). */
+  readonly directMs: number | null;
+};
+
+/** How long a pair is watched (ms). */
+const WATCHED_MS = 10_000;
+
+const strict = new Set<Place>(['port-restricted', 'cgnat', 'firewall']);
+const behindNat = (place: Place): boolean => place === 'cgnat' || natTypes.some((type) => type === place);
+
+/**
+ * The thesis's table of pairs behind NATs; a firewall filters as a port-restricted NAT does, but does not hide its port.
+ * Null: sometimes.
+ */
+export function expectsDirect(from: Place, to: Place): boolean | null {
+  if ((from === 'ipv6' && to !== 'ipv6' && to !== 'dual') || (to === 'ipv6' && from !== 'ipv6' && from !== 'dual')) {
+    return false;
+  }
+  if (from === 'symmetric' && to === 'symmetric') return false;
+  if (from === 'symmetric') return !strict.has(to);
+  if (to === 'symmetric') return from === 'address-restricted' ? null : !strict.has(from);
+  return true;
+}
+
+/** A cloud, and hosts each in a place of its own. */
+export class Matrix {
+  readonly #lab: Lab;
+  readonly #internet: Internet;
+  readonly #network: Network;
+  #hosts = 0;
+
+  private constructor(lab: Lab, internet: Internet, network: Network) {
+    this.#lab = lab;
+    this.#internet = internet;
+    this.#network = network;
+  }
+
+  static async open(lab: Lab): Promise<Matrix> {
+    const internet = lab.internet();
+    const cloud = lab.host('cloud', internet, { v4: '198.51.100.10', v6: '2001:db8:ff::10' });
+    return new Matrix(lab, internet, await Network.start(lab, cloud));
+  }
+
+  node(place: Place): Promise<Node> {
+    const n = ++this.#hosts;
+    return this.#network.addNode(this.#host(place, n), `${place}-${n}`);
+  }
+
+  #host(place: Place, n: number): Host {
+    const [lab, internet] = [this.#lab, this.#internet];
+    const title = `h${n}`;
+    const v4 = `192.0.2.${20 + n}`;
+    const v6 = `2001:db8:${n}::1`;
+    if (place === 'ipv6') return lab.host(title, internet, { v6 });
+    if (place === 'dual') return lab.host(title, internet, { v4, v6 });
+    if (!behindNat(place)) {
+      const host = lab.host(title, internet, { v4 });
+      if (place === 'firewall') {
+        host.nft(`
+          table inet host_firewall {
+            chain input {
+              type filter hook input priority filter;
+              iifname "eth0" meta l4proto udp ct state new drop
+            }
+          }`);
+      }
+      return host;
+    }
+    const lan = lab.lan(`${title}-lan`, { subnet4: `10.${n}.0.0/24` });
+    if (place === 'cgnat') {
+      const provider = lab.lan(`${title}-provider`, { subnet4: `100.64.${n}.0/24` });
+      lab.router(`${title}-carrier`, { outside: internet, inside: provider, nat: 'port-restricted', v4 });
+      lab.router(`${title}-router`, { outside: provider, inside: lan, nat: 'port-restricted' });
+    } else {
+      lab.router(`${title}-router`, { outside: internet, inside: lan, nat: place as NatType, v4 });
+    }
+    return lab.host(title, lan);
+  }
+}
+
+/** The first packets of a pair, and what becomes of its path. */
+export async function meet(from: Node, to: Node, places: Pick<Cell, 'from' | 'to'>): Promise<Cell> {
+  const started = performance.now();
+  await from.systemPing(to.fqdn);
+  const firstMs = Math.round(performance.now() - started);
+  for (;;) {
+    const path = (await from.peer(to))?.path ?? null;
+    const elapsed = Math.round(performance.now() - started);
+    if (path === 'direct' || path === 'lan') return { ...places, firstMs, path, directMs: elapsed };
+    if (elapsed > WATCHED_MS) return { ...places, firstMs, path, directMs: null };
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+}
