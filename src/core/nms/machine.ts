@@ -238,7 +238,7 @@ export class NmsMachine implements Machine {
     from: Endpoint,
     now: Now,
   ): Action[] {
-    if (node.revoked) return this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
+    if (node.revoked) return this.#registerRevoked(node, message, by, from, now);
     const first = (message.flags & Flag.first) !== 0;
     if (!node.registered) node.mayHaveUnknownPaths = !first;
     node.register(message, by);
@@ -256,6 +256,22 @@ export class NmsMachine implements Machine {
     };
     const owed = this.#notices.returned(node.nodeId, now);
     return [{ do: 'count', name: 'registrations' }, ...this.#seal(node.channel, answer, from), ...lost, ...owed];
+  }
+
+  /** A daemon that is refused ends. If its device was enabled just now, word of it is under way: the register knows. */
+  #registerRevoked(
+    node: PresentNode,
+    message: MessageOf<'registrationRequest'>,
+    by: Sender,
+    from: Endpoint,
+    now: Now,
+  ): Action[] {
+    const refuse = (): Action[] => this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
+    if (!node.mayReload(now)) return refuse();
+    return this.#directory.reload(node.nodeId, now, (found, later) => {
+      if (found === null || found === 'busy' || found.state === 'disabled') return refuse();
+      return [...this.#changes.changed(found, later), ...this.#register(node, message, by, from, later)];
+    });
   }
 
   #keepAlive(node: PresentNode, message: MessageOf<'keepAlive'>, from: Endpoint): Action[] {

@@ -46,6 +46,17 @@ describe('a revoked device', () => {
     expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
   });
 
+  it('is welcome as soon as it was enabled, also before the NMS was told', () => {
+    const [, b] = pair(cloud);
+    cloud.register.change(b.device.nodeId, { state: 'disabled' });
+    cloud.changed();
+    cloud.pass(2_000);
+    cloud.register.change(b.device.nodeId, { state: 'enrolled' });
+    const answer = b.register();
+    expect(answer).toMatchObject({ type: 'registrationResponse', flags: Flag.response });
+    expect(b.keepAlive()).toMatchObject({ type: 'ack', flags: Flag.response });
+  });
+
   it('is forgotten, however often it knocks', () => {
     const [, b] = pair(cloud);
     cloud.register.remove(b.device.nodeId);
