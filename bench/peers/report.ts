@@ -74,6 +74,5 @@ export function report(results: Results, directory: string | null, how: { second
   };
   const document = { when: new Date().toISOString(), machine, ...how, peers: summary };
   writeFileSync(join(directory, 'peers.json'), `${JSON.stringify(document, null, 1)}\n`);
-  writeFileSync(join(directory, 'peers.md'), `${table.join('\n')}\n`);
   writeFileSync(join(directory, 'peers.svg'), chart(results));
 }

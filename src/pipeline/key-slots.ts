@@ -32,7 +32,7 @@ export class KeySlots {
     const forks = Array.from({ length: this.#workers }, () => aead.fork());
     this.#forks[slot] = forks;
     for (const [worker, { encrypt, decrypt, mac }] of forks.entries()) {
-      this.#cells.set([aead.suite, encrypt, decrypt, mac], (slot * this.#workers + worker) * CELLS);
+      this.#cells.set([aead.suite, encrypt ?? 0, decrypt ?? 0, mac ?? 0], (slot * this.#workers + worker) * CELLS);
     }
     return slot;
   }

@@ -7,6 +7,7 @@
 import { hkdfSync } from 'node:crypto';
 import { raise } from '../lib/errors.ts';
 import { addressOf, bind, library } from './ffi.ts';
+import { allocate } from './memory.ts';
 
 const KEY_LENGTH = 32;
 const TAG_LENGTH = 16;
@@ -87,8 +88,8 @@ const SCRATCH_LENGTH = 192;
 /** What all keys of a thread share. */
 function loadShared() {
   const openSsl = loadOpenSsl();
-  const scratch = Buffer.allocUnsafeSlow(SCRATCH_LENGTH).fill(0);
-  const address = addressOf(scratch);
+  const { bytes, address } = allocate(SCRATCH_LENGTH);
+  const scratch = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   const macParametersAddress = address + scratchAt.macParameters;
   scratch.set(digestParameter(macParametersAddress), scratchAt.macParameters);
   const cipher = (suite: SuiteNumber): number =>
@@ -109,15 +110,22 @@ function loadShared() {
 type Shared = ReturnType<typeof loadShared>;
 let shared: Shared | undefined;
 
-/** Native contexts of one key; zeroed and freed by `close`, or by the collector should that be forgotten. */
-export type Contexts = { encrypt: number; decrypt: number; mac: number };
+/**
+ * Native contexts of one key; zeroed and freed by `close`, or by the collector should that be forgotten. They lie above
+ * 2^31, where a number is an object: beginning as null, the fields refer to it instead of making a new one at every use.
+ */
+export type Contexts = { encrypt: number | null; decrypt: number | null; mac: number | null };
+
+function noContexts(): Contexts {
+  return { encrypt: null, decrypt: null, mac: null };
+}
 
 /** Frees contexts that `fork` made. */
 export function releaseContexts(contexts: Contexts): void {
-  shared?.freeContext(contexts.encrypt);
-  shared?.freeContext(contexts.decrypt);
-  shared?.freeMac(contexts.mac);
-  contexts.encrypt = contexts.decrypt = contexts.mac = 0;
+  shared?.freeContext(contexts.encrypt ?? 0);
+  shared?.freeContext(contexts.decrypt ?? 0);
+  shared?.freeMac(contexts.mac ?? 0);
+  contexts.encrypt = contexts.decrypt = contexts.mac = null;
 }
 
 const forgotten = new FinalizationRegistry(releaseContexts);
@@ -127,7 +135,7 @@ export abstract class EvpAead {
   readonly suite: SuiteNumber;
   abstract readonly lead: number;
   protected readonly evp: Shared;
-  protected readonly contexts: Contexts = { encrypt: 0, decrypt: 0, mac: 0 };
+  protected readonly contexts: Contexts = noContexts();
 
   constructor(suite: SuiteNumber, cipherKey: Uint8Array) {
     this.suite = suite;
@@ -139,8 +147,8 @@ export abstract class EvpAead {
     forgotten.register(this, contexts, contexts);
     evp.scratch.set(cipherKey);
     const cipher = evp.ciphers[suite];
-    must(evp.encryptInit(contexts.encrypt, cipher, 0, evp.key, 0), 'EVP_EncryptInit_ex');
-    must(evp.decryptInit(contexts.decrypt, cipher, 0, evp.key, 0), 'EVP_DecryptInit_ex');
+    must(evp.encryptInit(open(contexts.encrypt), cipher, 0, evp.key, 0), 'EVP_EncryptInit_ex');
+    must(evp.decryptInit(open(contexts.decrypt), cipher, 0, evp.key, 0), 'EVP_DecryptInit_ex');
     evp.scratch.fill(0, 0, KEY_LENGTH);
   }
 
@@ -176,10 +184,12 @@ export abstract class EvpAead {
   /** Copies of the contexts, for one more thread: each may be used by one thread at a time. */
   fork(): Contexts {
     const { evp, contexts } = this;
-    const copy = { encrypt: evp.newContext(), decrypt: evp.newContext(), mac: 0 };
-    must(evp.copyContext(copy.encrypt, contexts.encrypt), 'EVP_CIPHER_CTX_copy');
-    must(evp.copyContext(copy.decrypt, contexts.decrypt), 'EVP_CIPHER_CTX_copy');
-    if (contexts.mac !== 0) copy.mac = evp.copyMac(contexts.mac);
+    const copy = noContexts();
+    const encrypt = (copy.encrypt = evp.newContext());
+    const decrypt = (copy.decrypt = evp.newContext());
+    must(evp.copyContext(encrypt, open(contexts.encrypt)), 'EVP_CIPHER_CTX_copy');
+    must(evp.copyContext(decrypt, open(contexts.decrypt)), 'EVP_CIPHER_CTX_copy');
+    if (contexts.mac !== null) copy.mac = evp.copyMac(contexts.mac);
     return copy;
   }
 
@@ -242,9 +252,9 @@ class CbcMd5 extends EvpAead {
   constructor(key: Uint8Array) {
     super(CBC_MD5, derive(key, 'cyphonic cbc-md5 cipher'));
     const { evp, contexts } = this;
-    contexts.mac = evp.newMac(evp.hmac);
+    const mac = (contexts.mac = evp.newMac(evp.hmac));
     evp.scratch.set(derive(key, 'cyphonic cbc-md5 mac'));
-    must(evp.macInit(contexts.mac, evp.key, KEY_LENGTH, evp.macParameters), 'EVP_MAC_init');
+    must(evp.macInit(mac, evp.key, KEY_LENGTH, evp.macParameters), 'EVP_MAC_init');
     evp.scratch.fill(0, 0, KEY_LENGTH);
   }
 
@@ -296,11 +306,12 @@ class CbcMd5 extends EvpAead {
   }
 
   #mac(address: number, length: number, out: number): void {
-    const { evp, contexts } = this;
+    const { evp } = this;
+    const context = open(this.contexts.mac);
     // Without a key the context starts over with the one it has.
-    must(evp.macInit(contexts.mac, 0, 0, 0), 'EVP_MAC_init');
-    must(evp.macUpdate(contexts.mac, address, length), 'EVP_MAC_update');
-    must(evp.macFinal(contexts.mac, out, evp.outLength, TAG_LENGTH), 'EVP_MAC_final');
+    must(evp.macInit(context, 0, 0, 0), 'EVP_MAC_init');
+    must(evp.macUpdate(context, address, length), 'EVP_MAC_update');
+    must(evp.macFinal(context, out, evp.outLength, TAG_LENGTH), 'EVP_MAC_final');
   }
 }
 
@@ -336,8 +347,8 @@ function setNonce(scratch: Buffer, sequence: number): void {
 }
 
 /** The context, unless the key was closed: OpenSSL would follow the null pointer. */
-function open(context: number): number {
-  return context === 0 ? raise('BUG_ARGUMENT', { what: 'the use of a closed key' }) : context;
+function open(context: number | null): number {
+  return context === null ? raise('BUG_ARGUMENT', { what: 'the use of a closed key' }) : context;
 }
 
 function checkRange(buffer: Uint8Array, aadStart: number, bodyStart: number, end: number): void {
