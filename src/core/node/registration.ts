@@ -6,7 +6,7 @@
 import { type Endpoint, type Family, familyOf, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Message } from '../../proto/codec.ts';
-import { KEEP_ALIVE_JITTER, KEEP_ALIVE_LOST, KEEP_ALIVE_MS } from '../../proto/constants.ts';
+import { KEEP_ALIVE_JITTER, KEEP_ALIVE_LOST, KEEP_ALIVE_MS, RETRANSMIT_TRIES } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
 import { type Mirror, Refusal, SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
@@ -14,8 +14,10 @@ import type { NodeContext } from './context.ts';
 import { Timers } from './timers.ts';
 
 const BACKOFF_FIRST_MS = 1_000;
-const BACKOFF_MAX_MS = 30_000;
-const BACKOFF_JITTER = 0.25;
+const BACKOFF_MAX_MS = 20_000;
+const BACKOFF_JITTER = 0.4;
+/** Transmissions of an attempt while nobody answers: each one more would bring all nodes back in the same moment. */
+const DOWN_TRIES = 1;
 /** Whoever heard of the NMS this recently need not ask (ms). */
 const CHECK_GAP_MS = 2_000;
 
@@ -57,7 +59,7 @@ export class Registration {
   }
 
   /** Registers now: at the start and after every change of our addresses. */
-  begin(now: Now): void {
+  begin(now: Now, tries: number = RETRANSMIT_TRIES): void {
     const context = this.#context;
     const candidates = context.offered();
     const own = (family: Family) => candidates.find(({ address }) => familyOf(address) === family)?.address ?? null;
@@ -68,6 +70,7 @@ export class Registration {
         owner: this,
         channel: this.#channel,
         to: this.nms,
+        tries,
         from: SenderKind.nms,
         expects: 'registrationResponse',
         request: {
@@ -104,7 +107,7 @@ export class Registration {
 
   tick(now: Now): void {
     for (const timer of this.timers.due(now.ms)) {
-      if (timer === 'register') this.begin(now);
+      if (timer === 'register') this.begin(now, DOWN_TRIES);
       else this.#keepAlive(now);
     }
   }
