@@ -75,6 +75,9 @@ export const errorTable = {
   SYS_RESOLVER: 'the resolver cannot listen on {address} port {port} ({why}); see what does with `ss -lnp`',
   SYS_DNS: 'the system cannot be made to ask for the overlay names by --dns {mode} ({why}); use --dns auto or none',
   SYS_NO_INTERFACE: 'there is no network interface {name} in this network namespace; check the name with `ip link`',
+  USAGE_OTHER_NAMESPACE:
+    'the daemon ran in another network namespace; run this there (ip netns exec), or remove {file} if that namespace is gone',
+  PEER_SELF: '{target} is this device itself; ping another one',
   USAGE_TOKEN_INVALID:
     'this is no enrolment token (one line that begins with cyp1_); copy it again as "cyphonic device add" printed it',
   SYS_OFFLINE: 'the daemon is not online yet; see "cyphonic status"',

@@ -109,8 +109,9 @@ async function down({ state }: { state: string }): Promise<void> {
     await requestControl(state, { method: 'down', params: null });
   } catch (error) {
     if (!(error instanceof CyphonicError && error.code === 'DAEMON_NOT_RUNNING')) throw error;
+    const undone = await takeInterfaceDown(state);
     restoreDns(state);
-    if (await takeInterfaceDown(state)) return;
+    if (undone) return;
     throw error;
   }
   const deadline = performance.now() + DOWN_TIMEOUT_MS;

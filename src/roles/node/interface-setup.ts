@@ -3,7 +3,7 @@
  * directory says what was set up before it is, so that `down` can undo it after the daemon was killed.
  */
 
-import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { raise } from '../../lib/errors.ts';
 import { type Address, familyOf, type Prefix } from '../../lib/ip.ts';
@@ -27,18 +27,24 @@ const INTERFACE_NAME = /^[A-Za-z][A-Za-z0-9_.-]{0,14}$/;
 /** Brings the interface up; on return packets to the overlay go into it and nowhere else. Returns warnings, one line each. */
 export async function bringInterfaceUp(plan: InterfacePlan): Promise<string[]> {
   if (!INTERFACE_NAME.test(plan.interface)) raise('BUG_ARGUMENT', { what: `interface name ${plan.interface}` });
-  const former = recordedInterface(plan.stateDirectory);
-  if (former !== null && former !== plan.interface) await removeFirewall(former);
-  writeAtomically(recordFile(plan.stateDirectory), JSON.stringify({ interface: plan.interface }));
+  const namespace = ownNamespace();
+  const former = readRecord(plan.stateDirectory);
+  if (former?.namespace === namespace && former.interface !== plan.interface) await removeFirewall(former.interface);
+  const record: SetupRecord = { interface: plan.interface, namespace };
+  writeAtomically(recordFile(plan.stateDirectory), JSON.stringify(record));
   await raiseFirewall(plan);
   return configureLink(plan);
 }
 
-/** Undoes `bringInterfaceUp` of the daemon of this state directory, running or not; the TUN itself goes with its daemon. False: there was nothing to undo. */
+/**
+ * Undoes `bringInterfaceUp` of the daemon of this state directory, running or not; the TUN itself goes with its daemon.
+ * False: there was nothing to undo. Rules live in a network namespace: in another one those of the same name are not ours.
+ */
 export async function takeInterfaceDown(stateDirectory: string): Promise<boolean> {
-  const name = recordedInterface(stateDirectory);
-  if (name === null) return false;
-  await removeFirewall(name);
+  const record = readRecord(stateDirectory);
+  if (record === null) return false;
+  if (record.namespace !== ownNamespace()) raise('USAGE_OTHER_NAMESPACE', { file: recordFile(stateDirectory) });
+  await removeFirewall(record.interface);
   rmSync(recordFile(stateDirectory), { force: true });
   return true;
 }
@@ -76,14 +82,23 @@ function enableIpv6(interfaceName: string): string[] {
   }
 }
 
+/** What was set up, and in which network namespace. */
+type SetupRecord = { readonly interface: string; readonly namespace: string };
+
 function recordFile(stateDirectory: string): string {
   return join(stateDirectory, 'interface.json');
 }
 
-function recordedInterface(stateDirectory: string): string | null {
+function ownNamespace(): string {
+  return readlinkSync('/proc/self/ns/net');
+}
+
+function readRecord(stateDirectory: string): SetupRecord | null {
   try {
-    const { interface: name } = JSON.parse(readFileSync(recordFile(stateDirectory), 'utf8')) as { interface?: unknown };
-    return typeof name === 'string' && INTERFACE_NAME.test(name) ? name : null;
+    const record = JSON.parse(readFileSync(recordFile(stateDirectory), 'utf8')) as Partial<SetupRecord>;
+    const { interface: name, namespace } = record;
+    if (typeof name !== 'string' || typeof namespace !== 'string' || !INTERFACE_NAME.test(name)) return null;
+    return { interface: name, namespace };
   } catch {
     // No record, nothing to undo; it is written in one piece, so that a damaged one is none of ours.
     return null;

@@ -212,6 +212,7 @@ export class LiveNode {
     if (found.status === 'unknown') raise('PEER_UNKNOWN_NAME', { target });
     if (found.status === 'refused') raise('REFUSED_POLICY', { target });
     if (found.status !== 'found') return null;
+    if (found.nodeId === this.#session.nodeId) raise('PEER_SELF', { target });
     const result = (await this.#ask((ticket, now) => this.#machine.probe(ticket, found.nodeId, now))) as ProbeResult;
     if (result.status === 'timeout') return null;
     return { rttMs: result.rttMs, path: result.path, endpoint: formatEndpoint(result.endpoint) };

@@ -41,6 +41,8 @@ beforeEach(async () => {
     '::1',
     '--as-port',
     port,
+    '--controller-port',
+    String(await freePort()),
   );
   file = readNetworkFile(join(dir, 'cloud.yaml'));
   register = openSqlite(file.registerFile, file.network);
@@ -198,7 +200,9 @@ test('`as serve` serves until it is stopped', async () => {
       stop = resolve;
     }),
   });
-  await vi.waitFor(() => expect(printed).toEqual([`ready as: port ${file.asPort}/tcp`]));
+  await vi.waitFor(() =>
+    expect(printed).toEqual([`ready as: port ${file.asPort}/tcp, controller ${file.controllerPort}/tcp`]),
+  );
   expect((await new Client(await tokenOf('a')).login()).status).toBe('accepted');
   stop();
   expect((await serving).code).toBe(0);
@@ -212,8 +216,10 @@ test('what keeps it from starting is said in one line', async () => {
   });
   await running?.stop();
   running = null;
+  const rootKey = readFileSync(join(dir, 'tls-root.key'));
   writeFileSync(join(dir, 'tls-root.key'), 'damaged');
   expect(await run(config)).toMatchObject({ code: 2, err: [expect.stringContaining('restore a backup')] });
+  writeFileSync(join(dir, 'tls-root.key'), rootKey);
   writeFileSync(file.caKeyFile, readFileSync(join(dir, 'nms.key')));
   expect(await run(config)).toMatchObject({ code: 2, err: [expect.stringContaining('not the key of ca-public-key')] });
   rmSync(file.caKeyFile);

@@ -60,6 +60,21 @@ describeLab('the interface of a node', () => {
       expect(await other.call('takeInterfaceDown', plan(lab).stateDirectory)).toBe(false);
     }));
 
+  it('is undone in its own network namespace only', () =>
+    inLab('interface elsewhere', async (lab) => {
+      const host = prepare(lab);
+      await new Remote(host, setup).call('bringInterfaceUp', plan(lab));
+      const elsewhere = lab.namespace('elsewhere');
+      elsewhere.sh('nft add table inet cyphonic_cyp0');
+      const stranger = new Remote(elsewhere, setup);
+      await expect(stranger.call('takeInterfaceDown', plan(lab).stateDirectory)).rejects.toMatchObject({
+        code: 'USAGE_OTHER_NAMESPACE',
+      });
+      for (const namespace of [host, elsewhere]) {
+        expect(namespace.sh('nft list tables')).toBe('table inet cyphonic_cyp0\n');
+      }
+    }));
+
   it('takes the place of what a killed daemon left under another name', () =>
     inLab('interface again', async (lab) => {
       const host = prepare(lab);
