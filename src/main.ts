@@ -19,6 +19,9 @@ const roles: readonly Role[] = [
   { words: ['node', 'status', 'ping', 'netcheck', 'down'], load: () => import('./roles/node/commands.ts') },
 ];
 
+/** Enrolment tokens, and URLs with a password. */
+const secretArgument = /^--token|cyp1_|:\/\/[^/]*:[^/]*@/;
+
 /** The one line of an error; anything that is not a CyphonicError is a fault of ours and shows where it was. */
 function describe(error: unknown): string {
   if (error instanceof CyphonicError) return error.message.replaceAll(/\s*\n\s*/g, ' ');
@@ -141,8 +144,8 @@ async function main(argv: readonly string[]): Promise<number> {
     readStdin: () => text(process.stdin),
     stopped,
   };
-  // A token given as an argument is for our eyes only: the title replaces the arguments in the process list.
-  if (argv.some((word) => word.startsWith('--token') || word.startsWith('cyp1_'))) {
+  // A secret given as an argument is for our eyes only: the title replaces the arguments in the process list.
+  if (argv.some((word) => secretArgument.test(word))) {
     process.title = `cyphonic ${argv.slice(0, 2).join(' ')}`;
   }
   try {
