@@ -8,6 +8,7 @@ import type { KeyPair, Primitives } from './primitives.ts';
 const KEY_LENGTH = 32;
 const signalling = Buffer.from('cyphonic signalling');
 const service = Buffer.from('cyphonic service');
+const relay = Buffer.from('cyphonic relay');
 const mirror = Buffer.from('cyphonic mirror');
 const noSalt = new Uint8Array(0);
 
@@ -27,6 +28,13 @@ export function serviceKey(primitives: Primitives, own: KeyPair, peerKey: Uint8A
   if (secret === null) return null;
   const ends = [own.publicKey, peerKey].sort(Buffer.compare);
   return primitives.hkdf(secret, noSalt, concat(service, ...ends), KEY_LENGTH);
+}
+
+/**
+ * What a TRS gets of a path: enough to know the two ends by, useless for what they say to each other under the Tunnel Key.
+ */
+export function relayKey(primitives: Primitives, tunnelKey: Uint8Array): Uint8Array {
+  return primitives.hkdf(tunnelKey, noSalt, relay, KEY_LENGTH);
 }
 
 /**

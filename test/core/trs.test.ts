@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { Channel } from '../../src/core/channel.ts';
 import type { TrsMachine, TrsOptions } from '../../src/core/trs.ts';
-import { serviceKey } from '../../src/crypto/kdf.ts';
+import { relayKey, serviceKey } from '../../src/crypto/kdf.ts';
 import type { KeyPair } from '../../src/crypto/primitives.ts';
 import { type Endpoint, sameEndpoint } from '../../src/lib/ip.ts';
 import type { Message, MessageOf } from '../../src/proto/codec.ts';
@@ -196,7 +196,8 @@ describe('announcements', () => {
       proveAddress: false,
       freshKey: false,
     });
-    const announce = (pathId: string, ends: [string, string], tunnelKey = new Uint8Array(32).fill(1), cipherType = 2) =>
+    const relay = relayKey(primitives, new Uint8Array(32).fill(1));
+    const announce = (pathId: string, ends: [string, string], tunnelKey = relay, cipherType = 2) =>
       a.request(
         {
           type: 'relayRequest',

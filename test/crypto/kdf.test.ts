@@ -1,6 +1,6 @@
 import { hkdfSync } from 'node:crypto';
 import { expect, test } from 'vitest';
-import { serviceKey, signallingKey } from '../../src/crypto/kdf.ts';
+import { relayKey, serviceKey, signallingKey } from '../../src/crypto/kdf.ts';
 import { SenderKind } from '../../src/proto/options.ts';
 import { primitives } from './fixtures.ts';
 
@@ -20,6 +20,12 @@ test('base key, kind of sender and instance each change it', () => {
     signallingKey(primitives, primitives.random(32), SenderKind.node, instance.toHex()),
   ];
   expect(new Set(keys.map((key) => key.toHex())).size).toBe(keys.length);
+});
+
+test('the relay key is the HKDF of the protocol, and not the Tunnel Key', () => {
+  const expected = Buffer.from(hkdfSync('sha256', base, Buffer.alloc(0), 'cyphonic relay', 32)).toString('hex');
+  expect(relayKey(primitives, base).toHex()).toBe(expected);
+  expect(relayKey(primitives, base)).not.toEqual(base);
 });
 
 test('two services derive one key, others another', () => {

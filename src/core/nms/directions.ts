@@ -3,6 +3,7 @@
  * → Route Direction to the Initiator. Every refusal is an answer, so that the Initiator need not wait for a timeout.
  */
 
+import { relayKey } from '../../crypto/kdf.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { Device, DeviceSelector, Service } from '../../lib/device.ts';
 import type { Endpoint } from '../../lib/ip.ts';
@@ -231,7 +232,7 @@ export class Directions {
   }
 
   #askRelay(direction: Direction, now: Now): Action[] {
-    const { exchanges, nodeId } = this.#options;
+    const { exchanges, nodeId, primitives } = this.#options;
     const relay = direction.relays.shift();
     const { route, pathId, initiator, responder } = direction;
     if (relay === undefined) {
@@ -242,7 +243,7 @@ export class Directions {
     const request = {
       type: 'relayRequest',
       id: nodeId,
-      body: { pathId, cipherType: route.suite, tunnelKey: route.tunnelKey },
+      body: { pathId, cipherType: route.suite, tunnelKey: relayKey(primitives, route.tunnelKey) },
       options: { relayEnds: { initiator: initiator.nodeId, responder: responder.nodeId } },
     } as const;
     return exchanges.start(

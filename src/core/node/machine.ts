@@ -287,7 +287,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       return;
     }
     const arrival = { from, relayed };
-    const opened = this.#open(path.channel, datagram, envelope, arrival, now);
+    const opened = this.#open(claimsRelay ? path.relayChannel : path.channel, datagram, envelope, arrival, now);
     if (opened === null) return;
     if ((opened.message.flags & Flag.response) !== 0) this.#duplicate();
     // A closed path only waits for the acknowledgement of its goodbye.

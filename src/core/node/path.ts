@@ -3,6 +3,7 @@
  * parts; this is where they meet, through named events.
  */
 
+import { relayKey } from '../../crypto/kdf.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
@@ -46,7 +47,9 @@ export type PathEvents = {
 export class Path {
   readonly direction: Direction;
   readonly peer: Peer;
+  /** With the peer, and with the TRS: that one knows a key of its own only. */
   readonly channel: Channel;
+  readonly relayChannel: Channel;
   readonly peerKind: SenderKind;
   /** Of this path alone: another peer may copy what names a request. */
   readonly answers = new Answers();
@@ -68,17 +71,13 @@ export class Path {
     this.createdAt = now;
     const initiates = direction.role === 'initiator';
     this.peerKind = initiates ? SenderKind.responder : SenderKind.initiator;
-    this.channel = context.channel({
-      id: direction.pathId,
-      suite: direction.suite,
-      baseKey: direction.tunnelKey,
-      kind: initiates ? SenderKind.initiator : SenderKind.responder,
-      accept: new Map([
-        [this.peerKind, 1],
-        [SenderKind.trs, TRS_INSTANCES],
-      ]),
-      proveAddress: false,
-      freshKey: true,
+    const kind = initiates ? SenderKind.initiator : SenderKind.responder;
+    const key = { id: direction.pathId, suite: direction.suite, kind, proveAddress: false, freshKey: true };
+    this.channel = context.channel({ ...key, baseKey: direction.tunnelKey, accept: new Map([[this.peerKind, 1]]) });
+    this.relayChannel = context.channel({
+      ...key,
+      baseKey: relayKey(context.primitives, direction.tunnelKey),
+      accept: new Map([[SenderKind.trs, TRS_INSTANCES]]),
     });
     this.reach = new Reach(context, this);
     this.#tunnel = new Tunnel(context, this);
@@ -312,6 +311,7 @@ export class Path {
     const end = (): void => {
       this.#context.cancel(this);
       this.channel.close();
+      this.relayChannel.close();
       gone();
     };
     if (!notice || this.chosen === null) {
@@ -371,13 +371,13 @@ export class Path {
       this.#context.drop('unexpected', arrival.from);
       return;
     }
-    this.#acknowledge(message, arrival);
+    this.#acknowledge(message, arrival, this.relayChannel);
     if (this.chosen?.origin === 'relay') this.#events.redirect(this, now);
   }
 
-  #acknowledge(message: Message, arrival: Arrival): void {
+  #acknowledge(message: Message, arrival: Arrival, channel = this.channel): void {
     this.#context.reply(
-      this.channel,
+      channel,
       {
         type: 'ack',
         id: message.id,

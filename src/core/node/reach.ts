@@ -58,12 +58,12 @@ export class Reach {
     this.#context = context;
     this.#path = path;
     this.timers = new Timers((at) => path.wake(at));
-    const { channel, peerKind, direction } = path;
+    const { channel, relayChannel, peerKind, direction } = path;
     this.#ways = new Ways(direction.candidates);
     this.#probing = new Probing(context, channel, peerKind, this.#ways, (way, rttMs, now) =>
       this.wayProven(way, rttMs, now),
     );
-    this.#binding = new RelayBinding(context, channel, direction.relays, (bound, now) =>
+    this.#binding = new RelayBinding(context, relayChannel, direction.relays, (bound, now) =>
       this.#bindingSettled(bound, now),
     );
   }

@@ -2,6 +2,7 @@
 
 import { Channel } from '../../../src/core/channel.ts';
 import { Exchanges, type Request } from '../../../src/core/exchange.ts';
+import { relayKey } from '../../../src/crypto/kdf.ts';
 import type { Primitives } from '../../../src/crypto/primitives.ts';
 import type { Device } from '../../../src/lib/device.ts';
 import { type Endpoint, familyOf } from '../../../src/lib/ip.ts';
@@ -101,13 +102,14 @@ export class FakeNode {
     return [...this.answers].find(([tag]) => tag.endsWith(` ${this.#requests}`))?.[1];
   }
 
-  /** The channel of a path this node was directed to. */
+  /** The channel to the relay of a path this node was directed to. */
   path(direction: Direction, kind: SenderKind): Channel {
     const { pathId } = direction.body;
     const known = this.#paths.get(pathId);
     if (known !== undefined) return known;
-    const instance = this.#host.primitives(`${this.device.deviceId} ${pathId}`).random(16);
-    const channel = this.#channelOf(direction.body.tunnelKey, pathId, kind, SenderKind.trs, instance);
+    const primitives = this.#host.primitives(`${this.device.deviceId} ${pathId}`);
+    const key = relayKey(primitives, direction.body.tunnelKey);
+    const channel = this.#channelOf(key, pathId, kind, SenderKind.trs, primitives.random(16));
     this.#paths.set(pathId, channel);
     return channel;
   }
