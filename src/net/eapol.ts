@@ -1,11 +1,7 @@
 /** EAP over LAN (IEEE 802.1X-2010 clause 11): the PDU behind EtherType 0x888e. */
 
 import { Reader, Writer } from '../lib/bytes.ts';
-import type { Mac } from '../lib/mac.ts';
 import type { LinkDropReason } from './link-drop.ts';
-
-/** The PAE group address, which supplicants send to; bridges don't forward it. */
-export const EAPOL_GROUP: Mac = '01:80:c2:00:00:03';
 
 const types = { packet: 0, start: 1, logoff: 2, key: 3 } as const;
 export type EapolType = keyof typeof types;

@@ -22,7 +22,6 @@ export const RETRANSMIT_MAX_MS = 3_200;
 export const RETRANSMIT_TRIES = 6;
 
 export const IDLE_PATH_MS = 15 * 60_000;
-export const IDLE_GENERAL_NODE_MS = 30 * 60_000;
 export const PRESENCE_MS = 90_000;
 
 /** Rekeying (section 2.1). */

@@ -192,18 +192,7 @@ export class SimNode {
   }
 
   #event(event: PathEvent): void {
-    this.#shell?.input((machine, now) => {
-      switch (event.on) {
-        case 'datagram':
-          return machine.receive(event.datagram, event.from, now);
-        case 'unrouted':
-          return machine.packet(event.packet, event.destination, now);
-        case 'opened':
-          return machine.opened(event.pathId, event.epoch, event.from, now);
-        case 'moved':
-          return machine.moved(event.pathId, event.from, now);
-      }
-    });
+    this.#shell?.input((machine, now) => machine.event(event, now));
   }
 
   #perform(action: Extra): void {

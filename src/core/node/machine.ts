@@ -4,7 +4,7 @@
  */
 
 import { type Address, contains, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
-import type { PathTraffic } from '../../lib/path.ts';
+import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
 import { Flag, NoticeReason } from '../../proto/messages.ts';
@@ -76,6 +76,20 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#registrar.register(now);
       for (const path of this.#directory.paths) path.readdress(now);
     });
+  }
+
+  /** Whatever the data plane reports. */
+  event(event: PathEvent, now: Now): NodeAction[] {
+    switch (event.on) {
+      case 'datagram':
+        return this.receive(event.datagram, event.from, now);
+      case 'unrouted':
+        return this.packet(event.packet, event.destination, now);
+      case 'opened':
+        return this.opened(event.pathId, event.epoch, event.from, now);
+      case 'moved':
+        return this.moved(event.pathId, event.from, now);
+    }
   }
 
   receive(datagram: Uint8Array, from: Endpoint, now: Now): NodeAction[] {

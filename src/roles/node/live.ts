@@ -16,7 +16,6 @@ import { Counters } from '../../lib/counters.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { canonicalAddress, formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
-import type { PathEvent } from '../../lib/path.ts';
 import { readClock } from '../../lib/time.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
@@ -141,7 +140,7 @@ export class LiveNode {
       workers,
       copyDscp,
       log,
-      onEvent: (event) => this.#onEvent(event),
+      onEvent: (event) => this.#shell.input((_, now) => this.#machine.event(event, now)),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
     });
     this.#plane = plane;
@@ -255,22 +254,6 @@ export class LiveNode {
     return new Promise((resolve) => {
       this.#waiting.set(ticket, resolve);
       this.#shell.input((_, now) => give(ticket, now));
-    });
-  }
-
-  #onEvent(event: PathEvent): void {
-    const machine = this.#machine;
-    this.#shell.input((_, now) => {
-      switch (event.on) {
-        case 'datagram':
-          return machine.receive(event.datagram, event.from, now);
-        case 'unrouted':
-          return machine.packet(event.packet, event.destination, now);
-        case 'opened':
-          return machine.opened(event.pathId, event.epoch, event.from, now);
-        case 'moved':
-          return machine.moved(event.pathId, event.from, now);
-      }
     });
   }
 
