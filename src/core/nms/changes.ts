@@ -7,7 +7,7 @@ import { NoticeReason } from '../../proto/messages.ts';
 import type { Action } from '../actions.ts';
 import type { Directions } from './directions.ts';
 import type { Directory } from './directory.ts';
-import type { Notices } from './notices.ts';
+import type { Notice, Notices } from './notices.ts';
 import type { PathTable } from './paths.ts';
 import type { PresentNode } from './presence.ts';
 import type { Relays } from './relays.ts';
@@ -86,6 +86,8 @@ export class Changes {
     if (before !== undefined && before.revision >= device.revision) return [];
     const told = before === undefined || concernsAdapter(before, device) ? this.#tellAdapters(before, device, now) : [];
     if (device.state === 'disabled') return [...told, ...this.#revoke(device.nodeId, now)];
+    if (node?.revoked || before?.state === 'disabled')
+      this.#options.notices.withdraw((notice) => ofRevocation(notice, device.nodeId));
     if (node !== undefined) {
       node.revoked = false;
       node.update(device);
@@ -147,6 +149,11 @@ export class Changes {
       }),
     );
   }
+}
+
+/** Told late, it would end the device or its new tunnels. */
+function ofRevocation({ reason, subject }: Notice, nodeId: string): boolean {
+  return subject === nodeId && (reason === NoticeReason.refused || reason === NoticeReason.peerRevoked);
 }
 
 function sameKey(a: Uint8Array, b: Uint8Array | null): boolean {

@@ -81,7 +81,10 @@ export class NmsMachine implements Machine {
     this.#relays = new Relays({ ...options, parts: this.#parts });
     this.#mirror = new MirrorService(options, SenderKind.nms);
     this.#mirrors = new MirrorDirectory(options);
-    this.#notices = new Notices((notice, now) => this.#sendNotice(notice, now));
+    this.#notices = new Notices(
+      (notice, now) => this.#sendNotice(notice, now),
+      (which) => this.#exchanges.cancel((tag) => tag.for === 'notice' && which(tag.notice)),
+    );
     this.#directions = new Directions({
       ...options,
       exchanges: this.#exchanges,
@@ -258,7 +261,10 @@ export class NmsMachine implements Machine {
     return [{ do: 'count', name: 'registrations' }, ...this.#seal(node.channel, answer, from), ...lost, ...owed];
   }
 
-  /** A daemon that is refused ends. If its device was enabled just now, word of it is under way: the register knows. */
+  /**
+   * A daemon that is refused ends. If its device was enabled just now, word of it is under way: the register knows.
+   * Where it may not be asked yet, nothing is said: the node repeats its request.
+   */
   #registerRevoked(
     node: PresentNode,
     message: MessageOf<'registrationRequest'>,
@@ -266,10 +272,12 @@ export class NmsMachine implements Machine {
     from: Endpoint,
     now: Now,
   ): Action[] {
-    const refuse = (): Action[] => this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
-    if (!node.mayReload(now)) return refuse();
+    if (!node.mayReload(now)) return dropped('rate-limited', from);
     return this.#directory.reload(node.nodeId, now, (found, later) => {
-      if (found === null || found === 'busy' || found.state === 'disabled') return refuse();
+      if (found === 'busy') return dropped('rate-limited', from);
+      if (found === null || found.state === 'disabled') {
+        return this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
+      }
       return [...this.#changes.changed(found, later), ...this.#register(node, message, by, from, later)];
     });
   }

@@ -19,14 +19,17 @@ const MAX_OWED_EACH = 64;
 export class Notices {
   /** Nothing to send = the receiver is not there. */
   readonly #send: (notice: Notice, now: Now) => Action[];
+  /** Ends the repetitions of those under way. */
+  readonly #stop: (which: (notice: Notice) => boolean) => void;
   /** Waiting ones by content, so that none is there twice. */
   readonly #queue = new Map<string, Notice>();
-  readonly #underWay = new Set<string>();
+  readonly #underWay = new Map<string, Notice>();
   /** What receivers that were silent or away are told when they are back. */
   readonly #owed = new Map<string, Notice[]>();
 
-  constructor(send: (notice: Notice, now: Now) => Action[]) {
+  constructor(send: (notice: Notice, now: Now) => Action[], stop: (which: (notice: Notice) => boolean) => void) {
     this.#send = send;
+    this.#stop = stop;
   }
 
   push(notice: Notice, now: Now): Action[] {
@@ -46,6 +49,18 @@ export class Notices {
     return this.acknowledged(notice, now);
   }
 
+  /** What was to be said is no longer true. */
+  withdraw(obsolete: (notice: Notice) => boolean): void {
+    for (const [key, notice] of this.#queue) if (obsolete(notice)) this.#queue.delete(key);
+    for (const [key, notice] of this.#underWay) if (obsolete(notice)) this.#underWay.delete(key);
+    for (const [to, owed] of this.#owed) {
+      const left = owed.filter((notice) => !obsolete(notice));
+      if (left.length > 0) this.#owed.set(to, left);
+      else this.#owed.delete(to);
+    }
+    this.#stop(obsolete);
+  }
+
   /** A receiver is back. */
   returned(to: string, now: Now): Action[] {
     const owed = this.#owed.get(to) ?? [];
@@ -59,7 +74,7 @@ export class Notices {
       if (this.#underWay.size >= MAX_UNDER_WAY) break;
       this.#queue.delete(key);
       const sent = this.#send(notice, now);
-      if (sent.length > 0) this.#underWay.add(key);
+      if (sent.length > 0) this.#underWay.set(key, notice);
       else this.#owe(notice);
       actions.push(...sent);
     }

@@ -57,6 +57,34 @@ describe('a revoked device', () => {
     expect(b.keepAlive()).toMatchObject({ type: 'ack', flags: Flag.response });
   });
 
+  it('is asked to knock again, not refused, while the register may not be asked', () => {
+    const [, b] = pair(cloud);
+    cloud.register.change(b.device.nodeId, { state: 'disabled' });
+    cloud.changed();
+    expect(b.register()).toMatchObject({ options: { refusal: { reason: Refusal.disabled } } });
+    cloud.register.change(b.device.nodeId, { state: 'enrolled' });
+    cloud.pass(500);
+    expect(b.register()).toBeUndefined();
+    expect(cloud.drops.get('rate-limited')).toBe(1);
+    cloud.pass(500);
+    expect(b.register()).toMatchObject({ type: 'registrationResponse', flags: Flag.response });
+  });
+
+  it.each([0, 120_000])('does not hear %i ms later, enabled, that it was refused', (away) => {
+    const [a, b] = relayedPair();
+    cloud.filter = ({ to }) => to.port !== b.mapped.port;
+    cloud.register.change(b.device.nodeId, { state: 'disabled' });
+    cloud.changed();
+    cloud.pass(away);
+    cloud.register.change(b.device.nodeId, { state: 'enrolled' });
+    cloud.changed();
+    cloud.filter = () => true;
+    a.register();
+    b.register();
+    cloud.pass(30_000);
+    expect(b.notices).toEqual([]);
+  });
+
   it('is forgotten, however often it knocks', () => {
     const [, b] = pair(cloud);
     cloud.register.remove(b.device.nodeId);
