@@ -54,7 +54,7 @@ export const errorTable = {
   PEER_WRONG_NETWORK:
     'the AS at {address} belongs to another network than the enrolment token; check the address or ask for a new token',
   CONFIG_TOKEN_MISSING:
-    'device not enrolled yet and no token given; run "cyphonic device add" on the cloud and pass its token with --token-file',
+    'device not enrolled yet and no token given; run `cyphonic device add` on the cloud and pass its token with --token-file',
   CONFIG_TOKEN_OTHER:
     'state directory {directory} belongs to device {device}, the token to {other}; use another --state directory',
   REFUSED_LOGIN: 'the network refused device {device}: {why}',
@@ -63,7 +63,7 @@ export const errorTable = {
   CONFIG_CLOCK: "the clock of this machine ({time}) is outside the certificate's validity; set the clock",
   SYS_CONNECTION: 'connection failed: {why}',
   SYS_UNREACHABLE: 'no AS answers ({why}); check the network and that the cloud runs',
-  DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with "cyphonic down --state {directory}"',
+  DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with `cyphonic down --state {directory}`',
   SYS_TOOL_MISSING: '{name} is missing on this system; install the package {package}',
   SYS_TOOL: '{name} failed: {why}',
   CONFIG_OVERLAP:
@@ -71,6 +71,8 @@ export const errorTable = {
   USAGE_STATE_IN_USE:
     'another daemon (pid {pid}) uses this state directory; stop it with `cyphonic down --state {directory}` or choose another',
   DAEMON_NOT_RUNNING: 'no daemon runs on {directory}; start it with `cyphonic node up --state {directory}`',
+  DAEMON_ALREADY_DOWN:
+    'no daemon runs on {directory}, and none left anything there; correct --state if you meant another',
   DAEMON_ENDED: 'the daemon of {directory} ended before it answered; see its log',
   SYS_RESOLVER: 'the resolver cannot listen on {address} port {port} ({why}); see what does with `ss -lnp`',
   SYS_DNS: 'the system cannot be made to ask for the overlay names by --dns {mode} ({why}); use --dns auto or none',
@@ -79,11 +81,11 @@ export const errorTable = {
     'the daemon ran in another network namespace; run this there (ip netns exec), or remove {file} if that namespace is gone',
   PEER_SELF: '{target} is this device itself; ping another one',
   USAGE_TOKEN_INVALID:
-    'this is no enrolment token (one line that begins with cyp1_); copy it again as "cyphonic device add" printed it',
-  SYS_OFFLINE: 'the daemon is not online yet; see "cyphonic status"',
-  PEER_UNKNOWN_NAME: 'no device {target} in this network, or it is disabled; see "cyphonic device list" on the cloud',
+    'this is no enrolment token (one line that begins with cyp1_); copy it again as `cyphonic device add` printed it',
+  SYS_OFFLINE: 'the daemon is not online yet; see `cyphonic status`',
+  PEER_UNKNOWN_NAME: 'no device {target} in this network, or it is disabled; see `cyphonic device list` on the cloud',
   REFUSED_POLICY: 'the network does not let this device talk to {target}; ask the administrator',
-  PEER_NO_REPLY: 'no reply from {target}; it may be switched off or cut off, see "cyphonic status"',
+  PEER_NO_REPLY: 'no reply from {target}; it may be switched off or cut off, see `cyphonic status`',
   SYS_DAEMON_STAYS: 'the daemon of {directory} (process {pid}) does not stop; end it with kill',
   PEER_INVALID: 'the other side sent something invalid: {what}',
 } as const;

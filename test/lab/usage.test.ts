@@ -71,7 +71,9 @@ describeLab('wrong usage', () => {
   it('of a state directory is told from one without a daemon', async () => {
     onTestFailed(() => console.error(lab.report()));
     for (const command of [['status'], ['status', '--json'], ['ping', 'b'], ['down']]) {
-      expectRefusal(await run([...command, '--state', place('nothing')]), 3, /no daemon runs on .*nothing.*node up/);
+      const advice =
+        command[0] === 'down' ? /no daemon runs on .*nothing.*--state/ : /no daemon runs on .*nothing.*node up/;
+      expectRefusal(await run([...command, '--state', place('nothing')]), 3, advice);
     }
     expectRefusal(await a.command(['node', 'up']), 2, /state directory.*cyphonic down/);
     writeFileSync(place('file'), '');

@@ -7,7 +7,7 @@ import { Port, type Suite, suiteNames } from '../../proto/constants.ts';
 import { stateHolder } from '../../sys/lock.ts';
 import type { Context } from '../context.ts';
 import { readMetricsOption } from '../telemetry.ts';
-import { requestControl } from './control-socket.ts';
+import { clearControl, requestControl } from './control-socket.ts';
 import { type DnsMode, restoreDns } from './dns-config.ts';
 import { takeInterfaceDown } from './interface-setup.ts';
 import { runNetcheck } from './netcheck.ts';
@@ -111,8 +111,8 @@ async function down({ state }: { state: string }): Promise<void> {
     if (!(error instanceof CyphonicError && error.code === 'DAEMON_NOT_RUNNING')) throw error;
     const undone = await takeInterfaceDown(state);
     restoreDns(state);
-    if (undone) return;
-    throw error;
+    if ((stateHolder(state) === null && clearControl(state)) || undone) return;
+    raise('DAEMON_ALREADY_DOWN', { directory: state }, error);
   }
   const deadline = performance.now() + DOWN_TIMEOUT_MS;
   while (stateHolder(state) !== null) {

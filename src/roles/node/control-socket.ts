@@ -4,7 +4,7 @@
  * {result} or {error: {code, details}} of the error table.
  */
 
-import { chmodSync, closeSync, constants, openSync, rmSync } from 'node:fs';
+import { chmodSync, closeSync, constants, existsSync, openSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -56,6 +56,13 @@ export async function serveControl(directory: string, handle: ControlHandler, lo
         for (const socket of connections) socket.end(() => socket.destroy());
       }),
   };
+}
+
+/** Removes the socket that a killed daemon left; whether there was one. */
+export function clearControl(directory: string): boolean {
+  const left = existsSync(join(directory, SOCKET));
+  rmSync(join(directory, SOCKET), { force: true });
+  return left;
 }
 
 /** One request to the daemon of this directory and its result. Raises the daemon's own errors, and DAEMON_NOT_RUNNING. */

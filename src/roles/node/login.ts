@@ -14,8 +14,8 @@ export type LoggedIn = { readonly state: DaemonState; readonly session: Session 
 
 const refusals: Partial<Record<Refusal, string>> = {
   [Refusal.badCredentials]: 'unknown device or wrong secret; check the DeviceID, or ask for a new token',
-  [Refusal.secretSpent]: 'its token was used already; ask for a new one ("cyphonic device token")',
-  [Refusal.secretExpired]: 'its token has expired; ask for a new one ("cyphonic device token")',
+  [Refusal.secretSpent]: 'its token was used already; ask for a new one (`cyphonic device token`)',
+  [Refusal.secretExpired]: 'its token has expired; ask for a new one (`cyphonic device token`)',
   [Refusal.keyMismatch]: 'it is enrolled with other keys; use its old state directory, or ask for a new token',
   [Refusal.disabled]: 'it is disabled; ask the administrator to enable it',
   [Refusal.unknownName]: 'no such device; ask the administrator to add it',
