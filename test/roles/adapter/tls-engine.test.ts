@@ -1,0 +1,131 @@
+/** The authenticator with Node's TLS stack on both sides: what is scripted elsewhere, for once in earnest. */
+
+import { X509Certificate } from 'node:crypto';
+import type { ConnectionOptions } from 'node:tls';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { issueTlsServer, makeTlsRoot, type TlsIdentity } from '../../../src/crypto/tls-certificate.ts';
+import { Authenticator, type AuthenticatorAction } from '../../../src/net/authenticator.ts';
+import type { EapMethod } from '../../../src/net/eap-conversation.ts';
+import { encodeEapol } from '../../../src/net/eapol.ts';
+import { encodeAvps } from '../../../src/net/ttls-avps.ts';
+import { NodeTlsEngine } from '../../../src/roles/adapter/tls-engine.ts';
+import { cameraMac } from '../../net/support/link.ts';
+import { Supplicant } from './support/supplicant.ts';
+import { TlsClient } from './support/tls-client.ts';
+
+const now = { ms: 0, wall: 0 };
+const versions = ['TLSv1.2', 'TLSv1.3'] as const;
+
+let root: TlsIdentity;
+let server: TlsIdentity;
+let device: TlsIdentity;
+
+beforeAll(async () => {
+  const wall = Date.now();
+  root = await makeTlsRoot('lab.example', wall);
+  server = await issueTlsServer(root, ['adapter.lab.example'], [], wall);
+  device = await issueTlsServer(root, ['cam1.lab.example'], [], wall);
+});
+
+type Device = {
+  readonly version: (typeof versions)[number] | 'TLSv1.1';
+  readonly method: EapMethod;
+  readonly identity?: TlsIdentity;
+  readonly inner?: Uint8Array;
+  readonly options?: ConnectionOptions;
+};
+
+/** Runs one device through the authenticator; `good` decides about its credential. */
+async function run({ version, method, identity, inner, options }: Device, good = true) {
+  const idle = Promise.withResolvers<void>();
+  let settled = idle;
+  const authenticator = new Authenticator({
+    methodsOf: () => [method],
+    makeEngine: () => new NodeTlsEngine(server, method, () => settled.resolve()),
+    random: () => 0,
+  });
+  const client = new TlsClient({
+    ca: root.certificate,
+    minVersion: version,
+    maxVersion: version,
+    ...(identity && { cert: identity.certificate, key: identity.privateKey }),
+    ...options,
+  });
+  const supplicant = new Supplicant(client, method, inner ?? null);
+  const queue = authenticator.receive(cameraMac, encodeEapol('start'), now);
+  let asked: AuthenticatorAction | null = null;
+  for (let steps = 0; steps < 200; steps++) {
+    const action = queue.shift();
+    if (action === undefined) {
+      await settled.promise;
+      settled = Promise.withResolvers();
+      queue.push(...authenticator.progressed(cameraMac, now));
+    } else if (action.do === 'send') {
+      const answer = await supplicant.answer(action.pdu);
+      if (answer !== null) queue.push(...authenticator.receive(cameraMac, answer, now));
+    } else if (action.do === 'authenticate') {
+      asked = action;
+      queue.push(...authenticator.decided(cameraMac, action.attempt, good, now));
+    } else if (action.do !== 'wake') {
+      const resumed = client.socket.isSessionReused();
+      client.socket.destroy();
+      return { last: action, asked, supplicant, sessions: client.sessions, resumed };
+    }
+  }
+  throw new Error('the conversation has no end');
+}
+
+const pap = encodeAvps([
+  { code: 1, vendor: null, mandatory: true, value: Buffer.from('cam1') },
+  { code: 2, vendor: null, mandatory: true, value: Buffer.from('secret\0\0\0\0\0\0\0\0\0\0') },
+]);
+const failed = (reason: string) => ({ do: 'failed', mac: cameraMac, reason });
+
+describe.each(versions)('over %s', (version) => {
+  it('a device authenticates by its certificate', async () => {
+    const { last, asked, supplicant } = await run({ version, method: 'tls', identity: device });
+    expect(last).toEqual({ do: 'authorised', mac: cameraMac, identity: 'anonymous' });
+    const certificate = Uint8Array.from(new X509Certificate(device.certificate).raw);
+    expect(asked).toMatchObject({ credential: { kind: 'certificate', certificate } });
+    // RFC 9190: the commitment, with TLS 1.3 only.
+    expect(supplicant.heard).toEqual(version === 'TLSv1.3' ? [Uint8Array.of(0)] : []);
+  });
+
+  it('a device authenticates by name and password', async () => {
+    const { last, asked } = await run({ version, method: 'ttls', inner: pap });
+    expect(last).toEqual({ do: 'authorised', mac: cameraMac, identity: 'cam1' });
+    expect(asked).toMatchObject({ credential: { kind: 'password', password: Uint8Array.from(Buffer.from('secret')) } });
+  });
+
+  it('a device is refused', async () => {
+    const { last } = await run({ version, method: 'ttls', inner: pap }, false);
+    expect(last).toEqual(failed('refused'));
+  });
+
+  it('a device without a certificate fails', async () => {
+    const { last, asked } = await run({ version, method: 'tls' });
+    expect(last).toEqual(failed('no-certificate'));
+    expect(asked).toBeNull();
+  });
+
+  it('a device that speaks without end in the tunnel fails', async () => {
+    const { last, asked } = await run({ version, method: 'ttls', inner: new Uint8Array(5_000) });
+    expect(last).toEqual(failed('tls'));
+    expect(asked).toBeNull();
+  });
+
+  it('a ticket of one conversation opens no other', async () => {
+    const first = await run({ version, method: 'tls', identity: device });
+    const [session] = first.sessions;
+    expect(session).toBeDefined();
+    const second = await run({ version, method: 'tls', identity: device, options: { session: session! } });
+    expect(second.last).toMatchObject({ do: 'authorised' });
+    expect(second.resumed).toBe(false);
+  });
+});
+
+it('a device that speaks nothing newer than TLS 1.1 fails', async () => {
+  const options = { ciphers: 'DEFAULT:@SECLEVEL=0' };
+  const { last } = await run({ version: 'TLSv1.1', method: 'tls', identity: device, options });
+  expect(last).toEqual(failed('tls'));
+});
