@@ -21,6 +21,7 @@ for command in "$@"; do
     dig) package=dnsutils ;;
     unshare) package=util-linux ;;
     pg_ctlcluster) package=postgresql ;;
+    bird) package=bird2 ;;
     *) package=$command ;;
   esac
   case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac
