@@ -8,6 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import manifest from '../../package.json' with { type: 'json' };
 import { findHelm } from '../../scripts/helm.ts';
+import { schemaError } from './kubernetes.ts';
 
 const root = join(import.meta.dirname, '../..');
 const chart = join(root, 'deploy/helm/cyphonic');
@@ -102,6 +103,10 @@ describe.skipIf(helm === null)('the chart', () => {
       expect(run('lint', '--strict', chart, ...set(values))).toMatchObject({ status: 0 });
     });
 
+    it('renders objects as the published schemas have them', async () => {
+      expect(await Promise.all(render(values).map(schemaError))).toEqual(render(values).map(() => null));
+    });
+
     it('selects its own pod, by ports that the pod has', () => {
       const objects = render(values);
       const { template } = only(objects, 'StatefulSet')[0]!.spec;
@@ -185,6 +190,12 @@ describe.skipIf(helm === null)('the chart', () => {
         rmSync(directory, { recursive: true });
       }
     });
+  });
+
+  it('is held against schemas that refuse what is wrong', async () => {
+    const [service] = only(render(minimal), 'Service');
+    expect(await schemaError({ ...service!, kind: 'Servant' })).toMatch(/no Servant/);
+    expect(await schemaError({ ...service!, spec: { ports: [{ port: 'as' }] } } as never)).toMatch(/integer/);
   });
 
   it('restores from a Secret of its own or of somebody else', () => {
