@@ -16,7 +16,8 @@ const roles: readonly Role[] = [
   { words: ['as'], load: () => import('./roles/as/commands.ts') },
   { words: ['nms'], load: () => import('./roles/nms/commands.ts') },
   { words: ['trs'], load: () => import('./roles/trs/commands.ts') },
-  { words: ['node', 'status', 'ping', 'netcheck', 'down'], load: () => import('./roles/node/commands.ts') },
+  { words: ['node'], load: () => import('./roles/node/commands.ts') },
+  { words: ['status', 'ping', 'netcheck', 'down'], load: () => import('./roles/member/commands.ts') },
 ];
 
 /** Enrolment tokens, and URLs with a password. */

@@ -53,10 +53,10 @@ function findings(files: readonly Source[], pattern: RegExp): string[] {
   );
 }
 
-/** src/roles/node/up.ts → roles, node; files directly in roles belong to all roles. */
+/** src/roles/node/commands.ts → roles, node; files directly in roles, and those of roles/member, belong to all roles. */
 function placeOf(path: string): { folder: string; role: string | null } {
   const [, folder = '', role, rest] = path.split('/');
-  return { folder, role: folder === 'roles' && rest !== undefined ? role! : null };
+  return { folder, role: folder === 'roles' && rest !== undefined && role !== 'member' ? role! : null };
 }
 
 function isAllowed(from: string, to: string): boolean {

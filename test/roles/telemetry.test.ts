@@ -3,9 +3,9 @@ import { request } from 'node:http';
 import { connect } from 'node:net';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { silentLog } from '../../src/lib/log.ts';
+import type { LiveStatus } from '../../src/roles/member/live.ts';
+import { observeNode } from '../../src/roles/member/observe.ts';
 import { sample } from '../../src/roles/metrics.ts';
-import type { LiveStatus } from '../../src/roles/node/live.ts';
-import { observeNode } from '../../src/roles/node/observe.ts';
 import { type Observed, startTelemetry, type Telemetry } from '../../src/roles/telemetry.ts';
 import { freePort } from './cloud/port.ts';
 

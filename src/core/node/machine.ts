@@ -180,6 +180,17 @@ export class NodeMachine implements Machine<NodeOnly> {
     });
   }
 
+  /** Whether a datagram is for this identity, of several on one port. */
+  concerns({ id, transactionId }: Envelope, from: Endpoint): boolean {
+    return (
+      id === this.#context.session?.nodeId || this.owns(id) || this.#context.exchanges.expects(transactionId, from)
+    );
+  }
+
+  owns(pathId: string): boolean {
+    return this.#directory.path(pathId) !== undefined;
+  }
+
   /** Services that tell where they see us, as of the last registration. */
   get mirrors(): readonly Mirror[] {
     return this.#registrar.registrations.flatMap(({ mirrors }) => mirrors);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { familyOf, parsePrefix } from '../../../src/lib/ip.ts';
-import { candidateAddresses, type LocalNetwork, refuseOverlap } from '../../../src/roles/node/local-addresses.ts';
+import { candidateAddresses, type LocalNetwork, refuseOverlap } from '../../../src/roles/member/local-addresses.ts';
 import type { Link, LinkAddress, Route } from '../../../src/sys/netlink.ts';
 
 const overlay = ['100.80.0.0/16', 'fd00:80::/64'].map((text) => parsePrefix(text)!);

@@ -7,7 +7,7 @@ import type { Namespace } from '../../lab/toolkit/namespace.ts';
 import { describeLab, inLab } from '../../lab/toolkit/suite.ts';
 import { modulePath, Remote } from '../../support/remote.ts';
 
-const setup = modulePath('src/roles/node/interface-setup.ts');
+const setup = modulePath('src/roles/member/interface-setup.ts');
 
 function plan(lab: Lab, name = 'cyp0') {
   return {

@@ -1,8 +1,8 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import type { DnsPlan } from '../../../src/roles/node/dns-config.ts';
-import { parseServers } from '../../../src/roles/node/resolver-file.ts';
+import type { DnsPlan } from '../../../src/roles/member/dns-config.ts';
+import { parseServers } from '../../../src/roles/member/resolver-file.ts';
 import { systemPath } from '../../../src/sys/tool.ts';
 import { command, until } from '../../lab/toolkit/command.ts';
 import type { Lab } from '../../lab/toolkit/lab.ts';
@@ -10,7 +10,7 @@ import type { Namespace } from '../../lab/toolkit/namespace.ts';
 import { describeLab, inLab } from '../../lab/toolkit/suite.ts';
 import { modulePath, Remote } from '../../support/remote.ts';
 
-const agent = modulePath('test/roles/node/dns-agent.ts');
+const agent = modulePath('test/roles/member/dns-agent.ts');
 const former = '# ours\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nsearch corp.example\noptions rotate\n';
 
 type Configured = { readonly applied: string; readonly warning: string | null; readonly upstreams: readonly object[] };

@@ -1,5 +1,5 @@
 /**
- * A node's daemon, wiring only: login, data plane, state machine, interface, resolver, control socket. Everything that
+ * The daemon of a node or adapter, wiring only: login, data plane, state machine, interface, resolver, control socket. Everything that
  * was set up is undone in reverse order, on an orderly stop and when starting fails half-way.
  */
 
@@ -28,7 +28,7 @@ import { observeNode } from './observe.ts';
 import { createStateDirectory, type DaemonState, loadState, saveState } from './state.ts';
 import { buildStatus } from './status.ts';
 
-export type NodeOptions = {
+export type DaemonOptions = {
   readonly state: string;
   readonly token: string | null;
   /** Password of the first login where the token carries no secret. */
@@ -50,7 +50,7 @@ const LOGIN_RETRY_MAX_MS = 30_000;
 /** A stored session this old is renewed as soon as the daemon runs. */
 const RENEW_AFTER_MS = 24 * 3_600_000;
 
-export async function runNode(options: NodeOptions, context: Context): Promise<void> {
+export async function runMember(options: DaemonOptions, context: Context): Promise<void> {
   await using cleanup = new AsyncDisposableStack();
   const log = createLog('node', options.verbose ? 'debug' : 'info');
   createStateDirectory(options.state);
@@ -78,7 +78,7 @@ export async function runNode(options: NodeOptions, context: Context): Promise<v
 }
 
 /** The stored state, or a new one made from the token. */
-function enrol(options: NodeOptions, primitives: Primitives): DaemonState {
+function enrol(options: DaemonOptions, primitives: Primitives): DaemonState {
   const stored = loadState(options.state, primitives);
   const token = options.token === null ? null : parseToken(options.token);
   if (stored !== null) {
@@ -112,7 +112,7 @@ function parseToken(text: string): EnrolmentToken {
 }
 
 class Daemon {
-  readonly #options: NodeOptions;
+  readonly #options: DaemonOptions;
   readonly #primitives: Primitives;
   readonly #log: Log;
   readonly #stopping = new AbortController();
@@ -123,7 +123,7 @@ class Daemon {
   /** Called once the daemon has to end: null = asked to stop. */
   onEnd: (error: CyphonicError | null) => void = () => {};
 
-  constructor(options: NodeOptions, state: DaemonState, primitives: Primitives, log: Log) {
+  constructor(options: DaemonOptions, state: DaemonState, primitives: Primitives, log: Log) {
     this.#options = options;
     this.#state = state;
     this.#primitives = primitives;
@@ -242,7 +242,7 @@ class Daemon {
 }
 
 /** What cannot work here is said before the network is asked, whose answer may take long and costs the token. */
-function checkHost({ port, portIsDefault: orNext }: NodeOptions): void {
+function checkHost({ port, portIsDefault: orNext }: DaemonOptions): void {
   closeTun(openTun({ name: 'cyp%d' }));
   closeUdp(openUdp({ address4: '0.0.0.0', address6: '::', port, orNext }));
 }

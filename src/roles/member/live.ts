@@ -1,30 +1,23 @@
 /** A node that has a session: its data plane, state machine, interface and resolver, from the first packet to the last. */
 
-import { NodeMachine } from '../../core/node/machine.ts';
 import type { NatType } from '../../core/node/nat-check.ts';
-import type {
-  NodeAction,
-  NodeSnapshot,
-  ProbeResult,
-  ResolveQuestion,
-  ResolveResult,
-  Session,
-} from '../../core/node/types.ts';
+import type { NodeSnapshot, Session } from '../../core/node/types.ts';
 import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { Counters } from '../../lib/counters.ts';
-import { CyphonicError, raise } from '../../lib/errors.ts';
-import { canonicalAddress, formatEndpoint } from '../../lib/ip.ts';
+import { CyphonicError } from '../../lib/errors.ts';
+import { formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { readClock } from '../../lib/time.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
-import { Shell } from '../shell.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
 import { candidateAddresses, refuseOverlap } from './local-addresses.ts';
+import { Member, type MemberEvent, type PingReply } from './member.ts';
+import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 
@@ -57,8 +50,6 @@ export type LiveOptions = {
   readonly onFailure: (error: CyphonicError) => void;
 };
 
-export type PingReply = { readonly rttMs: number; readonly path: string; readonly endpoint: string };
-
 /** What `status` shows beside the machine's own snapshot. */
 export type LiveStatus = {
   readonly snapshot: NodeSnapshot;
@@ -71,20 +62,15 @@ export type LiveStatus = {
   readonly counters: Readonly<Record<string, number>>;
 };
 
-type MachineExtra = Exclude<NodeAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
-
 export class LiveNode {
   readonly #options: LiveOptions;
-  readonly #machine: NodeMachine;
-  readonly #shell: Shell<MachineExtra>;
   readonly #counters = new Counters();
   readonly #cleanup = new AsyncDisposableStack();
-  readonly #waiting = new Map<number, (result: ResolveResult | ProbeResult) => void>();
   readonly #netlink = new Netlink();
   readonly #natWatch: NatWatch;
   readonly #serving = Promise.withResolvers<void>();
-  #session: Session;
-  #tickets = 0;
+  readonly #members = new Members();
+  #self: Member | null = null;
   #plane: DataPlane | null = null;
   #resolver: Resolver | null = null;
   #warnings: string[] = [];
@@ -103,21 +89,12 @@ export class LiveNode {
 
   private constructor(options: LiveOptions) {
     this.#options = options;
-    this.#session = options.session;
-    const { identity, primitives, suite, log } = options;
-    this.#machine = new NodeMachine({ primitives, suite, identity });
+    const { primitives, log, session } = options;
     this.#natWatch = new NatWatch({
       primitives,
       log,
-      nodeId: () => this.#session.nodeId,
-      mirrors: () => this.#machine.mirrors,
-    });
-    this.#shell = new Shell<MachineExtra>({
-      machine: this.#machine,
-      send: (to, datagram) => void this.#plane?.sendSignalling(to, datagram),
-      counters: this.#counters,
-      log,
-      perform: (action) => this.#perform(action),
+      nodeId: () => session.nodeId,
+      mirrors: () => this.#self?.machine.mirrors ?? [],
     });
   }
 
@@ -128,6 +105,7 @@ export class LiveNode {
 
   async #open(): Promise<void> {
     const { session, state, log, port, portIsDefault, dns, workers, copyDscp } = this.#options;
+    const { identity, primitives, suite } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
     refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: null });
@@ -140,7 +118,7 @@ export class LiveNode {
       workers,
       copyDscp,
       log,
-      onEvent: (event) => this.#shell.input((_, now) => this.#machine.event(event, now)),
+      onEvent: (event) => this.#members.event(event),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
     });
     this.#plane = plane;
@@ -150,11 +128,15 @@ export class LiveNode {
     this.#warnings = await bringInterfaceUp(plan);
     this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
-    this.#shell.input((_, now) => this.#machine.session(session, now));
+    const tell = (event: MemberEvent): void => this.#told(event);
+    const self = new Member({ identity, session, suite, primitives, plane, counters: this.#counters, log, tell });
+    this.#self = self;
+    this.#members.add(self);
+    this.#cleanup.defer(() => this.#members.remove(self));
     this.#announceAddresses();
     const monitor: NetworkMonitor = monitorNetwork(() => this.#announceAddresses());
     this.#cleanup.defer(() => monitor.close());
-    const traffic = setInterval(() => this.#reportTraffic(), TRAFFIC_MS);
+    const traffic = setInterval(() => this.#members.traffic(plane.traffic()), TRAFFIC_MS);
     const anyway = setTimeout(() => this.#serving.resolve(), SERVING_ANYWAY_MS);
     this.#cleanup.defer(() => {
       clearInterval(traffic);
@@ -166,7 +148,7 @@ export class LiveNode {
       vip4,
       vip6,
       zone: { domain, overlay, server: session.fqdn },
-      lookUp: (target) => this.#lookUp(target),
+      lookUp: (target) => lookUp(self, target),
       log,
       counters: this.#counters,
     });
@@ -186,35 +168,18 @@ export class LiveNode {
       this.#warnings.push(setup.warning);
       log.warn(setup.warning);
     }
-    this.#cleanup.defer(() => this.#shell.input((_, now) => this.#machine.stop(now)));
   }
 
   async close(): Promise<void> {
     await this.#cleanup.disposeAsync();
-    this.#shell.stop();
   }
 
   renewed(session: Session): void {
-    this.#session = session;
-    this.#shell.input((_, now) => this.#machine.session(session, now));
+    this.#self?.begin(session);
   }
 
-  resolve(question: ResolveQuestion): Promise<ResolveResult> {
-    return this.#ask((ticket, now) => this.#machine.resolve(ticket, question, now)) as Promise<ResolveResult>;
-  }
-
-  /** One round trip to a device by name or virtual address. Null: no reply in time. */
   async ping(target: string): Promise<PingReply | null> {
-    const address = canonicalAddress(target);
-    const name = target.includes('.') ? target.replace(/\.$/, '') : `${target}.${this.#session.domain}`;
-    const found = await this.resolve(address === null ? { name: name.toLowerCase() } : { address });
-    if (found.status === 'unknown') raise('PEER_UNKNOWN_NAME', { target });
-    if (found.status === 'refused') raise('REFUSED_POLICY', { target });
-    if (found.status !== 'found') return null;
-    if (found.nodeId === this.#session.nodeId) raise('PEER_SELF', { target });
-    const result = (await this.#ask((ticket, now) => this.#machine.probe(ticket, found.nodeId, now))) as ProbeResult;
-    if (result.status === 'timeout') return null;
-    return { rttMs: result.rttMs, path: result.path, endpoint: formatEndpoint(result.endpoint) };
+    return this.#self === null ? null : this.#self.ping(target);
   }
 
   netcheck(): Promise<NetcheckReport> {
@@ -222,7 +187,7 @@ export class LiveNode {
   }
 
   status(): LiveStatus | null {
-    if (this.#plane === null) return null;
+    if (this.#plane === null || this.#self === null) return null;
     const { interfaceName, offload, drops, workers } = this.#plane;
     const planeDrops = Object.entries(drops).map(([reason, count]) => [`drop-${reason}`, count] as const);
     const counters = this.#counters.snapshot();
@@ -230,7 +195,7 @@ export class LiveNode {
       counters[name] = (counters[name] ?? 0) + count;
     }
     return {
-      snapshot: this.#machine.snapshot(readClock()),
+      snapshot: this.#self.machine.snapshot(readClock()),
       natType: this.#natWatch.natType,
       interface: interfaceName,
       resolver: this.#resolver === null ? null : formatEndpoint(this.#resolver.endpoint),
@@ -241,28 +206,8 @@ export class LiveNode {
     };
   }
 
-  async #lookUp(target: LookupTarget): Promise<LookupResult> {
-    const question = target.by === 'name' ? { name: target.name } : { address: target.address };
-    const result = await this.resolve(question);
-    return result.status === 'found' ? result : result.status;
-  }
-
-  #ask(
-    give: (ticket: number, now: ReturnType<typeof readClock>) => NodeAction[],
-  ): Promise<ResolveResult | ProbeResult> {
-    const ticket = ++this.#tickets;
-    return new Promise((resolve) => {
-      this.#waiting.set(ticket, resolve);
-      this.#shell.input((_, now) => give(ticket, now));
-    });
-  }
-
-  #perform(action: MachineExtra): void {
-    switch (action.do) {
-      case 'answer':
-        this.#waiting.get(action.ticket)?.(action.result);
-        this.#waiting.delete(action.ticket);
-        break;
+  #told(event: MemberEvent): void {
+    switch (event.do) {
       case 'online':
         this.#serving.resolve();
         break;
@@ -277,39 +222,28 @@ export class LiveNode {
         break;
       case 'registerChanged':
         break;
-      default:
-        this.#plane?.command(action);
     }
   }
 
-  /** Tells the machine the host's addresses, if they are not the ones it knows. */
+  /** Tells the machines the host's addresses, if they are not the ones they know. */
   #announceAddresses(): void {
     const port = this.#plane?.localPort;
     if (port === undefined) return;
     const addresses = candidateAddresses(this.#netlink, {
-      overlay: this.#session.overlay,
+      overlay: this.#options.session.overlay,
       ownInterface: this.#plane?.interfaceName ?? null,
     });
     const known = addresses.join(' ');
     if (known === this.#candidates) return;
     this.#candidates = known;
-    const candidates = addresses.map((address) => ({ address, port, kind: 'host' as const }));
-    this.#shell.input((_, now) => this.#machine.localAddresses(candidates, now));
+    this.#members.localAddresses(addresses.map((address) => ({ address, port, kind: 'host' as const })));
   }
+}
 
-  #lastTraffic = new Map<string, number>();
-
-  #reportTraffic(): void {
-    const seen = new Map<string, number>();
-    for (const totals of this.#plane?.traffic() ?? []) {
-      const sum = totals.txPackets + totals.txDropped + totals.rxPackets + totals.rxDropped;
-      seen.set(totals.pathId, sum);
-      if (sum !== (this.#lastTraffic.get(totals.pathId) ?? 0)) {
-        this.#shell.input((_, now) => this.#machine.traffic(totals, now));
-      }
-    }
-    this.#lastTraffic = seen;
-  }
+/** What the resolver asks of an identity. */
+async function lookUp(member: Member, target: LookupTarget): Promise<LookupResult> {
+  const result = await member.resolve(target.by === 'name' ? { name: target.name } : { address: target.address });
+  return result.status === 'found' ? result : result.status;
 }
 
 function asFault(error: unknown): CyphonicError {

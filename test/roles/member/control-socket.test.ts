@@ -12,7 +12,7 @@ import {
   type ControlServer,
   requestControl,
   serveControl,
-} from '../../../src/roles/node/control-socket.ts';
+} from '../../../src/roles/member/control-socket.ts';
 
 let directory: string;
 const servers: ControlServer[] = [];

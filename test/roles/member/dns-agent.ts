@@ -7,7 +7,7 @@ import {
   type DnsSetup,
   restoreDns,
   thisHost,
-} from '../../../src/roles/node/dns-config.ts';
+} from '../../../src/roles/member/dns-config.ts';
 
 let setup: DnsSetup | undefined;
 

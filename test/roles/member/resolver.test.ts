@@ -8,7 +8,7 @@ import { Counters } from '../../../src/lib/counters.ts';
 import { parsePrefix } from '../../../src/lib/ip.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import type { Lookup } from '../../../src/net/dns-responder.ts';
-import { type Resolver, type ResolverOptions, startResolver } from '../../../src/roles/node/resolver.ts';
+import { type Resolver, type ResolverOptions, startResolver } from '../../../src/roles/member/resolver.ts';
 
 type Answer = DecodedPacket & { readonly rcode: string };
 

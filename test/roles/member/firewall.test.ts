@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { parsePrefix } from '../../../src/lib/ip.ts';
-import type { FirewallCounters } from '../../../src/roles/node/firewall.ts';
+import type { FirewallCounters } from '../../../src/roles/member/firewall.ts';
 import { runTool } from '../../../src/sys/tool.ts';
 import { succeeds } from '../../lab/toolkit/command.ts';
 import type { Host, Lab } from '../../lab/toolkit/lab.ts';
@@ -10,7 +10,7 @@ import { modulePath, Remote } from '../../support/remote.ts';
 
 const overlay = ['100.80.0.0/16', 'fd00:80::/64'].map((text) => parsePrefix(text)!);
 const plan = { interface: 'cyp0', overlay };
-const firewall = modulePath('src/roles/node/firewall.ts');
+const firewall = modulePath('src/roles/member/firewall.ts');
 
 function pings(from: Namespace, target: string, ...options: readonly string[]): boolean {
   return succeeds(['ip', 'netns', 'exec', from.name, 'ping', '-c1', '-W1', ...options, target]);

@@ -1,7 +1,7 @@
 import { CyphonicError } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
 import { requestControl } from './control-socket.ts';
-import type { PingReply } from './live.ts';
+import type { PingReply } from './member.ts';
 import { printJson } from './print-json.ts';
 
 const INTERVAL_MS = 1_000;

@@ -1,0 +1,123 @@
+/** One identity of the overlay at work: its state machine, and what is asked of it and waits for the answer. */
+
+import { NodeMachine } from '../../core/node/machine.ts';
+import type { NodeAction, ProbeResult, ResolveQuestion, ResolveResult, Session } from '../../core/node/types.ts';
+import type { Identity } from '../../crypto/identity.ts';
+import type { Primitives } from '../../crypto/primitives.ts';
+import type { Counters } from '../../lib/counters.ts';
+import { raise } from '../../lib/errors.ts';
+import { canonicalAddress, formatEndpoint } from '../../lib/ip.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Now } from '../../lib/time.ts';
+import type { DataPlane } from '../../pipeline/dataplane.ts';
+import type { Suite } from '../../proto/constants.ts';
+import { Shell } from '../shell.ts';
+
+export type MemberOptions = {
+  readonly identity: Identity;
+  readonly session: Session;
+  readonly suite: Suite;
+  readonly primitives: Primitives;
+  readonly plane: Pick<DataPlane, 'command' | 'sendSignalling'>;
+  readonly counters: Counters;
+  readonly log: Log;
+  readonly tell: (event: MemberEvent) => void;
+};
+
+type Own = Exclude<NodeAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
+/** What the machine says that is neither for the data plane nor an answer. */
+export type MemberEvent = Extract<
+  Own,
+  { readonly do: 'online' | 'renewLogin' | 'refused' | 'seenAnew' | 'registerChanged' }
+>;
+
+export type PingReply = { readonly rttMs: number; readonly path: string; readonly endpoint: string };
+
+export class Member {
+  readonly machine: NodeMachine;
+  readonly #options: MemberOptions;
+  readonly #shell: Shell<Own>;
+  readonly #waiting = new Map<number, (result: ResolveResult | ProbeResult) => void>();
+  #session: Session;
+  #tickets = 0;
+
+  constructor(options: MemberOptions) {
+    const { identity, primitives, suite, session, plane, counters, log } = options;
+    this.#options = options;
+    this.#session = session;
+    this.machine = new NodeMachine({ primitives, suite, identity });
+    this.#shell = new Shell<Own>({
+      machine: this.machine,
+      send: (to, datagram) => void plane.sendSignalling(to, datagram),
+      counters,
+      log,
+      perform: (action) => this.#perform(action),
+    });
+  }
+
+  get session(): Session {
+    return this.#session;
+  }
+
+  /** After a login, and again after a renewed one. */
+  begin(session: Session): void {
+    this.#session = session;
+    this.input((machine, now) => machine.session(session, now));
+  }
+
+  input(give: (machine: NodeMachine, now: Now) => NodeAction[]): void {
+    this.#shell.input((_, now) => give(this.machine, now));
+  }
+
+  /** Says goodbye to peers and NMS. */
+  leave(): void {
+    this.input((machine, now) => machine.stop(now));
+    this.#shell.stop();
+    for (const answer of this.#waiting.values()) answer({ status: 'silent' });
+    this.#waiting.clear();
+  }
+
+  resolve(question: ResolveQuestion): Promise<ResolveResult> {
+    return this.#ask((ticket, now) => this.machine.resolve(ticket, question, now)) as Promise<ResolveResult>;
+  }
+
+  /** One round trip to a device by name or virtual address. Null: no reply in time. */
+  async ping(target: string): Promise<PingReply | null> {
+    const address = canonicalAddress(target);
+    const name = target.includes('.') ? target.replace(/\.$/, '') : `${target}.${this.#session.domain}`;
+    const found = await this.resolve(address === null ? { name: name.toLowerCase() } : { address });
+    if (found.status === 'unknown') raise('PEER_UNKNOWN_NAME', { target });
+    if (found.status === 'refused') raise('REFUSED_POLICY', { target });
+    if (found.status !== 'found') return null;
+    if (found.nodeId === this.#session.nodeId) raise('PEER_SELF', { target });
+    const result = (await this.#ask((ticket, now) => this.machine.probe(ticket, found.nodeId, now))) as ProbeResult;
+    if (result.status !== 'reply') return null;
+    return { rttMs: result.rttMs, path: result.path, endpoint: formatEndpoint(result.endpoint) };
+  }
+
+  #ask(give: (ticket: number, now: Now) => NodeAction[]): Promise<ResolveResult | ProbeResult> {
+    const ticket = ++this.#tickets;
+    return new Promise((resolve) => {
+      this.#waiting.set(ticket, resolve);
+      this.#shell.input((_, now) => give(ticket, now));
+    });
+  }
+
+  #perform(action: Own): void {
+    switch (action.do) {
+      case 'answer':
+        this.#waiting.get(action.ticket)?.(action.result);
+        this.#waiting.delete(action.ticket);
+        break;
+      case 'online':
+      case 'renewLogin':
+      case 'refused':
+      case 'seenAnew':
+      case 'registerChanged':
+        this.#options.tell(action);
+        break;
+      default:
+        this.#options.plane.command(action);
+    }
+  }
+}

@@ -1,0 +1,71 @@
+/** The identities behind one port: which of them each event of the data plane is for, and what all of them must know. */
+
+import type { PathEvent, PathTraffic } from '../../lib/path.ts';
+import { readEnvelope } from '../../proto/codec.ts';
+import type { Candidate } from '../../proto/options.ts';
+import type { Member } from './member.ts';
+
+export class Members {
+  readonly #members = new Set<Member>();
+  #candidates: readonly Candidate[] = [];
+  #totals = new Map<string, number>();
+
+  add(member: Member): void {
+    this.#members.add(member);
+    member.begin(member.session);
+    if (this.#candidates.length > 0) this.#place(member);
+  }
+
+  remove(member: Member): void {
+    this.#members.delete(member);
+    member.leave();
+  }
+
+  event(event: PathEvent): void {
+    this.#concerned(event)?.input((machine, now) => machine.event(event, now));
+  }
+
+  /** The host's own usable addresses, which they share. */
+  localAddresses(candidates: readonly Candidate[]): void {
+    this.#candidates = candidates;
+    for (const member of this.#members) this.#place(member);
+  }
+
+  /** Totals of all paths; those that have not changed are not news. */
+  traffic(paths: readonly PathTraffic[]): void {
+    const seen = new Map<string, number>();
+    for (const totals of paths) {
+      const sum = totals.txPackets + totals.txDropped + totals.rxPackets + totals.rxDropped;
+      seen.set(totals.pathId, sum);
+      if (sum === (this.#totals.get(totals.pathId) ?? 0)) continue;
+      this.#find((member) => member.machine.owns(totals.pathId))?.input((machine, now) => machine.traffic(totals, now));
+    }
+    this.#totals = seen;
+  }
+
+  #place(member: Member): void {
+    member.input((machine, now) => machine.localAddresses(this.#candidates, now));
+  }
+
+  #concerned(event: PathEvent): Member | undefined {
+    const [first] = this.#members;
+    if (this.#members.size === 1) return first;
+    switch (event.on) {
+      case 'datagram': {
+        const envelope = readEnvelope(event.datagram);
+        // What is nobody's is the first one's to drop and count.
+        if (typeof envelope === 'string') return first;
+        return this.#find((member) => member.machine.concerns(envelope, event.from)) ?? first;
+      }
+      case 'unrouted':
+        return this.#find(({ session }) => session.vip4 === event.source || session.vip6 === event.source);
+      default:
+        return this.#find((member) => member.machine.owns(event.pathId));
+    }
+  }
+
+  #find(test: (member: Member) => boolean): Member | undefined {
+    for (const member of this.#members) if (test(member)) return member;
+    return undefined;
+  }
+}

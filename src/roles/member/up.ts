@@ -1,0 +1,124 @@
+/** What `node up` and `adapter up` are told alike. */
+
+import { readFileSync, statSync } from 'node:fs';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { CyphonicError, raise } from '../../lib/errors.ts';
+import { Port, type Suite, suiteNames } from '../../proto/constants.ts';
+import type { Context } from '../context.ts';
+import { readMetricsOption } from '../telemetry.ts';
+import type { DaemonOptions } from './daemon.ts';
+import type { DnsMode } from './dns-config.ts';
+
+const suites = Object.fromEntries(Object.entries(suiteNames).map(([value, name]) => [name, Number(value) as Suite]));
+
+function parsePort(text: string): number {
+  const port = Number(text);
+  if (!/^\d{1,5}$/.test(text) || port < 1 || port > 65535) throw new InvalidArgumentError('A port is 1 to 65535.');
+  return port;
+}
+
+function parseWorkers(text: string): number | 'auto' {
+  if (text === 'auto') return text;
+  const count = Number(text);
+  if (!/^\d{1,2}$/.test(text) || count > MAX_WORKERS) {
+    throw new InvalidArgumentError(`Workers are 0 to ${MAX_WORKERS}, or auto.`);
+  }
+  return count;
+}
+
+const MAX_WORKERS = 64;
+
+export function stateOption(): Option {
+  return new Option('--state <dir>', 'state directory of the daemon').makeOptionMandatory();
+}
+
+export type UpFlags = {
+  state: string;
+  token?: string;
+  tokenFile?: string;
+  passwordFile?: string;
+  port?: number;
+  dns: DnsMode;
+  suite: string;
+  workers: number | 'auto';
+  dscp: 'copy' | 'clear';
+  verbose?: boolean;
+  metrics: string;
+};
+
+async function readToken(flags: UpFlags, context: Context): Promise<string | null> {
+  if (flags.token !== undefined) return flags.token;
+  if (flags.tokenFile === undefined) return null;
+  return flags.tokenFile === '-' ? context.readStdin() : readSecretFile(flags.tokenFile).toString('utf8');
+}
+
+function readSecretFile(file: string): Buffer {
+  try {
+    if (statSync(file).size > 65536) raise('CONFIG_INVALID', { file, why: 'too large for a secret' });
+    return readFileSync(file);
+  } catch (cause) {
+    if (cause instanceof CyphonicError) throw cause;
+    return raise('CONFIG_INVALID', { file, why: `cannot be read (${(cause as NodeJS.ErrnoException).code})` }, cause);
+  }
+}
+
+/** A password is the file's first line. */
+function readPassword(file: string): Uint8Array {
+  const content = readSecretFile(file);
+  const end = content.indexOf('\n');
+  return Uint8Array.from(end < 0 ? content : content.subarray(0, end));
+}
+
+export async function readUpFlags(flags: UpFlags, context: Context): Promise<DaemonOptions> {
+  return {
+    state: flags.state,
+    token: await readToken(flags, context),
+    password: flags.passwordFile === undefined ? null : readPassword(flags.passwordFile),
+    port: flags.port ?? Port.node,
+    portIsDefault: flags.port === undefined,
+    dns: flags.dns,
+    suite: suites[flags.suite]!,
+    workers: flags.workers,
+    copyDscp: flags.dscp === 'copy',
+    verbose: flags.verbose === true,
+    metrics: readMetricsOption(flags.metrics),
+  };
+}
+
+export function addUpOptions(command: Command): Command {
+  return command
+    .addOption(stateOption())
+    .option('--token-file <file>', 'file with the enrolment token, - = standard input (first time only)')
+    .option('--token <token>', 'the enrolment token itself; rather use --token-file')
+    .option('--password-file <file>', 'file with the password of the first login, for a device added with one')
+    .option('--port <port>', `UDP port; default ${Port.node}, or the next free one`, parsePort)
+    .addOption(
+      new Option(
+        '--dns <mode>',
+        'how this host learns of the resolver; auto: systemd-resolved, else the resolver file, else none',
+      )
+        .choices(['auto', 'resolved', 'file', 'none'])
+        .default('auto'),
+    )
+    .addOption(
+      new Option('--suite <suite>', 'cipher suite; cbc-md5 is the thesis’s own, broken, for experiments')
+        .choices(Object.values(suiteNames))
+        .default('aes-256-gcm'),
+    )
+    .addOption(
+      new Option(
+        '--workers <number>',
+        'threads that encrypt beside the two that read and write, or `auto`: as measured',
+      )
+        .argParser(parseWorkers)
+        .default(0),
+    )
+    .addOption(
+      new Option('--dscp <mode>', 'DSCP of outer headers: copy that of the packets inside, or none')
+        .choices(['copy', 'clear'])
+        .default('clear'),
+    )
+    .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
+    .option('--config <file>', 'YAML file with these options')
+    .option('--verbose', 'log every dropped datagram');
+}
