@@ -42,6 +42,8 @@ export const errorTable = {
     'cannot listen on {address} for metrics ({why}); choose another address of this machine with --metrics, or off',
   SYS_WRITE: 'cannot write {file} ({why}); choose another place, or correct owner, mode and free space',
   SYS_REGISTER: 'cannot use the register {file}: {why}',
+  SYS_SHARED: 'no Redis at {url} ({why}); replicas share nothing without one: start it, or correct "shared"',
+  CONFIG_SHARED: '"shared" {url} is no URL of a Redis; use redis://HOST:PORT, rediss://HOST:PORT or unix:///SOCKET',
   SYS_NOT_EMPTY: '{path} already exists and is not overwritten; choose another place or move it away',
   REGISTER_DEVICE_EXISTS: 'device {deviceId} is already registered; choose another DeviceID or remove that one first',
   REGISTER_MAC_EXISTS: 'MAC address {mac} already belongs to device {deviceId}; remove that one first',

@@ -1,0 +1,39 @@
+/**
+ * What the replicas of a service share beside the register: records that live for a while and can be made again by their
+ * owners, and messages to one another. Nothing in it is worth a backup; `test/store/shared.test.ts` holds the contract.
+ * A store that cannot be reached rejects at once: whoever asks goes on without.
+ */
+export interface Shared {
+  /** Keeps a record for so long, in place of the one before. */
+  keep(key: string, value: string, lifeMs: number): Promise<void>;
+  /** Records by their keys, null where there is none. */
+  recall(keys: readonly string[]): Promise<(string | null)[]>;
+  /** Adds to a set, which lives for so long after the latest addition. */
+  include(set: string, member: string, lifeMs: number): Promise<void>;
+  members(set: string): Promise<string[]>;
+  exclude(set: string, member: string): Promise<void>;
+  /** Empties a set: of several that do so at once, one gets its members. */
+  take(set: string): Promise<string[]>;
+  /** To everybody who listens right now; whoever does not never hears of it. */
+  publish(channel: string, message: string): Promise<void>;
+  /** Listens from when the promise is kept, also again after the store was away; returns the way to stop. */
+  subscribe(channel: string, listener: (message: string) => void): Promise<() => void>;
+  /** Whether the store can be reached. */
+  readonly reachable: boolean;
+  close(): Promise<void>;
+}
+
+export function isRedisUrl(place: string): boolean {
+  return /^(rediss?|redis\+unix|unix):\/\//.test(place);
+}
+
+/** Opens the store at a URL; null = the one in this process's memory, for a service without replicas. */
+export async function openShared(place: string | null, network: string): Promise<Shared> {
+  if (place === null) {
+    const { MemoryShared } = await import('./shared-memory.ts');
+    return new MemoryShared();
+  }
+  // Its client is not loaded where nobody needs it.
+  const { openRedis } = await import('./redis.ts');
+  return openRedis(place, network);
+}

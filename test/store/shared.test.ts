@@ -1,0 +1,123 @@
+/** What every store that replicas share must keep to, whatever it is made of. */
+
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { describeRedis } from '../../src/store/redis.ts';
+import { openShared, type Shared } from '../../src/store/shared.ts';
+import { MemoryShared } from '../../src/store/shared-memory.ts';
+import { until } from '../lab/toolkit/command.ts';
+import { noRedis, type RedisServer, startRedis } from './redis-server.ts';
+
+let redis: RedisServer;
+const opened: Shared[] = [];
+
+beforeAll(async () => {
+  if (!noRedis) redis = await startRedis();
+});
+
+afterEach(async () => {
+  for (const shared of opened.splice(0)) await shared.close();
+});
+
+afterAll(() => redis?.stop());
+
+async function open(url: string | null, network = 'lab.example'): Promise<Shared> {
+  const shared = await openShared(url, network);
+  opened.push(shared);
+  return shared;
+}
+
+const memory = new MemoryShared();
+const stores = [
+  { name: 'memory', skip: false, replicas: async () => [memory, memory] as const },
+  {
+    name: 'Redis',
+    skip: noRedis,
+    replicas: async () => {
+      await redis.command('FLUSHALL');
+      return [await open(redis.url), await open(redis.url)] as const;
+    },
+  },
+];
+
+describe.each(stores)('replicas on $name', ({ skip, replicas }) => {
+  it.skipIf(skip)('recall what others keep, the latest, as long as it lives', async () => {
+    const [a, b] = await replicas();
+    await a.keep('node 1', 'here', 60_000);
+    await a.keep('node 2', 'there', 1);
+    await b.keep('node 1', 'there', 60_000);
+    await until(async () => (await a.recall(['node 2']))[0] === null, { what: 'the end of a record' });
+    expect(await a.recall(['node 1', 'node 2', 'node 3'])).toEqual(['there', null, null]);
+  });
+
+  it.skipIf(skip)('add to sets together', async () => {
+    const [a, b] = await replicas();
+    await a.include('paths', '1', 60_000);
+    await b.include('paths', '2', 60_000);
+    await b.include('paths', '2', 60_000);
+    await a.include('short', '1', 1);
+    expect((await a.members('paths')).sort()).toEqual(['1', '2']);
+    await a.exclude('paths', '1');
+    expect(await b.members('paths')).toEqual(['2']);
+    await until(async () => (await b.members('short')).length === 0, { what: 'the end of a set' });
+    expect(await b.members('none')).toEqual([]);
+  });
+
+  it.skipIf(skip)('take a set once', async () => {
+    const [a, b] = await replicas();
+    for (const member of ['1', '2', '3']) await a.include('taken', member, 60_000);
+    const taken = await Promise.all([a.take('taken'), b.take('taken'), a.take('taken')]);
+    expect(taken.flat().sort()).toEqual(['1', '2', '3']);
+    expect(taken.filter((members) => members.length > 0)).toHaveLength(1);
+  });
+
+  it.skipIf(skip)('hear what is said to them, and nothing else', async () => {
+    const [a, b] = await replicas();
+    const heard: string[] = [];
+    const stop = await b.subscribe('one', (message) => heard.push(message));
+    await a.publish('two', 'not for you');
+    await a.publish('one', 'ä "quoted" \n\0');
+    await until(() => heard.length > 0, { what: 'the message' });
+    expect(heard).toEqual(['ä "quoted" \n\0']);
+    stop();
+    const marked: string[] = [];
+    await b.subscribe('mark', (message) => marked.push(message));
+    await a.publish('one', 'too late');
+    await a.publish('mark', 'mark');
+    await until(() => marked.length > 0, { what: 'the mark' });
+    expect(heard).toHaveLength(1);
+  });
+});
+
+describe.skipIf(noRedis)('Redis', () => {
+  it('is no common ground of two networks', async () => {
+    const [a, b] = [await open(redis.url), await open(redis.url, 'other.example')];
+    await a.keep('node 1', 'here', 60_000);
+    expect(await b.recall(['node 1'])).toEqual([null]);
+  });
+
+  it('may go and come back: what is asked meanwhile is refused at once, listeners listen again', async () => {
+    const [a, b] = [await open(redis.url), await open(redis.url)];
+    const heard: string[] = [];
+    await b.subscribe('one', (message) => heard.push(message));
+    await redis.crash();
+    await until(() => !a.reachable && !b.reachable, { what: 'the loss of the server' });
+    await expect(a.keep('node 1', 'here', 60_000)).rejects.toThrow();
+    await expect(a.recall(['node 1'])).rejects.toThrow();
+    await redis.start();
+    await until(() => a.reachable && b.reachable, { what: 'the connections' });
+    expect(await a.recall(['node 1'])).toEqual([null]);
+    await until(
+      async () => {
+        await a.publish('one', 'again').catch(() => {});
+        return heard.includes('again');
+      },
+      { what: 'a message after the return' },
+    );
+  });
+
+  it('that is not there ends in one line without the password', async () => {
+    const url = 'redis://:secret@127.0.0.1:1/0';
+    await expect(open(url)).rejects.toThrow(/^no Redis at redis:\/\/127\.0\.0\.1:1\/0/);
+    expect(describeRedis(url)).not.toContain('secret');
+  });
+});
