@@ -1,6 +1,6 @@
 /**
- * X.509 certificates of the AS and the controller: a root of our own, pinned by its hash in enrolment tokens, and server
- * certificates under it. ECDSA P-256, as many TLS stacks refuse Ed25519 chains. The only user of @peculiar/x509.
+ * X.509 certificates of the AS, the controller and adapters: a root of our own, pinned by its hash in enrolment tokens, and
+ * server certificates under it. ECDSA P-256, as many TLS stacks refuse Ed25519 chains. The only user of @peculiar/x509.
  */
 
 import 'reflect-metadata';
@@ -14,6 +14,7 @@ import {
   KeyUsagesExtension,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
+  X509Certificate,
   X509CertificateGenerator,
 } from '@peculiar/x509';
 import type { Address } from '../lib/ip.ts';
@@ -95,6 +96,30 @@ export async function issueTlsServer(
 /** SHA-256 of a PEM certificate's DER form, which enrolment tokens pin. */
 export function tlsRootHash(certificate: string): Uint8Array {
   return Uint8Array.fromHex(new NodeCertificate(certificate).fingerprint256.replaceAll(':', ''));
+}
+
+export type Constraints = {
+  /** Object identifiers of the extensions that must be understood. */
+  readonly critical: readonly string[];
+  /** CAs that may follow; null = any number. */
+  readonly pathLength: number | null;
+  /** Whether the key may make signatures other than on certificates. */
+  readonly maySign: boolean;
+};
+
+/** What a certificate (DER) says of its own use and OpenSSL doesn't tell; null if it can't be read. */
+export function readConstraints(certificate: Uint8Array): Constraints | null {
+  try {
+    const parsed = new X509Certificate(Uint8Array.from(certificate));
+    const usages = parsed.getExtension(KeyUsagesExtension)?.usages ?? KeyUsageFlags.digitalSignature;
+    return {
+      critical: parsed.extensions.filter(({ critical }) => critical).map(({ type }) => type),
+      pathLength: parsed.getExtension(BasicConstraintsExtension)?.pathLength ?? null,
+      maySign: (usages & KeyUsageFlags.digitalSignature) !== 0,
+    };
+  } catch {
+    return null;
+  }
 }
 
 function validity(wall: number, days: number): { notBefore: Date; notAfter: Date } {

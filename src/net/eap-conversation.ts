@@ -38,13 +38,13 @@ export interface TlsEngine {
   readonly failed: boolean;
   readonly established: boolean;
   readonly tls13: boolean;
-  /** DER; null if the client showed none. */
-  readonly peerCertificate: Uint8Array | null;
+  /** What shows the client's certificate and that it has the key to it; null if it showed none. */
+  readonly certificateProof: Uint8Array | null;
 }
 
 export type Credential =
   | { readonly kind: 'password'; readonly password: Uint8Array }
-  | { readonly kind: 'certificate'; readonly certificate: Uint8Array };
+  | { readonly kind: 'certificate'; readonly proof: Uint8Array };
 
 export type EapFailure = 'no-common-method' | 'tls' | 'no-certificate' | 'inner-method' | 'too-long' | 'refused';
 
@@ -174,9 +174,8 @@ export class EapConversation {
   }
 
   #askCertificate(engine: TlsEngine): EapStep {
-    const certificate = engine.peerCertificate;
-    if (certificate === null) return failure('no-certificate');
-    return this.#ask({ kind: 'certificate', certificate });
+    const proof = engine.certificateProof;
+    return proof === null ? failure('no-certificate') : this.#ask({ kind: 'certificate', proof });
   }
 
   #askPassword(engine: TlsEngine): EapStep {

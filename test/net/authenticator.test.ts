@@ -95,7 +95,7 @@ describe('the authenticator', () => {
     expect(t.tick()).toHaveLength(1);
     t.respond(IDENTITY, text('cam1'));
     t.respond(TLS, hello);
-    Object.assign(t.engine, { established: true, peerCertificate: certificate });
+    Object.assign(t.engine, { established: true, certificateProof: certificate });
     const again = t.decide(attemptIn(t.respond(TLS, ACK)), true);
     expect(again.at(-1)).toMatchObject({ do: 'authorised' });
     t.ms = t.wake;
@@ -209,7 +209,7 @@ describe('the authenticator', () => {
         failed: fc.boolean(),
         established: fc.boolean(),
         tls13: fc.boolean(),
-        peerCertificate: fc.option(fc.constant(certificate)),
+        certificateProof: fc.option(fc.constant(certificate)),
         outgoing: fc.uint8Array({ maxLength: 3 }),
         incoming: fc.uint8Array({ maxLength: 12 }),
       }),

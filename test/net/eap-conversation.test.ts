@@ -46,7 +46,7 @@ describe('EAP-TLS', () => {
 
     // The device's flight in two fragments, the first acknowledged.
     expect(sentIn(t.respond(TLS, Uint8Array.of(0xc0, 0, 0, 0, 4, 9, 9)))).toEqual([t.request(TLS, 0)]);
-    Object.assign(t.engine, { established: true, peerCertificate: certificate });
+    Object.assign(t.engine, { established: true, certificateProof: certificate });
     const asked = t.respond(TLS, Uint8Array.of(0, 8, 8));
     expect(t.engine.fed[1]).toEqual(Uint8Array.of(9, 9, 8, 8));
     expect(asked).toEqual([
@@ -55,7 +55,7 @@ describe('EAP-TLS', () => {
         mac: cameraMac,
         attempt: attemptIn(asked),
         identity: 'cam1@lab.example',
-        credential: { kind: 'certificate', certificate },
+        credential: { kind: 'certificate', proof: certificate },
       },
     ]);
 

@@ -3,6 +3,7 @@
 import { Duplex } from 'node:stream';
 import { createSecureContext, TLSSocket } from 'node:tls';
 import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
+import { clientTranscript, type HandshakeSecrets, noteSecret, type Passed } from '../../crypto/tls-transcript.ts';
 import { concat } from '../../lib/bytes.ts';
 import type { EapMethod, TlsEngine } from '../../net/eap-conversation.ts';
 
@@ -21,6 +22,9 @@ export class NodeTlsEngine implements TlsEngine {
   readonly #socket: TLSSocket;
   readonly #wire: Duplex;
   readonly #settled: () => void;
+  /** Of the handshake, which prove the client's certificate; null where it needs none. */
+  readonly #passed: Passed[] | null;
+  readonly #secrets: HandshakeSecrets = {};
   #out: Uint8Array[] = [];
   #unread: Uint8Array[] = [];
   #quiet = 0;
@@ -28,10 +32,13 @@ export class NodeTlsEngine implements TlsEngine {
   /** `settled` is called whenever the engine has become idle. */
   constructor(server: TlsIdentity, method: EapMethod, settled: () => void) {
     this.#settled = settled;
+    this.#passed = method === 'tls' ? [] : null;
     this.#wire = new Duplex({
       read: () => {},
       write: (chunk: Buffer, _, done) => {
-        this.#out.push(Uint8Array.from(chunk));
+        const records = Uint8Array.from(chunk);
+        this.#out.push(records);
+        if (!this.established) this.#passed?.push({ from: 'server', records });
         this.#stir();
         done();
       },
@@ -44,6 +51,7 @@ export class NodeTlsEngine implements TlsEngine {
       // Whom a certificate lets in is for the AS to say.
       rejectUnauthorized: false,
     });
+    if (method === 'tls') this.#socket.on('keylog', (line: Buffer) => noteSecret(line.toString(), this.#secrets));
     this.#socket.on('secure', () => {
       this.established = true;
       if (this.#socket.isSessionReused()) this.#fail();
@@ -61,6 +69,7 @@ export class NodeTlsEngine implements TlsEngine {
 
   feed(octets: Uint8Array): void {
     this.#stir();
+    if (!this.established) this.#passed?.push({ from: 'client', records: octets });
     this.#wire.push(octets);
   }
 
@@ -85,9 +94,8 @@ export class NodeTlsEngine implements TlsEngine {
     return this.#socket.getProtocol() === 'TLSv1.3';
   }
 
-  get peerCertificate(): Uint8Array | null {
-    const certificate = this.#socket.getPeerX509Certificate();
-    return certificate === undefined ? null : Uint8Array.from(certificate.raw);
+  get certificateProof(): Uint8Array | null {
+    return clientTranscript(this.#passed ?? [], this.#secrets);
   }
 
   #fail(): void {

@@ -97,7 +97,7 @@ export class Bench {
   showCertificate(tls13 = false): AuthenticatorAction[] {
     this.identify();
     this.respond(TLS, hello);
-    Object.assign(this.engine, { established: true, tls13, peerCertificate: certificate });
+    Object.assign(this.engine, { established: true, tls13, certificateProof: certificate });
     return this.respond(TLS, ACK);
   }
 }

@@ -13,7 +13,7 @@ export class ScriptedEngine implements TlsEngine {
   established = false;
   tls13 = false;
   closed = false;
-  peerCertificate: Uint8Array | null = null;
+  certificateProof: Uint8Array | null = null;
   outgoing: Uint8Array = new Uint8Array(0);
   incoming: Uint8Array = new Uint8Array(0);
   readonly fed: Uint8Array[] = [];

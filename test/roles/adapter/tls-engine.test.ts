@@ -1,15 +1,18 @@
 /** The authenticator with Node's TLS stack on both sides: what is scripted elsewhere, for once in earnest. */
 
-import { X509Certificate } from 'node:crypto';
 import type { ConnectionOptions } from 'node:tls';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { issueTlsServer, makeTlsRoot, type TlsIdentity } from '../../../src/crypto/tls-certificate.ts';
+import { firstMessage } from '../../../src/crypto/tls-messages.ts';
+import { readClientProof } from '../../../src/crypto/tls-proof.ts';
+import { concat } from '../../../src/lib/bytes.ts';
 import { Authenticator, type AuthenticatorAction } from '../../../src/net/authenticator.ts';
 import type { EapMethod } from '../../../src/net/eap-conversation.ts';
 import { encodeEapol } from '../../../src/net/eapol.ts';
 import { encodeAvps } from '../../../src/net/ttls-avps.ts';
 import { NodeTlsEngine } from '../../../src/roles/adapter/tls-engine.ts';
 import { cameraMac } from '../../net/support/link.ts';
+import { derOf, makeCertificate } from '../../support/certificates.ts';
 import { Supplicant } from './support/supplicant.ts';
 import { TlsClient } from './support/tls-client.ts';
 
@@ -79,14 +82,19 @@ const pap = encodeAvps([
   { code: 1, vendor: null, mandatory: true, value: Buffer.from('cam1') },
   { code: 2, vendor: null, mandatory: true, value: Buffer.from('secret\0\0\0\0\0\0\0\0\0\0') },
 ]);
+
+function proofIn(action: AuthenticatorAction | null): Uint8Array {
+  if (action?.do === 'authenticate' && action.credential.kind === 'certificate') return action.credential.proof;
+  throw new Error('no certificate was shown');
+}
+
 const failed = (reason: string) => ({ do: 'failed', mac: cameraMac, reason });
 
 describe.each(versions)('over %s', (version) => {
   it('a device authenticates by its certificate', async () => {
     const { last, asked, supplicant } = await run({ version, method: 'tls', identity: device });
     expect(last).toEqual({ do: 'authorised', mac: cameraMac, identity: 'anonymous' });
-    const certificate = Uint8Array.from(new X509Certificate(device.certificate).raw);
-    expect(asked).toMatchObject({ credential: { kind: 'certificate', certificate } });
+    expect(readClientProof(proofIn(asked))).toEqual({ server: derOf(server), client: derOf(device, root) });
     // RFC 9190: the commitment, with TLS 1.3 only.
     expect(supplicant.heard).toEqual(version === 'TLSv1.3' ? [Uint8Array.of(0)] : []);
   });
@@ -121,6 +129,55 @@ describe.each(versions)('over %s', (version) => {
     const second = await run({ version, method: 'tls', identity: device, options: { session: session! } });
     expect(second.last).toMatchObject({ do: 'authorised' });
     expect(second.resumed).toBe(false);
+  });
+});
+
+describe('what a device shows of its certificate', () => {
+  /** The proof, and what the AS reads in it. */
+  async function shown(device: Omit<Device, 'method'>) {
+    const proof = proofIn((await run({ ...device, method: 'tls' })).asked);
+    return { proof, read: readClientProof(proof) };
+  }
+
+  it.each(versions.flatMap((version) => (['rsa', 'ec', 'ec-384', 'ed25519'] as const).map((kind) => [version, kind])))(
+    'over %s is signed with its key: %s',
+    async (version, kind) => {
+      const identity = await makeCertificate({ name: 'cam1', kind: kind as 'rsa' });
+      const { read } = await shown({ version: version as 'TLSv1.2', identity });
+      expect(read).toEqual({ server: derOf(server), client: derOf(identity) });
+    },
+  );
+
+  it('may follow a second greeting', async () => {
+    // The first group is one the server doesn't have, so that it asks for a share of another.
+    const options = { ecdhCurve: 'brainpoolP256r1tls13:P-256' };
+    const { proof, read } = await shown({ version: 'TLSv1.3', identity: device, options });
+    expect(read).toEqual({ server: derOf(server), client: derOf(device, root) });
+    const types = [];
+    for (let rest = proof; rest.length > 0; rest = rest.subarray(firstMessage(rest)!.length)) types.push(rest[0]);
+    expect(types.slice(0, 4)).toEqual([1, 2, 1, 2]);
+  });
+
+  it('comes with its chain', async () => {
+    const maker = await makeCertificate({ name: 'Maker', ca: 1 });
+    const factory = await makeCertificate({ name: 'Factory', ca: 0, issuer: maker });
+    const camera = await makeCertificate({ name: 'cam1', issuer: factory });
+    const identity = { ...camera, certificate: camera.certificate + factory.certificate };
+    for (const version of versions) {
+      const { read } = await shown({ version, identity });
+      expect(read?.client).toEqual(derOf(camera, factory));
+    }
+  });
+
+  it.each(versions)('over %s is worth nothing if a bit of it is another', async (version) => {
+    const { proof } = await shown({ version, identity: device });
+    const read = (change: (octets: Uint8Array) => Uint8Array) => readClientProof(change(proof.slice()));
+    for (let at = 0; at < proof.length; at++) {
+      const changed = read((octets) => octets.fill(octets[at]! ^ 1, at, at + 1));
+      if (changed !== null) throw new Error(`octet ${at} counts for nothing`);
+    }
+    for (let length = 0; length < proof.length; length++) expect(read((octets) => octets.slice(0, length))).toBeNull();
+    expect(read((octets) => concat(octets, octets))).toBeNull();
   });
 });
 
