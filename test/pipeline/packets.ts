@@ -48,7 +48,7 @@ export const ordinaryFlow: Flow = {
   options: new Uint8Array(0),
 };
 
-export function internetChecksum(octets: readonly number[]): number {
+export function internetChecksum(octets: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < octets.length; i += 2) sum += octets[i]! * 256 + (octets[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum % 65536) + Math.floor(sum / 65536);

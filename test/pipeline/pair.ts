@@ -3,8 +3,12 @@
 import { parsePrefix } from '../../src/lib/ip.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../../src/lib/path.ts';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
+import type { PoolMemory } from '../../src/pipeline/handling.ts';
 import { Inside } from '../../src/pipeline/inside.ts';
+import type { BoardMemory } from '../../src/pipeline/jobs.ts';
 import { Outside } from '../../src/pipeline/outside.ts';
+import type { PoolSide } from '../../src/pipeline/seal-jobs.ts';
+import type { SourceLimit } from '../../src/pipeline/source-limiter.ts';
 import { readDrops, Tally, TrafficCounters, tallyMemory, trafficMemory } from '../../src/pipeline/tally.ts';
 import { type DatagramRun, MemoryDevice, MemoryPort } from '../../src/sys/edges.ts';
 import { encodeSockaddr } from '../../src/sys/sockaddr.ts';
@@ -13,6 +17,14 @@ export const PATH = 'c0ffee'.padEnd(32, '0');
 export const overlay = [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:80::/64')!];
 export const virtual = (host: number) => ({ vip4: `100.80.0.${host}`, vip6: `fd00:80::${host}` });
 export const real = (host: number) => ({ address: `198.51.100.${host}`, port: 7444 });
+
+export type EndOptions = {
+  readonly signalling?: SourceLimit;
+  /** What the device takes merged. */
+  readonly offload?: { readonly tcp: boolean; readonly udp: boolean };
+  /** Workers that seal and open. */
+  readonly pool?: PoolMemory;
+};
 
 /** One node: host number 1 or 2. */
 export class End {
@@ -27,7 +39,10 @@ export class End {
   readonly #tally = tallyMemory(1);
   readonly #traffic = new TrafficCounters(trafficMemory());
 
-  constructor(host: number, signalling = { perSecond: 1, burst: 20_000 }) {
+  constructor(host: number, options: EndOptions = {}) {
+    const { signalling = { perSecond: 1, burst: 20_000 }, offload = { tcp: true, udp: true }, pool } = options;
+    const side = (board: BoardMemory | undefined): PoolSide | null =>
+      pool === undefined || board === undefined ? null : { board, work: pool.work, ordered: true };
     const parts = {
       device: this.device,
       port: this.port,
@@ -35,15 +50,16 @@ export class End {
       traffic: this.#traffic,
       events: new EventWriter(this.#ring, () => {}),
     };
-    this.inside = new Inside({ ...parts, overlay, localPort: 7444 });
+    this.inside = new Inside({ ...parts, overlay, localPort: 7444, pool: side(pool?.seal) });
     this.inside.setLocal(Object.values(virtual(host)));
     this.outside = new Outside({
       ...parts,
-      offload: { tcp: true, udp: true },
+      offload,
       relay: null,
       forbidden: overlay,
       signalling,
       now: () => this.now,
+      pool: side(pool?.open),
     });
   }
 
@@ -77,7 +93,7 @@ export class End {
   receive(runs: readonly DatagramRun[], from = real(1)): Uint8Array[] {
     const address = encodeSockaddr(from);
     this.port.toReceive.push(...runs.map((run) => ({ ...run, address })));
-    while (this.outside.pump(0) > 0);
+    while (this.outside.pump(0) > 0 || this.outside.isBusy);
     return this.device.written.splice(0);
   }
 }
@@ -89,7 +105,7 @@ export type PairOptions = {
   readonly epoch?: number;
 };
 
-const keyOf = (host: number, epoch: number): Uint8Array => new Uint8Array(32).fill(16 * host + epoch);
+export const keyOf = (host: number, epoch: number): Uint8Array => new Uint8Array(32).fill(16 * host + epoch);
 
 export function installKey(end: End, host: number, options: PairOptions = {}): void {
   const { suite = 2, epoch = 1, partialChecksum = false, ecn = false } = options;
@@ -109,9 +125,12 @@ export function installKey(end: End, host: number, options: PairOptions = {}): v
 
 export type ConnectedPair = { readonly a: End; readonly b: End };
 
-export function connectedPair(options: PairOptions = {}): ConnectedPair {
-  const a = new End(1);
-  const b = new End(2);
+export function connectedPair(
+  options: PairOptions = {},
+  ends: readonly [EndOptions, EndOptions] = [{}, {}],
+): ConnectedPair {
+  const a = new End(1, ends[0]);
+  const b = new End(2, ends[1]);
   for (const [end, host, peer] of [
     [a, 1, 2],
     [b, 2, 1],

@@ -299,7 +299,7 @@ describe('signalling', () => {
   });
 
   it('of one source does not use up what others may hand over', () => {
-    const b = new End(2, { perSecond: 1, burst: 10 });
+    const b = new End(2, { signalling: { perSecond: 1, burst: 10 } });
     b.receive(
       Array.from({ length: 100 }, () => single(header(6, 48))),
       real(1),
