@@ -85,7 +85,7 @@ export class End {
   /** Reads everything the device has and returns what was sent. */
   send(...read: Uint8Array[]): DatagramRun[] {
     this.device.toRead.push(...read);
-    while (this.inside.pump() > 0);
+    while (this.inside.pump() > 0 || this.device.toRead.length > 0);
     return this.port.sent.splice(0);
   }
 
@@ -93,7 +93,7 @@ export class End {
   receive(runs: readonly DatagramRun[], from = real(1)): Uint8Array[] {
     const address = encodeSockaddr(from);
     this.port.toReceive.push(...runs.map((run) => ({ ...run, address })));
-    while (this.outside.pump(0) > 0 || this.outside.isBusy);
+    while (this.outside.pump(0) > 0 || this.outside.isBusy || this.port.toReceive.length > 0);
     return this.device.written.splice(0);
   }
 }
