@@ -1,6 +1,7 @@
 /** The key schedule of signalling (protocol section 2.3) and between services (2.4). */
 
 import { concat } from '../lib/bytes.ts';
+import type { Device } from '../lib/device.ts';
 import { idOctets } from '../proto/header.ts';
 import type { SenderKind } from '../proto/options.ts';
 import type { KeyPair, Primitives } from './primitives.ts';
@@ -9,6 +10,7 @@ const KEY_LENGTH = 32;
 const signalling = Buffer.from('cyphonic signalling');
 const service = Buffer.from('cyphonic service');
 const relay = Buffer.from('cyphonic relay');
+const path = Buffer.from('cyphonic path');
 const mirror = Buffer.from('cyphonic mirror');
 const noSalt = new Uint8Array(0);
 
@@ -35,6 +37,28 @@ export function serviceKey(primitives: Primitives, own: KeyPair, peerKey: Uint8A
  */
 export function relayKey(primitives: Primitives, tunnelKey: Uint8Array): Uint8Array {
   return primitives.hkdf(tunnelKey, noSalt, relay, KEY_LENGTH);
+}
+
+/** What an NMS's keys of a path depend on beside its own: one end of it. */
+export type PathEnd = Pick<Device, 'nodeId' | 'commonKey' | 'pendingCommonKey'>;
+
+/**
+ * Tunnel Key and Temp Key of a path, derived so that every replica of an NMS gives the same ones: a request that is
+ * repeated to another replica leads to the same path. Common Keys go in, so that what this gave before both ends logged
+ * in anew is beyond whoever learns the NMS's key later.
+ */
+export function pathKeys(
+  primitives: Primitives,
+  nmsKey: Uint8Array,
+  pathId: string,
+  initiator: PathEnd,
+  responder: PathEnd,
+): { tunnelKey: Uint8Array; temporaryKey: Uint8Array } {
+  const ends = [initiator, responder];
+  const secrets = ends.map(({ commonKey, pendingCommonKey }) => commonKey ?? pendingCommonKey ?? noSalt);
+  const info = concat(path, ...ends.map(({ nodeId }) => idOctets(nodeId)));
+  const keys = primitives.hkdf(concat(nmsKey, ...secrets), idOctets(pathId), info, 2 * KEY_LENGTH);
+  return { tunnelKey: keys.slice(0, KEY_LENGTH), temporaryKey: keys.slice(KEY_LENGTH) };
 }
 
 /**

@@ -35,6 +35,8 @@ export const metrics = {
   cyphonic_direction_seconds: histogram('From the Direction Request to the Route Direction for the Initiator.'),
   cyphonic_register_questions_waiting: gauge('Questions to the register without an answer yet.'),
 
+  cyphonic_shared_reachable: gauge('1 while what replicas share can be reached.'),
+
   cyphonic_relay_paths: gauge('Paths announced to the relay, and those of them with a bound end.'),
   cyphonic_relayed_datagrams_total: counter('Datagrams that the relay forwarded.'),
   cyphonic_relayed_bytes_total: counter('Octets in these datagrams.'),

@@ -20,6 +20,7 @@ import {
   parsePrefix,
 } from '../lib/ip.ts';
 import { isPostgresUrl } from '../store/open.ts';
+import { isRedisUrl } from '../store/shared.ts';
 import { makeDirectories } from './directory.ts';
 import { type MetricsAddress, parseMetricsAddress } from './telemetry.ts';
 
@@ -59,6 +60,8 @@ export type ServiceFile = {
   readonly keyFile: string;
   /** An SQLite file, or the URL of a PostgreSQL database. */
   readonly registerFile: string;
+  /** URL of the Redis that this service's replicas share; null = there are no others. */
+  readonly shared: string | null;
   readonly metrics: MetricsAddress | null;
   readonly network: Network;
 };
@@ -95,6 +98,7 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
     port: settings.port('port'),
     keyFile: settings.path('key'),
     registerFile: settings.place('register'),
+    shared: settings.shared(),
     metrics: settings.metrics(),
     network: settings.network(),
   });
@@ -219,6 +223,12 @@ class Settings {
 
   key(name: string): Uint8Array {
     return decodeKey(this.text(name)) ?? this.fail(`"${name}" is no key of 32 octets in base64`);
+  }
+
+  shared(): string | null {
+    if (!this.#values.has('shared')) return null;
+    const url = this.text('shared');
+    return isRedisUrl(url) ? url : this.fail('"shared" is no URL like redis://HOST:PORT or unix:///SOCKET');
   }
 
   metrics(): MetricsAddress | null {

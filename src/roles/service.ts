@@ -15,18 +15,21 @@ import type { Now } from '../lib/time.ts';
 import { openServicePort, type ServicePort } from '../pipeline/service.ts';
 import { MetricsPort } from '../proto/constants.ts';
 import type { Register } from '../store/register.ts';
+import type { Shared } from '../store/shared.ts';
 import { evpAead } from '../sys/evp.ts';
 import { notifyReady } from '../sys/notify.ts';
 import type { Context, Contribution, Running } from './context.ts';
 import { counterSamples } from './metrics.ts';
 import { readKeyFile, readServiceFile, type ServiceFile } from './network-files.ts';
-import { awaitRegister } from './service-register.ts';
 import { type RegisterAccess, Shell } from './shell.ts';
+import { awaitRegister, awaitShared } from './stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from './telemetry.ts';
 
 export type ServiceOptions = {
   readonly file: ServiceFile;
   readonly register: RegisterAccess & Pick<Register, 'watch'>;
+  /** What its replicas share; the memory of this process where there are none. */
+  readonly shared: Shared;
   readonly log: Log;
   readonly counters?: Counters;
   /** For trials and tests on one machine: loopback addresses may be sent to. */
@@ -66,17 +69,17 @@ export function identityOf({ nodeId, keyFile, network }: ServiceFile): ServiceId
   return { primitives, nodeId, keys: { privateKey, publicKey }, overlay: [network.range4, network.range6] };
 }
 
-export type Service<Extra extends { readonly do: string }> = RunningService & {
-  readonly shell: Shell<Extra>;
-  readonly udp: ServicePort;
-};
+/** What the actions of one machine are carried out on. */
+export type Parts<Extra extends { readonly do: string }> = { readonly shell: Shell<Extra>; readonly udp: ServicePort };
+
+export type Service<Extra extends { readonly do: string }> = RunningService & Parts<Extra>;
 
 /** Puts a machine on its port; `gauges` reads its sizes, `perform` carries out the actions that only this machine has. */
 export async function runService<Extra extends { readonly do: string } = never>(
   { file, register, log, counters = new Counters(), loopback = false }: ServiceOptions,
   machine: ServiceMachine<Extra>,
   gauges: () => readonly Sample[],
-  perform?: (action: Extra, udp: ServicePort) => void,
+  perform?: (action: Extra, parts: Parts<Extra>) => void,
 ): Promise<Service<Extra>> {
   const { network, role, name, port } = file;
   const shell: Shell<Extra> = new Shell<Extra>({
@@ -85,7 +88,7 @@ export async function runService<Extra extends { readonly do: string } = never>(
     counters,
     log,
     send: (to, datagram) => void udp.send(to, datagram),
-    ...(perform !== undefined && { perform: (action: Extra) => perform(action, udp) }),
+    ...(perform !== undefined && { perform: (action: Extra) => perform(action, { shell, udp }) }),
   });
   const udp = await openServicePort({
     address4: bindable(file.address4, '0.0.0.0'),
@@ -158,9 +161,10 @@ async function serve(
   const log = createLog(file.role);
   const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort[file.role], log));
   const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
+  const shared = register && (await awaitShared(file.shared, file.network, log, context.stopped));
   try {
-    if (register === null) return;
-    const running = await start({ file, register, log });
+    if (register === null || shared === null) return;
+    const running = await start({ file, register, shared, log });
     telemetry.serving([running.observed]);
     context.print(`ready ${file.role} ${file.name}: port ${running.port}/udp`);
     notifyReady(context.env.NOTIFY_SOCKET);
@@ -168,6 +172,7 @@ async function serve(
     telemetry.stopping();
     await running.stop();
   } finally {
+    await shared?.close();
     await register?.close();
     await telemetry.stop();
   }

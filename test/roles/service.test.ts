@@ -19,6 +19,7 @@ import { encodeKey, type ServiceFile } from '../../src/roles/network-files.ts';
 import { startNms } from '../../src/roles/nms/serve.ts';
 import type { RunningService } from '../../src/roles/service.ts';
 import { startTrs } from '../../src/roles/trs/serve.ts';
+import { MemoryShared } from '../../src/store/shared-memory.ts';
 import { evpAead } from '../../src/sys/evp.ts';
 import { Cloud, type FakeRegister } from '../core/support/cloud.ts';
 import { FakeNode } from '../core/support/node.ts';
@@ -74,6 +75,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
     port,
     keyFile,
     registerFile: '',
+    shared: null,
     metrics: null,
     network,
   };
@@ -87,7 +89,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
       return () => {};
     },
   };
-  const options = { file, register: access, log: silentLog, loopback: true };
+  const options = { file, register: access, shared: new MemoryShared(), log: silentLog, loopback: true };
   running.push(await { nms: startNms, trs: startTrs }[role](options));
   for (const look of watchers) look();
   return { address: LOOPBACK, port };

@@ -1,6 +1,7 @@
 /** The cloud of a simulated network: the real AS, NMS and TRS machines over a register in memory. */
 
 import { type AsAction, AsMachine } from '../../src/core/as/machine.ts';
+import type { ReplicaAction } from '../../src/core/nms/actions.ts';
 import { NmsMachine } from '../../src/core/nms/machine.ts';
 import { buildLoginAck, buildLoginRequest, type LoginRequest, readLoginResponse } from '../../src/core/node/login.ts';
 import type { Session } from '../../src/core/node/types.ts';
@@ -156,12 +157,14 @@ export class Cloud {
   }
 }
 
+type ServiceAction = RelayCommand | ReplicaAction;
+
 /** What NMS and TRS have in common: an address on the Internet, restarts, an eye on the register. */
 abstract class SimService<M extends NmsMachine | TrsMachine> {
   protected readonly parts: CloudParts;
   protected readonly cloud: Cloud;
   readonly identity: ServiceIdentity;
-  protected shell: SimShell<M, RelayCommand> | null = null;
+  protected shell: SimShell<M, ServiceAction> | null = null;
   readonly host: Host;
   #revision = 0;
 
@@ -177,7 +180,7 @@ abstract class SimService<M extends NmsMachine | TrsMachine> {
 
   protected abstract create(): M;
   protected abstract receive(datagram: Uint8Array, from: Endpoint): void;
-  protected perform(_command: RelayCommand): void {}
+  protected perform(_action: ServiceAction): void {}
 
   /** Another register than the cloud's is one that somebody has laid hands on. */
   start(register: SimRegister = this.cloud.register): void {
@@ -188,7 +191,7 @@ abstract class SimService<M extends NmsMachine | TrsMachine> {
       counters: this.cloud.counters[this.identity.service.role],
       register,
       send: (to, datagram) => network.send(this.host, to, datagram),
-      perform: (command) => this.perform(command),
+      perform: (action) => this.perform(action),
       note: (text) => note(this.host, text),
     });
     this.host.receive = (datagram, from) => this.receive(datagram, from);
@@ -245,10 +248,10 @@ export class SimTrs extends SimService<TrsMachine> {
     if (!this.#forward(datagram, from)) this.shell?.receive(datagram, from);
   }
 
-  protected override perform(command: RelayCommand): void {
+  protected override perform(command: ServiceAction): void {
     if (command.do === 'addRelay') this.#relayed.set(command.pathId, [null, null]);
     else if (command.do === 'removeRelay') this.#relayed.delete(command.pathId);
-    else {
+    else if (command.do === 'bindSide') {
       const sides = this.#relayed.get(command.pathId);
       if (sides !== undefined) sides[command.side] = command.endpoint;
     }

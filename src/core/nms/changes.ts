@@ -4,13 +4,14 @@ import { sameOctets } from '../../lib/bytes.ts';
 import type { Device, RegisterAnswer, Service } from '../../lib/device.ts';
 import type { Now } from '../../lib/time.ts';
 import { NoticeReason } from '../../proto/messages.ts';
-import type { Action } from '../actions.ts';
+import type { Action } from './actions.ts';
 import type { Directions } from './directions.ts';
 import type { Directory } from './directory.ts';
 import type { Notice, Notices } from './notices.ts';
 import type { PathTable } from './paths.ts';
 import type { PresentNode } from './presence.ts';
 import type { Relays } from './relays.ts';
+import type { Replicas } from './replicas.ts';
 
 export type ChangesOptions = {
   readonly nodes: ReadonlyMap<string, PresentNode>;
@@ -21,6 +22,7 @@ export type ChangesOptions = {
   /** Who is told of the register's services. */
   readonly listeners: readonly { update(services: readonly Service[]): void }[];
   readonly notices: Notices;
+  readonly replicas: Replicas;
   readonly nextTicket: () => number;
 };
 
@@ -96,18 +98,33 @@ export class Changes {
     return rekeyed ? [...told, ...this.loses(device.nodeId, NoticeReason.peerGone, now)] : told;
   }
 
-  /** A node's paths end: their other ends and relays are told. */
+  /** A node's paths end: their other ends and relays are told, of those that other replicas directed as well. */
   loses(subject: string, reason: number, now: Now): Action[] {
-    const { paths, notices } = this.#options;
-    return paths.of(subject).flatMap((path) => {
-      paths.remove(path.pathId);
-      const peer = path.initiator === subject ? path.responder : path.initiator;
-      const atRelay = { reason: NoticeReason.pathClosed, subject: path.pathId };
-      return [
-        ...notices.push({ to: peer, reason, subject }, now),
-        ...(path.relay === null ? [] : notices.push({ to: path.relay, ...atRelay }, now)),
-      ];
+    const { paths, notices, replicas } = this.#options;
+    const own = paths.of(subject);
+    const peers = new Set(own.map(({ initiator, responder }) => (initiator === subject ? responder : initiator)));
+    const told = own.flatMap(({ pathId, relay }) => {
+      paths.remove(pathId);
+      const closed = { reason: NoticeReason.pathClosed, subject: pathId };
+      return relay === null ? [] : notices.push({ to: relay, ...closed }, now);
     });
+    told.push(...[...peers].flatMap((to) => this.#tell({ to, reason, subject }, now)));
+    const others = replicas.disconnect(subject, now, (members, later) =>
+      members.filter((to) => !peers.has(to)).flatMap((to) => this.#tell({ to, reason, subject }, later)),
+    );
+    return [...told, ...others];
+  }
+
+  /** Tells a node where it was heard last, by whatever replica. */
+  #tell(notice: Notice, now: Now): Action[] {
+    const { directory, nodes, notices, replicas } = this.#options;
+    const refreshed = (device: Device, at: Now): Action[] =>
+      replicas.refresh(device, at, (later) => notices.push(notice, later));
+    const node = nodes.get(notice.to);
+    if (node !== undefined) return refreshed(node.device, now);
+    return directory.find({ by: 'nodeId', value: notice.to }, true, now, (found, later) =>
+      found === null || found === 'busy' ? notices.push(notice, later) : refreshed(found, later),
+    );
   }
 
   #removed(nodeId: string, now: Now): Action[] {

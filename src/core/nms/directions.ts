@@ -3,23 +3,24 @@
  * → Route Direction to the Initiator. Every refusal is an answer, so that the Initiator need not wait for a timeout.
  */
 
-import { relayKey } from '../../crypto/kdf.ts';
-import type { Primitives } from '../../crypto/primitives.ts';
+import { pathKeys, relayKey } from '../../crypto/kdf.ts';
+import type { KeyPair, Primitives } from '../../crypto/primitives.ts';
 import type { Device, DeviceSelector, Service } from '../../lib/device.ts';
 import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Draft, Message, MessageOf } from '../../proto/codec.ts';
 import { Flag, nameOfProcess } from '../../proto/messages.ts';
 import { Refusal } from '../../proto/options.ts';
-import type { Action } from '../actions.ts';
 import type { Sender } from '../channel.ts';
 import { type Exchanges, sendAll } from '../exchange.ts';
 import { Buckets } from '../limits.ts';
+import type { Action } from './actions.ts';
 import type { Directory, Found } from './directory.ts';
 import type { Notice } from './notices.ts';
 import type { DirectedPath, PathTable } from './paths.ts';
 import type { PresentNode } from './presence.ts';
 import type { Relay, Relays } from './relays.ts';
+import type { Replicas } from './replicas.ts';
 import {
   chooseProcess,
   chooseSuite,
@@ -63,6 +64,9 @@ export type DirectionsOptions = {
   readonly directory: Directory;
   readonly paths: PathTable;
   readonly relays: Relays;
+  readonly replicas: Replicas;
+  /** Of the service key pair. */
+  readonly keys: KeyPair;
   readonly present: (nodeId: string) => PresentNode | undefined;
   /** Tells a TRS that a path it was given is none. */
   readonly closeRelay: (relay: string, pathId: string, now: Now) => Action[];
@@ -112,9 +116,11 @@ export class Directions {
     const selector = selectorOf(message);
     if (node.revoked) return this.#refuse(node, body.pathId, asked, Refusal.disabled, now);
     if (selector === null) return this.#refuse(node, body.pathId, asked, Refusal.unknownName, now);
-    return this.#options.directory.find(selector, true, now, (found, later) =>
-      this.#resolved(node, body.pathId, asked, found, later),
-    );
+    const { directory, replicas } = this.#options;
+    return directory.find(selector, true, now, (found, later) => {
+      const resolve = (last: Now): Action[] => this.#resolved(node, body.pathId, asked, found, last);
+      return found === null || found === 'busy' ? resolve(later) : replicas.refresh(found, later, resolve);
+    });
   }
 
   /** The answer to a Relay Request. */
@@ -152,7 +158,8 @@ export class Directions {
     this.#close(direction);
     this.#options.paths.add({ pathId, ...ends, relay, answer, until: now.ms + PATH_MS });
     const name = `directed-${nameOfProcess(route.processCode)}`;
-    return [{ do: 'count', name, ms: now.ms - asked.at }, ...this.#answer(initiator, asked, answer, now)];
+    const connected = this.#options.replicas.connect(ends.initiator, ends.responder);
+    return [{ do: 'count', name, ms: now.ms - asked.at }, ...this.#answer(initiator, asked, answer, now), ...connected];
   }
 
   /** A request of ours that was never answered. */
@@ -189,7 +196,7 @@ export class Directions {
     if (this.#open.size >= MAX_OPEN || openByNode >= MAX_OPEN_PER_NODE) return refuse(Refusal.overloaded);
     if (!this.#pairs.take(`${node.nodeId} ${responder.nodeId}`, now.ms)) return refuse(Refusal.overloaded);
 
-    const { primitives, relays, paths } = this.#options;
+    const { keys, primitives, relays, paths } = this.#options;
     const usable = (service: Service): boolean =>
       shareFamily(node, service, now) && shareFamily(responder, service, now);
     const ranked = relays
@@ -201,8 +208,7 @@ export class Directions {
       responder,
       processCode: chooseProcess(node, responder, ranked.length > 0, now),
       suite,
-      tunnelKey: primitives.random(32),
-      temporaryKey: primitives.random(32),
+      ...pathKeys(primitives, keys.privateKey, pathId, node.device, responder.device),
       expires: new Date(now.wall + PATH_MS).toISOString().slice(0, 10),
       relay: null,
     };

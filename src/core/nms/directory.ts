@@ -5,7 +5,7 @@
 
 import type { Device, DeviceSelector, RegisterAnswer } from '../../lib/device.ts';
 import type { Now } from '../../lib/time.ts';
-import type { Action } from '../actions.ts';
+import type { Action } from './actions.ts';
 
 /** The record, null = not registered, `busy` = too many questions are open, or the register doesn't answer. */
 export type Found = Device | null | 'busy';

@@ -6,20 +6,20 @@
 
 import type { KeyPair, Primitives } from '../../crypto/primitives.ts';
 import type { Device, RegisterAnswer, SaveResult } from '../../lib/device.ts';
-import { contains, type Endpoint, familyOf, type Prefix } from '../../lib/ip.ts';
+import { contains, type Endpoint, type Prefix } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
-import { type Draft, type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
+import { type Envelope, type Message, readEnvelope } from '../../proto/codec.ts';
 import { PRESENCE_MS } from '../../proto/constants.ts';
-import { Flag, type MessageName, NoticeReason } from '../../proto/messages.ts';
-import { type Options, Refusal, SenderKind } from '../../proto/options.ts';
+import { type MessageName, NoticeReason } from '../../proto/messages.ts';
+import { SenderKind } from '../../proto/options.ts';
 import { PartBuffer } from '../../proto/parts.ts';
-import type { Action } from '../actions.ts';
-import type { Channel, Opened, Sender } from '../channel.ts';
-import { Exchanges, sendAll } from '../exchange.ts';
+import type { Opened } from '../channel.ts';
+import { Exchanges } from '../exchange.ts';
 import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
 import { asksMirror, MirrorDirectory, MirrorService } from '../mirror.ts';
 import { Alarm, dropped, unopened } from '../service.ts';
+import type { Action, ReplicaAction } from './actions.ts';
 import { Changes } from './changes.ts';
 import { Directions, type NmsTag } from './directions.ts';
 import { Directory } from './directory.ts';
@@ -27,6 +27,8 @@ import { type Notice, Notices } from './notices.ts';
 import { PathTable } from './paths.ts';
 import { PresentNode } from './presence.ts';
 import { type Relay, Relays } from './relays.ts';
+import { Replicas } from './replicas.ts';
+import { reply, Standing } from './standing.ts';
 
 export type NmsOptions = {
   readonly primitives: Primitives;
@@ -37,6 +39,8 @@ export type NmsOptions = {
   /** Families this service can send in. */
   readonly ipv4: boolean;
   readonly ipv6: boolean;
+  /** Which of several replicas this is, 0 to 255, drawn by lot; absent = the only one. */
+  readonly replica?: number;
 };
 
 const SWEEP_MS = 1_000;
@@ -47,7 +51,7 @@ const STRANGER_RATE = { burst: 256, perSecond: 400 };
 /** What a node that is not known yet may begin with; nothing else is worth asking the register for. */
 const opening = new Set<MessageName>(['registrationRequest', 'keepAlive', 'directionRequest']);
 
-export class NmsMachine implements Machine {
+export class NmsMachine implements Machine<ReplicaAction> {
   readonly #options: NmsOptions;
   readonly #exchanges: Exchanges<NmsTag>;
   readonly #directory: Directory;
@@ -64,6 +68,8 @@ export class NmsMachine implements Machine {
   });
   readonly #notices: Notices;
   readonly #changes: Changes;
+  readonly #replicas: Replicas;
+  readonly #standing: Standing;
   readonly #parts = new PartBuffer();
   readonly #strangers = new Buckets(STRANGER_RATE);
   /** By NodeID. */
@@ -75,8 +81,10 @@ export class NmsMachine implements Machine {
 
   constructor(options: NmsOptions) {
     this.#options = options;
-    this.#exchanges = new Exchanges(options.primitives);
+    const { primitives, replica: number = null } = options;
+    this.#exchanges = new Exchanges(primitives, number);
     const nextTicket = (): number => ++this.#tickets;
+    this.#replicas = new Replicas({ number, nextTicket, admit: (device, now) => this.#admit(device, now) });
     this.#directory = new Directory(nextTicket);
     this.#relays = new Relays({ ...options, parts: this.#parts });
     this.#mirror = new MirrorService(options, SenderKind.nms);
@@ -91,6 +99,7 @@ export class NmsMachine implements Machine {
       directory: this.#directory,
       paths: this.#paths,
       relays: this.#relays,
+      replicas: this.#replicas,
       present: (nodeId) => this.#nodes.get(nodeId),
       closeRelay: (to, subject, now) => this.#notices.push({ to, reason: NoticeReason.pathClosed, subject }, now),
     });
@@ -102,7 +111,16 @@ export class NmsMachine implements Machine {
       listeners: [this.#relays, this.#mirror, this.#mirrors],
       relays: this.#relays,
       notices: this.#notices,
+      replicas: this.#replicas,
       nextTicket,
+    });
+    this.#standing = new Standing({
+      directory: this.#directory,
+      changes: this.#changes,
+      notices: this.#notices,
+      mirrors: this.#mirrors,
+      replicas: this.#replicas,
+      forget: (node) => this.#forget(node),
     });
   }
 
@@ -120,7 +138,20 @@ export class NmsMachine implements Machine {
   receive(datagram: Uint8Array, from: Endpoint, now: Now): Action[] {
     const envelope = readEnvelope(datagram);
     if (typeof envelope === 'string') return dropped(envelope, from);
+    const passed = this.#replicas.pass(datagram, envelope, from, now);
+    return this.#wake(passed ?? this.#dispatch(datagram, envelope, from, now));
+  }
+
+  /** A datagram that arrived at another replica and answers this one. */
+  passed(datagram: Uint8Array, from: Endpoint, now: Now): Action[] {
+    const envelope = readEnvelope(datagram);
+    if (typeof envelope === 'string') return dropped(envelope, from);
     return this.#wake(this.#dispatch(datagram, envelope, from, now));
+  }
+
+  /** What was asked of the store that replicas share; null = it could not be asked. */
+  recalled(ticket: number, values: readonly (string | null)[] | null, now: Now): Action[] {
+    return this.#wake(this.#replicas.recalled(ticket, values, now));
   }
 
   tick(now: Now): Action[] {
@@ -161,7 +192,9 @@ export class NmsMachine implements Machine {
     return this.#directory.find({ by: 'nodeId', value: envelope.id }, false, now, (found, later) => {
       if (found === 'busy') return dropped('rate-limited', from);
       if (found === null) return dropped('unknown-sender', from);
-      return this.#fromNode(this.#admit(found, later), datagram, envelope, from, later);
+      return this.#replicas.refresh(found, later, (last) =>
+        this.#fromNode(this.#admit(found, last), datagram, envelope, from, last),
+      );
     });
   }
 
@@ -191,7 +224,7 @@ export class NmsMachine implements Machine {
     this.#relays.heard(relay, now);
     if (message.type !== 'notice') return this.#answered(relay, message, from, now);
     if (message.body.reason === NoticeReason.relayDraining) this.#relays.draining(relay, now);
-    return this.#reply(relay.channel, message, 'ack', from);
+    return reply(relay.channel, message, 'ack', from);
   }
 
   #fromNode(node: PresentNode, datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): Action[] {
@@ -210,7 +243,9 @@ export class NmsMachine implements Machine {
   }
 
   #opened(node: PresentNode, opened: Opened, from: Endpoint, now: Now): Action[] {
-    return opened.kind === 'message' ? this.#said(node, opened, from, now) : unopened(opened, from);
+    if (opened.kind !== 'message') return unopened(opened, from);
+    const actions = this.#said(node, opened, from, now);
+    return [...actions, ...this.#replicas.share(node, now)];
   }
 
   #said(node: PresentNode, { message, sender }: Opened & { kind: 'message' }, from: Endpoint, now: Now): Action[] {
@@ -219,116 +254,19 @@ export class NmsMachine implements Machine {
     const seen = this.#seen(node, now);
     switch (message.type) {
       case 'registrationRequest':
-        return [...seen, ...this.#register(node, message, sender, from, now)];
+        return [...seen, ...this.#standing.register(node, message, sender, from, now)];
       case 'keepAlive':
-        return [...seen, ...this.#keepAlive(node, message, from)];
+        return [...seen, ...this.#standing.keepAlive(node, message, from)];
       case 'directionRequest':
         return [...seen, ...this.#directions.request(node, message, sender, from, now)];
       case 'notice':
-        return [...seen, ...this.#noticed(node, message, from, now)];
+        return [...seen, ...this.#standing.noticed(node, message, sender, from, now)];
       case 'ack':
       case 'routeDirectionConfirmation':
         return [...seen, ...this.#answered(node, message, from, now)];
       default:
         return dropped('unexpected', from);
     }
-  }
-
-  #register(
-    node: PresentNode,
-    message: MessageOf<'registrationRequest'>,
-    by: Sender,
-    from: Endpoint,
-    now: Now,
-  ): Action[] {
-    if (node.revoked) return this.#registerRevoked(node, message, by, from, now);
-    const first = (message.flags & Flag.first) !== 0;
-    if (!node.registered) node.mayHaveUnknownPaths = !first;
-    node.register(message, by);
-    const lost =
-      first && node.firstInstance !== by.instance ? this.#changes.loses(node.nodeId, NoticeReason.peerGone, now) : [];
-    if (first) node.firstInstance = by.instance;
-    const natFlag = node.natted(familyOf(from.address), now) ? 1 : 0;
-    const answer: Draft = {
-      type: 'registrationResponse',
-      id: message.id,
-      transactionId: message.transactionId,
-      flags: Flag.response,
-      body: { natFlag },
-      options: { mapped: { endpoint: from }, mirrors: { list: this.#mirrors.list(node.nodeId, from) } },
-    };
-    const owed = this.#notices.returned(node.nodeId, now);
-    return [{ do: 'count', name: 'registrations' }, ...this.#seal(node.channel, answer, from), ...lost, ...owed];
-  }
-
-  /**
-   * A daemon that is refused ends. If its device was enabled just now, word of it is under way: the register knows.
-   * Where it may not be asked yet, nothing is said: the node repeats its request.
-   */
-  #registerRevoked(
-    node: PresentNode,
-    message: MessageOf<'registrationRequest'>,
-    by: Sender,
-    from: Endpoint,
-    now: Now,
-  ): Action[] {
-    if (!node.mayReload(now)) return dropped('rate-limited', from);
-    return this.#directory.reload(node.nodeId, now, (found, later) => {
-      if (found === 'busy') return dropped('rate-limited', from);
-      if (found === null || found.state === 'disabled') {
-        return this.#refuseNode(node, message, 'registrationResponse', Refusal.disabled, from);
-      }
-      return [...this.#changes.changed(found, later), ...this.#register(node, message, by, from, later)];
-    });
-  }
-
-  #keepAlive(node: PresentNode, message: MessageOf<'keepAlive'>, from: Endpoint): Action[] {
-    if (node.revoked) return this.#refuseNode(node, message, 'ack', Refusal.disabled, from);
-    if (!node.registered)
-      return this.#reply(node.channel, message, 'ack', from, Flag.failure, { refusal: { reason: Refusal.offline } });
-    const options = { mapped: { endpoint: from } };
-    return [{ do: 'count', name: 'keep-alives' }, ...this.#reply(node.channel, message, 'ack', from, 0, options)];
-  }
-
-  /** A node says that it leaves. */
-  #noticed(node: PresentNode, message: MessageOf<'notice'>, from: Endpoint, now: Now): Action[] {
-    const answer = this.#reply(node.channel, message, 'ack', from);
-    const { reason, subject } = message.body;
-    if (reason !== NoticeReason.serviceStopping || subject !== node.nodeId) return answer;
-    const told = this.#changes.loses(node.nodeId, NoticeReason.peerGone, now);
-    this.#forget(node);
-    return [...answer, ...told];
-  }
-
-  #refuseNode(
-    node: PresentNode,
-    message: Message,
-    type: 'ack' | 'registrationResponse',
-    reason: number,
-    from: Endpoint,
-  ): Action[] {
-    const refused: Action[] = [
-      { do: 'drop', reason: 'login-refused', from },
-      { do: 'log', level: 'info', message: 'device refused', fields: { fqdn: node.device.fqdn, type: message.type } },
-    ];
-    return [...refused, ...this.#reply(node.channel, message, type, from, Flag.failure, { refusal: { reason } })];
-  }
-
-  #reply(
-    channel: Channel | null,
-    { id, transactionId }: Message,
-    type: 'ack' | 'registrationResponse',
-    to: Endpoint,
-    flags = 0,
-    options: Options = {},
-  ): Action[] {
-    const head = { id, transactionId, flags: Flag.response | flags, options };
-    const answer: Draft = type === 'ack' ? { type, ...head, body: {} } : { type, ...head, body: { natFlag: 0 } };
-    return this.#seal(channel, answer, to);
-  }
-
-  #seal(channel: Channel | null, draft: Draft, to: Endpoint): Action[] {
-    return sendAll(channel?.seal(draft) ?? [], to);
   }
 
   /** An answer counts only if it comes from whom the request went to. */
@@ -380,7 +318,7 @@ export class NmsMachine implements Machine {
     this.#sweepAt = now.ms + SWEEP_MS;
     for (const node of this.#nodes.values()) if (now.ms - node.heard > PRESENCE_MS) this.#forget(node);
     this.#paths.expire(now);
-    return [...this.#directory.tick(now), ...this.#changes.retry()];
+    return [...this.#directory.tick(now), ...this.#replicas.tick(now), ...this.#changes.retry()];
   }
 
   #forget(node: PresentNode): void {

@@ -1,7 +1,7 @@
 /** Notices to nodes and services: each is repeated until its ACK, a bounded number is under way at once. */
 
 import type { Now } from '../../lib/time.ts';
-import type { Action } from '../actions.ts';
+import type { Action } from './actions.ts';
 
 export type Notice = {
   /** NodeID of the node or service it goes to. */

@@ -8,6 +8,7 @@ import {
   type Endpoint,
   type Family,
   familyOf,
+  formatEndpoint,
   isForbiddenOuter,
   type Prefix,
   sameEndpoint,
@@ -15,23 +16,22 @@ import {
 import type { Now } from '../../lib/time.ts';
 import type { Envelope, MessageOf } from '../../proto/codec.ts';
 import { PRESENCE_MS, Suite } from '../../proto/constants.ts';
+import { Flag } from '../../proto/messages.ts';
 import { type Candidate, MAX_CANDIDATES, SenderKind } from '../../proto/options.ts';
 import type { PartBuffer } from '../../proto/parts.ts';
 import { Channel, type Opened, type Sender } from '../channel.ts';
 import { Answers } from '../exchange.ts';
+import {
+  type Goodbye,
+  isNewer,
+  parseRegistration,
+  parseSighting,
+  type Registration,
+  type Sighting,
+} from './records.ts';
 
-/** Where datagrams of one family came from last, and the number of the latest of them. */
-type Mapped = { readonly endpoint: Endpoint; readonly heard: number; readonly by: Sender; readonly sequence: number };
-
-/** What a node said in its latest Registration Request. */
-type Registration = {
-  readonly by: Sender;
-  readonly sequence: number;
-  readonly port: number;
-  readonly real: Readonly<Record<Family, Address | null>>;
-  readonly hosts: readonly Candidate[];
-  readonly suites: number;
-};
+/** A sighting with the time of this process (ms). */
+type Mapped = Sighting & { readonly heard: number };
 
 export type PresenceOptions = {
   readonly primitives: Primitives;
@@ -39,10 +39,14 @@ export type PresenceOptions = {
   readonly parts: PartBuffer;
 };
 
+const families = [4, 6] as const;
 /** Willing to use what every node can, if it didn't say. */
 const DEFAULT_SUITES = (1 << Suite.aes256Gcm) | (1 << Suite.chacha20Poly1305);
 const RELOAD_MS = 1_000;
+/** The register and the other replicas are told anew of a node that stays where it is (ms). */
 const SEEN_MS = 45_000;
+/** Records outlive the node's presence by the time in which they are not renewed (ms). */
+const RECORD_MS = PRESENCE_MS + SEEN_MS;
 
 export class PresentNode {
   readonly #options: PresenceOptions;
@@ -51,17 +55,18 @@ export class PresentNode {
   #channels: { readonly key: Uint8Array; readonly channel: Channel }[] = [];
   readonly #mapped: Record<Family, Mapped | null> = { 4: null, 6: null };
   #registration: Registration | null = null;
+  #goodbye: Goodbye | null = null;
   readonly answers = new Answers();
   /** When a datagram of this node was last authenticated, or the node was first asked for (ms). */
   heard: number;
   /** Disabled or removed: it is only told so. */
   revoked = false;
-  /** The life whose *first* registration was dealt with. */
-  firstInstance: string | null = null;
   /** It lived before this NMS did, or made more paths than are remembered: it may have some that we know nothing of. */
   mayHaveUnknownPaths = false;
   #reloadAt = Number.NEGATIVE_INFINITY;
   #seenAt = Number.NEGATIVE_INFINITY;
+  /** What other replicas were told, or told us, and when (ms). */
+  readonly #shared = new Map<string, { readonly what: unknown; readonly at: number }>();
 
   constructor(options: PresenceOptions, device: Device, now: Now) {
     this.#options = options;
@@ -121,26 +126,81 @@ export class PresentNode {
   }
 
   /** An authenticated datagram from a proven address; one that was overtaken on its way moves nothing back. */
-  hear(by: Sender, sequence: number, from: Endpoint, now: Now): void {
+  hear({ instance }: Sender, sequence: number, from: Endpoint, now: Now): void {
     if (this.revoked) return;
     this.heard = now.ms;
     const family = familyOf(from.address);
     const last = this.#mapped[family];
-    if (last?.by.instance === by.instance && last.sequence > sequence) return;
-    this.#mapped[family] = { endpoint: from, heard: now.ms, by, sequence };
+    if (last?.instance === instance && last.sequence > sequence) return;
+    this.#mapped[family] = { endpoint: from, heard: now.ms, instance, sequence, at: now.wall };
   }
 
-  register({ body, options, sequence }: MessageOf<'registrationRequest'>, by: Sender): void {
+  /** Whether this is the first thing a new life of the node says, so that nothing of its former one counts any more. */
+  register(
+    { body, options, sequence, flags }: MessageOf<'registrationRequest'>,
+    { instance }: Sender,
+    now: Now,
+  ): boolean {
     const last = this.#registration;
-    if (last?.by.instance === by.instance && last.sequence > sequence) return;
+    const first = (flags & Flag.first) !== 0 ? instance : (last?.first ?? null);
+    const isNew = first === instance && last?.first !== first;
+    if (last?.instance === instance && last.sequence > sequence) return isNew;
     this.#registration = {
-      by,
+      instance,
       sequence,
+      at: now.wall,
       port: body.port,
       real: { 4: this.#offerable(body.node4), 6: this.#offerable(body.node6) },
       hosts: (options.candidates?.list ?? []).filter((c) => this.#offerable(c.address) !== null),
       suites: options.suites?.mask ?? DEFAULT_SUITES,
+      first,
     };
+    return isNew;
+  }
+
+  leave({ instance }: Sender, sequence: number, now: Now): void {
+    this.#goodbye = { instance, sequence, at: now.wall, left: true };
+  }
+
+  /** Takes over what other replicas know, as far as it is newer. */
+  restore([node, ...at]: readonly (string | null)[], now: Now): void {
+    if (this.revoked) return;
+    const since = (wall: number): number => now.ms - Math.max(0, now.wall - wall);
+    const registration = parseRegistration(node);
+    if (registration !== null && isNewer(registration, this.#registration)) {
+      this.#registration = 'left' in registration ? null : registration;
+      if ('left' in registration) this.#mapped[4] = this.#mapped[6] = null;
+      this.#shared.set('node', { what: registration, at: since(registration.at) });
+    }
+    for (const [i, family] of families.entries()) {
+      const sighting = parseSighting(at[i]);
+      if (sighting === null || !isNewer(sighting, this.#mapped[family])) continue;
+      const heard = since(sighting.at);
+      this.#mapped[family] = { ...sighting, heard };
+      this.heard = Math.max(this.heard, heard);
+      this.#shared.set(`at${family}`, { what: formatEndpoint(sighting.endpoint), at: heard });
+    }
+  }
+
+  /** What other replicas should be told now. */
+  dueRecords(now: Now): { readonly name: string; readonly value: string; readonly lifeMs: number }[] {
+    if (this.revoked) return [];
+    const due: { name: string; value: string; lifeMs: number }[] = [];
+    const tell = (name: string, what: unknown, at: number, record: object): void => {
+      const last = this.#shared.get(name);
+      if (last !== undefined && last.what === what && at - last.at < SEEN_MS) return;
+      this.#shared.set(name, { what, at });
+      due.push({ name, value: JSON.stringify(record), lifeMs: RECORD_MS });
+    };
+    const standing = this.#goodbye ?? this.#registration;
+    if (standing !== null) tell('node', standing, now.ms, standing);
+    for (const family of families) {
+      const mapped = this.#mapped[family];
+      if (mapped === null) continue;
+      const { heard, ...sighting } = mapped;
+      tell(`at${family}`, formatEndpoint(sighting.endpoint), heard, sighting);
+    }
+    return due;
   }
 
   /** Where datagrams of one family came from, if that is recent. */

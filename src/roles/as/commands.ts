@@ -7,7 +7,7 @@ import type { Contribution, Running } from '../context.ts';
 import { startController } from '../controller/serve.ts';
 import { readNetworkFile } from '../network-files.ts';
 import { metricsOption } from '../service.ts';
-import { awaitRegister } from '../service-register.ts';
+import { awaitRegister } from '../stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startAs } from './serve.ts';
 

@@ -9,7 +9,7 @@ import type { Context, Running } from '../context.ts';
 import { startController } from '../controller/serve.ts';
 import { type NetworkFile, readServiceFile } from '../network-files.ts';
 import { startNms } from '../nms/serve.ts';
-import { awaitRegister } from '../service-register.ts';
+import { awaitRegister, awaitShared } from '../stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startTrs } from '../trs/serve.ts';
 
@@ -18,19 +18,22 @@ export async function serveCloud(file: NetworkFile, metrics: string | undefined,
   const choice = chooseTelemetry(metrics, file.metrics, MetricsPort.cloud, log);
   const telemetry = await startTelemetry(choice);
   let register: Register | null = null;
-  const running: (Running & { readonly observed: Observed })[] = [];
+  const running: (Running & { readonly observed?: Observed })[] = [];
   try {
     register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
     if (register === null) return;
     const services = file.serviceFiles.map((path) => readServiceFile(path));
     for (const service of services) {
       const start = { nms: startNms, trs: startTrs }[service.role];
-      running.push(await start({ file: service, register, log: createLog(service.name) }));
+      const shared = await awaitShared(service.shared, file.network, log, context.stopped);
+      if (shared === null) return;
+      running.push({ stop: () => shared.close() });
+      running.push(await start({ file: service, register, shared, log: createLog(service.name) }));
     }
     running.push(await startController({ file, register, log: createLog('controller') }));
     // Devices come to the AS first, so it is the last to be there.
     running.push(await startAs({ file, register, log: createLog('as') }));
-    telemetry.serving(running.map(({ observed }) => observed));
+    telemetry.serving(running.flatMap(({ observed }) => observed ?? []));
     const ports = services.map(({ name, port }) => `${name} ${port}/udp`);
     const controller = `controller ${file.controllerPort}/tcp`;
     context.print(`ready cloud ${file.network.domain}: ${[`as ${file.asPort}/tcp`, ...ports, controller].join(', ')}`);

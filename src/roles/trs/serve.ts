@@ -2,9 +2,8 @@
 
 import { TrsMachine } from '../../core/trs.ts';
 import type { RelayCommand } from '../../lib/path.ts';
-import type { ServicePort } from '../../pipeline/service.ts';
 import { sample } from '../metrics.ts';
-import { identityOf, type RunningService, runService, type ServiceOptions } from '../service.ts';
+import { identityOf, type Parts, type RunningService, runService, type ServiceOptions } from '../service.ts';
 
 /** How often the machine hears which paths are in use, so that only idle ones are unbound. */
 const TRAFFIC_MS = 10_000;
@@ -37,7 +36,7 @@ export async function startTrs(options: ServiceOptions): Promise<RunningService>
   };
 }
 
-function perform(command: RelayCommand, udp: ServicePort): void {
+function perform(command: RelayCommand, { udp }: Parts<RelayCommand>): void {
   switch (command.do) {
     case 'addRelay':
       udp.addRelay(command.pathId);

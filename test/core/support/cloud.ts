@@ -5,6 +5,7 @@
 
 import type { Action } from '../../../src/core/actions.ts';
 import type { Machine } from '../../../src/core/machine.ts';
+import type { ReplicaAction } from '../../../src/core/nms/actions.ts';
 import { NmsMachine } from '../../../src/core/nms/machine.ts';
 import { TrsMachine, type TrsOptions } from '../../../src/core/trs.ts';
 import type { KeyPair, Primitives } from '../../../src/crypto/primitives.ts';
@@ -20,7 +21,8 @@ export const nmsEndpoint: Endpoint = { address: '198.51.100.10', port: 7441 };
 const nmsEndpoint6: Endpoint = { address: '2001:db8:ff::10', port: 7441 };
 
 type Sent = { readonly from: Endpoint; readonly to: Endpoint; readonly datagram: Uint8Array };
-type ServiceMachine = Machine<RelayCommand> & { registerChanged(now: Now): (Action | RelayCommand)[] };
+type AnyAction = Action | RelayCommand | ReplicaAction;
+type ServiceMachine = Machine<RelayCommand | ReplicaAction> & { registerChanged(now: Now): AnyAction[] };
 
 export class FakeRegister {
   readonly devices = new Map<string, Device>();
@@ -87,6 +89,14 @@ export class Cloud implements Host {
   readonly nmsKeys: KeyPair;
   readonly nmsId = 'e0'.repeat(16);
   nms: NmsMachine;
+  /** More of the NMS, by their numbers; nodes' datagrams go where `spread` says. */
+  readonly replicas = new Map<number, NmsMachine>();
+  spread: (from: Endpoint) => number = () => 0;
+  /** What they share; null = it cannot be reached. */
+  shared: { records: Map<string, string>; sets: Map<string, Set<string>> } | null = {
+    records: new Map(),
+    sets: new Map(),
+  };
   readonly #services = new Map<string, { machine: ServiceMachine; at: Endpoint }>();
   readonly #nodes = new Map<string, FakeNode>();
   #queue: Sent[] = [];
@@ -130,6 +140,23 @@ export class Cloud implements Host {
     for (const at of [nmsEndpoint, nmsEndpoint6]) this.#attach(this.nms, at);
     this.run(this.nms, this.nms.registerChanged(this.now), nmsEndpoint);
     return this.nms;
+  }
+
+  /** One of several replicas; the NMS that was there before is gone. */
+  startReplica(number: number): NmsMachine {
+    for (const at of [nmsEndpoint, nmsEndpoint6]) this.#services.delete(formatEndpoint(at));
+    const replica = new NmsMachine({
+      primitives: this.world.primitives(`nms replica ${number} ${this.ms}`),
+      nodeId: this.nmsId,
+      keys: this.nmsKeys,
+      overlay,
+      ipv4: true,
+      ipv6: true,
+      replica: number,
+    });
+    this.replicas.set(number, replica);
+    this.run(replica, replica.registerChanged(this.now), nmsEndpoint);
+    return replica;
   }
 
   addTrs(
@@ -191,8 +218,7 @@ export class Cloud implements Host {
 
   /** The services look at the register. */
   changed(): void {
-    for (const { machine, at } of new Set(this.#services.values()))
-      this.run(machine, machine.registerChanged(this.now), at);
+    for (const { machine, at } of this.#running) this.run(machine, machine.registerChanged(this.now), at);
   }
 
   send(from: Endpoint, to: Endpoint, datagram: Uint8Array): void {
@@ -207,16 +233,16 @@ export class Cloud implements Host {
   pass(ms: number): void {
     for (const end = this.ms + ms; this.ms < end; ) {
       this.ms += Math.min(50, end - this.ms);
-      for (const { machine, at } of new Set(this.#services.values())) this.run(machine, machine.tick(this.now), at);
+      for (const { machine, at } of this.#running) this.run(machine, machine.tick(this.now), at);
       for (const node of this.#nodes.values()) node.tick();
     }
   }
 
-  run(machine: ServiceMachine, actions: readonly (Action | RelayCommand)[], at: Endpoint): void {
+  run(machine: ServiceMachine, actions: readonly AnyAction[], at: Endpoint): void {
     for (const action of actions) {
       if (action.do === 'send') {
         const ofNms = action.to.address.includes(':') ? nmsEndpoint6 : nmsEndpoint;
-        const from = machine === this.nms ? ofNms : at;
+        const from = machine instanceof NmsMachine ? ofNms : at;
         this.send(from, action.to, action.datagram);
       } else if (action.do === 'load') {
         this.run(machine, machine.loaded?.(action.ticket, this.register.answer(action.query), this.now) ?? [], at);
@@ -227,10 +253,49 @@ export class Cloud implements Host {
         this.drops.set(action.reason, (this.drops.get(action.reason) ?? 0) + 1);
       } else if (action.do === 'count') {
         this.counts.set(action.name, (this.counts.get(action.name) ?? 0) + 1);
-      } else if (action.do !== 'wake' && action.do !== 'log') {
+      } else if (action.do === 'addRelay' || action.do === 'bindSide' || action.do === 'removeRelay') {
         this.relayed.push(action);
+      } else if (action.do !== 'wake' && action.do !== 'log') {
+        this.#share(machine as NmsMachine, action);
       }
     }
+  }
+
+  /** What replicas do beside the protocol. */
+  #share(machine: NmsMachine, action: ReplicaAction): void {
+    const recalled = (ticket: number, values: (string | null)[]): void =>
+      this.run(machine, machine.recalled(ticket, this.shared === null ? null : values, this.now), nmsEndpoint);
+    if (action.do === 'pass') {
+      const other = this.replicas.get(action.replica);
+      if (other !== undefined && this.shared !== null)
+        this.run(other, other.passed(action.datagram, action.from, this.now), nmsEndpoint);
+    } else if (action.do === 'recall') {
+      recalled(
+        action.ticket,
+        action.keys.map((key) => this.shared?.records.get(key) ?? null),
+      );
+    } else if (action.do === 'take') {
+      const members = [...(this.shared?.sets.get(action.set) ?? [])];
+      this.shared?.sets.delete(action.set);
+      recalled(action.ticket, members);
+    } else if (action.do === 'keep') {
+      this.shared?.records.set(action.key, action.value);
+    } else {
+      const members = this.shared?.sets.get(action.set) ?? new Set();
+      this.shared?.sets.set(action.set, members.add(action.member));
+    }
+  }
+
+  /** Every machine that runs. */
+  get #running(): { machine: ServiceMachine; at: Endpoint }[] {
+    const replicas = [...this.replicas.values()].map((machine) => ({ machine, at: nmsEndpoint }));
+    return [...new Set(this.#services.values()), ...replicas];
+  }
+
+  #serviceAt(to: Endpoint, from: Endpoint): { machine: ServiceMachine; at: Endpoint } | undefined {
+    const isNms = [nmsEndpoint, nmsEndpoint6].some((at) => formatEndpoint(at) === formatEndpoint(to));
+    const replica = isNms ? this.replicas.get(this.spread(from)) : undefined;
+    return replica === undefined ? this.#services.get(formatEndpoint(to)) : { machine: replica, at: to };
   }
 
   #attach(machine: ServiceMachine, at: Endpoint): void {
@@ -239,7 +304,7 @@ export class Cloud implements Host {
 
   #drain(): void {
     for (let next = this.#queue[0]; next !== undefined; next = this.#queue[0]) {
-      const service = this.#services.get(formatEndpoint(next.to));
+      const service = this.#serviceAt(next.to, next.from);
       if (service !== undefined) {
         this.run(service.machine, service.machine.receive(next.datagram, next.from, this.now), service.at);
       } else {

@@ -4,7 +4,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { readNetworkFile, readServiceFile } from '../../../src/roles/network-files.ts';
-import { awaitRegister } from '../../../src/roles/service-register.ts';
+import { awaitRegister } from '../../../src/roles/stores.ts';
 import { openRegister } from '../../../src/store/open.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
 import { login } from '../../store/network.ts';

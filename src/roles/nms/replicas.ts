@@ -1,0 +1,103 @@
+/** What an NMS shares with its replicas, carried out on the store they all use. */
+
+import { randomInt } from 'node:crypto';
+import type { Action, ReplicaAction } from '../../core/nms/actions.ts';
+import type { NmsMachine } from '../../core/nms/machine.ts';
+import type { Counters } from '../../lib/counters.ts';
+import { canonicalAddress, type Endpoint } from '../../lib/ip.ts';
+import type { Log } from '../../lib/log.ts';
+import type { Now } from '../../lib/time.ts';
+import type { Shared } from '../../store/shared.ts';
+
+/** Gives the machine an input and carries out what it asks for. */
+export type Input = (give: (now: Now) => readonly Action[]) => void;
+
+export class Replica {
+  /** Drawn by lot: of two with one number each gets what is meant for the other, and drops it. */
+  readonly number: number = randomInt(256);
+  readonly #shared: Shared;
+  readonly #prefix: string;
+  readonly #counters: Counters;
+  readonly #log: Log;
+  #lost = false;
+
+  constructor(shared: Shared, nodeId: string, counters: Counters, log: Log) {
+    this.#shared = shared;
+    this.#prefix = `nms ${nodeId} `;
+    this.#counters = counters;
+    this.#log = log;
+  }
+
+  /** Hears what others pass on; returns the way to stop. */
+  listen(machine: NmsMachine, input: Input): Promise<() => void> {
+    return this.#shared.subscribe(this.#channelOf(this.number), (message) => {
+      const passed = readPassed(message);
+      if (passed === null) this.#counters.add('passed-unreadable');
+      else input((now) => machine.passed(passed.datagram, passed.from, now));
+    });
+  }
+
+  perform(action: ReplicaAction, machine: NmsMachine, input: Input): void {
+    switch (action.do) {
+      case 'keep':
+        this.#tell(this.#shared.keep(this.#prefix + action.key, action.value, action.lifeMs));
+        break;
+      case 'include':
+        this.#tell(this.#shared.include(this.#prefix + action.set, action.member, action.lifeMs));
+        break;
+      case 'pass':
+        this.#tell(this.#shared.publish(this.#channelOf(action.replica), writePassed(action)));
+        break;
+      case 'recall':
+        this.#ask(this.#shared.recall(action.keys.map((key) => this.#prefix + key)), action.ticket, machine, input);
+        break;
+      case 'take':
+        this.#ask(this.#shared.take(this.#prefix + action.set), action.ticket, machine, input);
+        break;
+    }
+  }
+
+  #channelOf(number: number): string {
+    return `${this.#prefix}replica ${number}`;
+  }
+
+  #tell(told: Promise<unknown>): void {
+    told.then(
+      () => this.#say(false),
+      (error: unknown) => this.#say(true, error),
+    );
+  }
+
+  #ask(asked: Promise<(string | null)[]>, ticket: number, machine: NmsMachine, input: Input): void {
+    const settle = (values: (string | null)[] | null, error?: unknown): void => {
+      this.#say(values === null, error);
+      input((now) => machine.recalled(ticket, values, now));
+    };
+    asked.then(settle, (error: unknown) => settle(null, error));
+  }
+
+  /** One line when the store stops answering, one when it is back. */
+  #say(lost: boolean, error?: unknown): void {
+    if (lost) this.#counters.add('shared-failed');
+    if (lost === this.#lost) return;
+    this.#lost = lost;
+    const why = error instanceof Error ? error.message : null;
+    if (lost) this.#log.error('what replicas share cannot be reached: each goes on with what it knows', { why });
+    else this.#log.info('what replicas share can be reached again');
+  }
+}
+
+function writePassed({ datagram, from }: { readonly datagram: Uint8Array; readonly from: Endpoint }): string {
+  return JSON.stringify({ ...from, datagram: Buffer.from(datagram).toString('base64') });
+}
+
+function readPassed(message: string): { readonly datagram: Uint8Array; readonly from: Endpoint } | null {
+  try {
+    const { address, port, datagram } = JSON.parse(message) as Record<string, unknown>;
+    const canonical = canonicalAddress(String(address));
+    if (canonical === null || typeof port !== 'number' || typeof datagram !== 'string') return null;
+    return { from: { address: canonical, port }, datagram: new Uint8Array(Buffer.from(datagram, 'base64')) };
+  } catch {
+    return null;
+  }
+}
