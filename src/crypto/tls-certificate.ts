@@ -57,25 +57,40 @@ export async function issueTlsServer(
   addresses: readonly Address[],
   wall: number,
 ): Promise<TlsIdentity> {
+  const { publicKey, privateKey } = await makeTlsKey();
+  return { certificate: await certifyTlsServer(root, publicKey, { names, addresses, wall }), privateKey };
+}
+
+/** A key to be certified: the public one in DER, the private one in PEM. */
+export async function makeTlsKey(): Promise<{ readonly publicKey: Uint8Array; readonly privateKey: string }> {
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
+  const publicKey = new Uint8Array(await webcrypto.subtle.exportKey('spki', keys.publicKey));
+  return { publicKey, privateKey: await exportKey(keys.privateKey) };
+}
+
+export type ServerNames = {
+  readonly names: readonly string[];
+  readonly addresses?: readonly Address[];
+  /** Unix milliseconds. */
+  readonly wall: number;
+  readonly days?: number;
+};
+
+/** The certificate alone, of somebody else's key; rejects if that is none. */
+export async function certifyTlsServer(
+  root: TlsIdentity,
+  publicKey: Uint8Array,
+  { names, addresses = [], wall, days = SERVER_DAYS }: ServerNames,
+): Promise<string> {
   const issuer = new NodeCertificate(root.certificate);
-  const rootKeys = {
-    privateKey: await importPrivate(root.privateKey),
-    publicKey: await webcrypto.subtle.importKey(
-      'spki',
-      issuer.publicKey.export({ type: 'spki', format: 'der' }),
-      algorithm,
-      true,
-      ['verify'],
-    ),
-  };
+  const issuerKey = await importPublic(issuer.publicKey.export({ type: 'spki', format: 'der' }));
   const certificate = await X509CertificateGenerator.create(
     {
       subject: [{ CN: [names[0] ?? ''] }],
       issuer: issuer.subject,
-      ...validity(wall, SERVER_DAYS),
-      signingKey: rootKeys.privateKey as CryptoKey,
-      publicKey: keys.publicKey as CryptoKey,
+      ...validity(wall, days),
+      signingKey: (await importPrivate(root.privateKey)) as CryptoKey,
+      publicKey: (await importPublic(publicKey)) as CryptoKey,
       signingAlgorithm: algorithm,
       extensions: [
         new BasicConstraintsExtension(false, undefined, true),
@@ -85,12 +100,12 @@ export async function issueTlsServer(
           ...names.map((value) => ({ type: 'dns' as const, value })),
           ...addresses.map((value) => ({ type: 'ip' as const, value })),
         ]),
-        await AuthorityKeyIdentifierExtension.create(rootKeys.publicKey as CryptoKey),
+        await AuthorityKeyIdentifierExtension.create(issuerKey as CryptoKey),
       ],
     },
     webcrypto as Crypto,
   );
-  return { certificate: certificate.toString('pem'), privateKey: await exportKey(keys.privateKey) };
+  return certificate.toString('pem');
 }
 
 /** SHA-256 of a PEM certificate's DER form, which enrolment tokens pin. */
@@ -129,6 +144,10 @@ function validity(wall: number, days: number): { notBefore: Date; notAfter: Date
 async function importPrivate(pem: string): Promise<webcrypto.CryptoKey> {
   const der = Buffer.from(pem.replaceAll(/-----[^-]+-----/g, ''), 'base64');
   return webcrypto.subtle.importKey('pkcs8', der, algorithm, false, ['sign']);
+}
+
+function importPublic(spki: Uint8Array): Promise<webcrypto.CryptoKey> {
+  return webcrypto.subtle.importKey('spki', Uint8Array.from(spki), algorithm, true, ['verify']);
 }
 
 async function exportKey(key: webcrypto.CryptoKey): Promise<string> {

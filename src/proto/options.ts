@@ -186,5 +186,9 @@ export const Refusal = {
   wrongAdapter: 11,
   noRelay: 12,
   suite: 13,
+  certificateUntrusted: 14,
+  certificateExpired: 15,
+  certificateUnfit: 16,
+  certificateName: 17,
 } as const;
 export type Refusal = (typeof Refusal)[keyof typeof Refusal];

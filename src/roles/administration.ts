@@ -44,6 +44,8 @@ export type Administration = {
   remove(deviceId: string): Promise<DeviceView>;
   setEnabled(deviceId: string, enabled: boolean): Promise<DeviceView>;
   renewToken(deviceId: string): Promise<WithToken>;
+  /** A certificate (PEM) by which an adapter speaks TLS to its general nodes, for this P-256 key (SPKI in base64). */
+  certify(deviceId: string, publicKey: string): Promise<{ readonly certificate: string }>;
   /** Latest first. */
   audit(page: { readonly before: number | null; readonly limit: number }): Promise<AuditPage>;
 };
@@ -72,7 +74,7 @@ export function toView(device: Device, wall = Date.now()): DeviceView {
 }
 
 /** All devices, page after page. */
-export async function listAll(administration: Administration): Promise<DeviceView[]> {
+export async function listAll(administration: Pick<Administration, 'list'>): Promise<DeviceView[]> {
   const all: DeviceView[] = [];
   for (let after: string | null = null; ; ) {
     const { items, next }: DevicePage = await administration.list({ after, limit: MAX_PAGE });

@@ -4,15 +4,15 @@ import { Agent, request } from 'node:https';
 import { checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { type Identity, signController } from '../crypto/identity.ts';
 import type { Primitives } from '../crypto/primitives.ts';
+import { makeTlsKey, type TlsIdentity } from '../crypto/tls-certificate.ts';
 import { CyphonicError, raise } from '../lib/errors.ts';
 import { CONTROLLER_EXPORTER_LABEL } from '../proto/constants.ts';
 import {
   type Administration,
   type AuditPage,
   type DevicePage,
-  type DeviceRequest,
   type DeviceView,
-  MAX_PAGE,
+  listAll,
   type WithToken,
 } from './administration.ts';
 
@@ -37,7 +37,7 @@ export function administerThrough(access: ControllerAccess): Administration & { 
     minVersion: 'TLSv1.3',
     checkServerIdentity: checkController,
   });
-  const ask = async <T>(method: string, path: string, body?: DeviceRequest): Promise<T> => {
+  const ask = async <T>(method: string, path: string, body?: object): Promise<T> => {
     const authorization = `Bearer ${access.token}`;
     return readAnswer<T>(access.url, await exchange(base, { agent, authorization, method, path, body }));
   };
@@ -49,6 +49,7 @@ export function administerThrough(access: ControllerAccess): Administration & { 
     remove: (deviceId) => ask<DeviceView>('DELETE', one(deviceId)),
     setEnabled: (deviceId, enabled) => ask<DeviceView>('POST', `${one(deviceId)}/${enabled ? 'enable' : 'disable'}`),
     renewToken: (deviceId) => ask<WithToken>('POST', `${one(deviceId)}/token`),
+    certify: (deviceId, publicKey) => ask('POST', `${one(deviceId)}/certificate`, { publicKey }),
     audit: (page) => ask<AuditPage>('GET', `/v1/audit${search(page)}`),
     close: () => agent.destroy(),
   };
@@ -62,29 +63,34 @@ export type AdapterAccess = {
   readonly primitives: Primitives;
 };
 
-/** The general nodes of an adapter, which proves itself by its pinned key; one connection for each page. */
-export async function listGeneralNodes(access: AdapterAccess): Promise<DeviceView[]> {
+/** The general nodes of an adapter. */
+export function listGeneralNodes(access: AdapterAccess): Promise<DeviceView[]> {
+  const adapter = access.deviceId;
+  return listAll({ list: (page) => askAsAdapter(access, 'GET', `/v1/devices${search({ ...page, adapter })}`) });
+}
+
+/** Key and certificate by which an adapter speaks TLS to its general nodes: new ones, for some weeks. */
+export async function certifyAdapter(access: AdapterAccess): Promise<TlsIdentity> {
+  const { publicKey, privateKey } = await makeTlsKey();
+  const body = { publicKey: Buffer.from(publicKey).toString('base64') };
+  const path = `/v1/devices/${access.deviceId}/certificate`;
+  const { certificate } = await askAsAdapter<{ certificate: string }>(access, 'POST', path, body);
+  return { certificate, privateKey };
+}
+
+/** The adapter proves itself by its pinned key, on a connection for this one request. */
+async function askAsAdapter<T>(access: AdapterAccess, method: string, path: string, body?: object): Promise<T> {
   const { url, root, deviceId, identity, primitives } = access;
   const base = parseUrl(url);
-  const all: DeviceView[] = [];
-  for (let after: string | null = null; ; ) {
-    const socket = await connectTo(base, root);
-    try {
-      const exporter = socket.exportKeyingMaterial(32, CONTROLLER_EXPORTER_LABEL, Buffer.alloc(0));
-      const proof = Buffer.from(signController(primitives, identity, exporter)).toString('base64url');
-      const answer: Answer = await exchange(base, {
-        createConnection: () => socket,
-        authorization: `Cyphonic-Adapter ${deviceId}:${proof}`,
-        method: 'GET',
-        path: `/v1/devices${search({ adapter: deviceId, limit: MAX_PAGE, after })}`,
-      });
-      const { items, next } = readAnswer<DevicePage>(url, answer);
-      all.push(...items);
-      if (next === null) return all;
-      after = next;
-    } finally {
-      socket.destroy();
-    }
+  const socket = await connectTo(base, root);
+  try {
+    const exporter = socket.exportKeyingMaterial(32, CONTROLLER_EXPORTER_LABEL, Buffer.alloc(0));
+    const proof = Buffer.from(signController(primitives, identity, exporter)).toString('base64url');
+    const authorization = `Cyphonic-Adapter ${deviceId}:${proof}`;
+    const answer = await exchange(base, { createConnection: () => socket, authorization, method, path, body });
+    return readAnswer<T>(url, answer);
+  } finally {
+    socket.destroy();
   }
 }
 
@@ -133,7 +139,7 @@ type Exchange = {
   readonly authorization: string;
   readonly method: string;
   readonly path: string;
-  readonly body?: DeviceRequest | undefined;
+  readonly body?: object | undefined;
 };
 type Answer = { readonly status: number; readonly text: string };
 

@@ -2,16 +2,17 @@
 
 import { randomBytes } from 'node:crypto';
 import { isGroupName, namesFit } from '../crypto/certificate.ts';
-import { tlsRootHash } from '../crypto/tls-certificate.ts';
+import { readCertificates } from '../crypto/certificate-path.ts';
+import { certifyTlsServer, tlsRootHash } from '../crypto/tls-certificate.ts';
 import { encodeToken } from '../crypto/token.ts';
 import { type Device, fqdnOf, isDeviceId, type NewDevice } from '../lib/device.ts';
-import { raise } from '../lib/errors.ts';
+import { CyphonicError, raise } from '../lib/errors.ts';
 import { canonicalMac } from '../lib/mac.ts';
 import { ENROLMENT_TOKEN_MS } from '../proto/constants.ts';
 import { hashSecret } from '../store/password.ts';
 import type { Author, Register } from '../store/register.ts';
 import { type Administration, type DeviceRequest, toView, type WithToken } from './administration.ts';
-import { type NetworkFile, readText } from './network-files.ts';
+import { type NetworkFile, readText, readTlsRoot, serviceNames } from './network-files.ts';
 
 export function administer(register: Register, file: NetworkFile, by: Author): Administration {
   const find = async (deviceId: string): Promise<Device> => {
@@ -36,6 +37,7 @@ export function administer(register: Register, file: NetworkFile, by: Author): A
       const added = await register.add(given, by);
       return added.kind === 'general' ? toView(added) : withToken(added, secret);
     },
+    certify: async (deviceId, publicKey) => ({ certificate: await certify(file, await find(deviceId), publicKey) }),
     async remove(deviceId) {
       const removed = await find(deviceId);
       await register.remove(deviceId, by);
@@ -53,6 +55,24 @@ export function administer(register: Register, file: NetworkFile, by: Author): A
       return { items, next: found.length > limit ? items.at(-1)!.number : null };
     },
   };
+}
+
+/** An adapter asks for a new one long before this; a stolen key is worth nothing after it. */
+const ADAPTER_CERTIFICATE_DAYS = 30;
+
+async function certify(file: NetworkFile, { kind, deviceId, fqdn }: Device, publicKey: string): Promise<string> {
+  if (kind !== 'adapter') refuse('deviceId', deviceId, 'it is no adapter');
+  const { domain } = file.network;
+  // Whoever holds a certificate of this name is believed to be the cloud.
+  if (serviceNames(domain).includes(fqdn)) refuse('deviceId', deviceId, `${fqdn} is a name of the cloud itself`);
+  const key = new Uint8Array(Buffer.from(publicKey, 'base64'));
+  const days = ADAPTER_CERTIFICATE_DAYS;
+  try {
+    return await certifyTlsServer(readTlsRoot(file), key, { names: [fqdn], wall: Date.now(), days });
+  } catch (cause) {
+    if (cause instanceof CyphonicError) throw cause;
+    return raise('USAGE_VALUE', { option: 'publicKey', value: '(given)', why: 'it is no P-256 key' }, cause);
+  }
 }
 
 async function newDevice(
@@ -121,7 +141,10 @@ function checkMac(text: string | null): string {
 function checkTrustedCa({ ca }: DeviceRequest, auth: NewDevice['auth']): string | null {
   if (auth !== 'certificate') return ca === null ? null : refuse('--ca', '(given)', 'it needs --auth certificate');
   if (ca === null) return refuse('--auth', auth, 'it needs --ca');
-  return ca.includes('-----BEGIN CERTIFICATE-----') ? ca : refuse('--ca', '(given)', 'it holds no PEM certificate');
+  const certificates = readCertificates(ca);
+  if (certificates === null) return refuse('--ca', '(given)', 'it holds no PEM certificate');
+  const other = certificates.find((certificate) => !certificate.ca);
+  return other === undefined ? ca : refuse('--ca', other.subject.replaceAll('\n', ', '), 'it is not a CA');
 }
 
 function refuse(option: string, value: string, why: string): never {

@@ -8,6 +8,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { parse, stringify } from 'yaml';
 import { isFqdn } from '../crypto/certificate.ts';
+import type { TlsIdentity } from '../crypto/tls-certificate.ts';
 import type { Network, ServiceRole } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
 import {
@@ -108,6 +109,15 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
 export function readKeyFile(file: string): Uint8Array {
   const key = decodeKey(readText(file).trim());
   return key ?? raise('CONFIG_INVALID', { file, why: 'it holds no key of 32 octets in base64' });
+}
+
+/** Names by which devices know the cloud's own TLS servers. */
+export function serviceNames(domain: string): string[] {
+  return [`as.${domain}`, `controller.${domain}`];
+}
+
+export function readTlsRoot(file: NetworkFile): TlsIdentity {
+  return { certificate: readText(file.tlsRootFile), privateKey: readText(file.tlsRootKeyFile) };
 }
 
 export function encodeKey(key: Uint8Array): string {

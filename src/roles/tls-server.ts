@@ -8,19 +8,18 @@ import { raise } from '../lib/errors.ts';
 import { canonicalAddress, type Endpoint } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
 import { readClock } from '../lib/time.ts';
-import { type NetworkFile, readText } from './network-files.ts';
+import { type NetworkFile, readTlsRoot, serviceNames } from './network-files.ts';
 
 /** Server certificates are made by each process and last for months. */
 const TLS_RENEWAL_MS = 7 * 86_400_000;
 
 /** Certificate and key of this process under the network's TLS root, the root itself in the chain for new devices. */
 export async function makeTlsContext(file: NetworkFile): Promise<{ cert: string; key: string }> {
-  const { domain } = file.network;
   const addresses = [file.address4, file.address6].filter((address) => address !== null);
-  const root = { certificate: readText(file.tlsRootFile), privateKey: readText(file.tlsRootKeyFile) };
+  const root = readTlsRoot(file);
   let server: TlsIdentity;
   try {
-    server = await issueTlsServer(root, [`as.${domain}`, `controller.${domain}`], addresses, readClock().wall);
+    server = await issueTlsServer(root, serviceNames(file.network.domain), addresses, readClock().wall);
   } catch (cause) {
     const why = 'it and its key do not make a certificate authority; restore a backup';
     return raise('CONFIG_INVALID', { file: file.tlsRootFile, why }, cause);

@@ -68,6 +68,7 @@ export class Cloud {
       primitives,
       network: overlay,
       issue: (content) => issueCertificate(primitives, this.ca.privateKey, content),
+      tlsRoot: '',
     });
     this.#as = new SimShell(machine, {
       clock,

@@ -23,6 +23,7 @@ import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
+import { judgeCertificate } from './device-certificate.ts';
 import { acceptance, refusal } from './response.ts';
 import { judge } from './verdict.ts';
 
@@ -39,6 +40,8 @@ export type AsOptions = {
   readonly network: Network;
   /** Signs a certificate with the network's CA key, which the machine itself never sees. */
   readonly issue: (content: CertificateContent) => Certificate;
+  /** PEM of the root under which adapters speak TLS to their general nodes. */
+  readonly tlsRoot: string;
 };
 
 type Connection = {
@@ -235,7 +238,11 @@ export class AsMachine implements Machine<AsAction> {
 
     const mac = authType === AuthType.mac && password.length === 6 ? formatMac(password) : null;
     const { wall } = login.now;
-    const verdict = judge({ authType, keys, device, credentials, passwordMatches, mac, adapter, wall });
+    const shown = authType === AuthType.certificate ? request.body.certificate : null;
+    const trust = { trustedCa: credentials?.trustedCa ?? null, tlsRoot: this.#options.tlsRoot };
+    const certificateFault = judgeCertificate(shown, device, adapter, trust, wall);
+    const proven = { passwordMatches, certificateFault, mac };
+    const verdict = judge({ authType, keys, device, credentials, ...proven, adapter, wall });
     if ('refuse' in verdict) return this.#refuse(login, verdict.refuse);
 
     const services = yield* loadServices();

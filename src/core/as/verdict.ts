@@ -13,6 +13,8 @@ export type Evidence = {
   readonly credentials: Credentials | null;
   /** Whether the password belongs to the stored hash; false if there was none to compare. */
   readonly passwordMatches: boolean;
+  /** What speaks against the X.509 certificate a general node showed; null if nothing does, undefined if it showed none. */
+  readonly certificateFault: Refusal | null | undefined;
   /** MAC address as the adapter saw it. */
   readonly mac: string | null;
   /** The device that logged in on this connection before, as the register has it now. */
@@ -27,7 +29,9 @@ export function judge(evidence: Evidence): Verdict {
   const { authType, device, credentials, adapter } = evidence;
   // Somebody who has proven nothing learns nothing about any device, not even whether there is one.
   if (authType === AuthType.mac && adapter === null) return { refuse: Refusal.wrongAdapter };
-  if (device === null || credentials === null || !isProven(evidence, device)) return { refuse: Refusal.badCredentials };
+  if (device === null || credentials === null) return { refuse: Refusal.badCredentials };
+  if (evidence.certificateFault) return { refuse: evidence.certificateFault };
+  if (!isProven(evidence, device)) return { refuse: Refusal.badCredentials };
   if (device.kind === 'general' && (adapter === null || device.adapter !== adapter.deviceId)) {
     return { refuse: Refusal.wrongAdapter };
   }
@@ -41,7 +45,7 @@ export function judge(evidence: Evidence): Verdict {
     if (credentials.secretExpires <= evidence.wall && !pinned) return { refuse: Refusal.secretExpired };
   }
   if (!pinned && device.signKey !== null && !credentials.keysReplaceable) return { refuse: Refusal.keyMismatch };
-  return { device, mayPin: authType !== AuthType.certificate };
+  return { device, mayPin: authType !== AuthType.certificate || evidence.certificateFault === null };
 }
 
 function isProven(evidence: Evidence, device: Device): boolean {
@@ -49,7 +53,9 @@ function isProven(evidence: Evidence, device: Device): boolean {
     case AuthType.password:
       return evidence.passwordMatches;
     case AuthType.certificate:
-      return isPinned(device, evidence.keys);
+      if (evidence.certificateFault === null) return true;
+      // The keys of a general node are with its adapter: they don't say that the device is there.
+      return isPinned(device, evidence.keys) && (device.kind !== 'general' || device.auth === 'mac');
     case AuthType.mac:
       return device.auth === 'mac' && device.mac !== null && device.mac === evidence.mac;
     default:

@@ -18,7 +18,7 @@ import { verifySecret } from '../../store/password.ts';
 import { evpAead } from '../../sys/evp.ts';
 import type { Running } from '../context.ts';
 import { counterSamples, sample } from '../metrics.ts';
-import { type NetworkFile, readKeyFile } from '../network-files.ts';
+import { type NetworkFile, readKeyFile, readText } from '../network-files.ts';
 import { REGISTER_SILENT } from '../service.ts';
 import { type RegisterAccess, Shell } from '../shell.ts';
 import type { Observed } from '../telemetry.ts';
@@ -61,6 +61,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
     primitives,
     network: file.network,
     issue: (content) => issueCertificate(primitives, caKey, content),
+    tlsRoot: readText(file.tlsRootFile),
   });
   /** By remote endpoint: TCP connections before, and TLS connections after their handshake. */
   const handshaking = new Map<string, Socket>();

@@ -83,6 +83,9 @@ export const schemas: Schemas = {
     required: ['deviceId'],
     additionalProperties: false,
   },
+  KeyToCertify: exactly({
+    publicKey: { ...text, minLength: 1, maxLength: 1024, description: 'P-256, SPKI in base64.' },
+  }),
   DevicePage: pageOf('Device', { ...text, description: 'Give it as `after` for the next page.' }),
   AuditEntry: exactly({
     number: { type: 'integer' },
@@ -183,6 +186,17 @@ export const routes: readonly Route[] = [
     status: 200,
     result: ref('DeviceWithToken'),
     answer: ({ devices, deviceId }) => devices.renewToken(deviceId),
+  },
+  {
+    method: 'POST',
+    path: `${one}/certificate`,
+    summary: 'A certificate by which an adapter speaks TLS to its general nodes.',
+    scope: 'admin',
+    adapters: true,
+    body: ref('KeyToCertify'),
+    status: 200,
+    result: exactly({ certificate: { ...text, description: 'PEM, under the TLS root of the network.' } }),
+    answer: ({ devices, deviceId, body }) => devices.certify(deviceId, (body as { publicKey: string }).publicKey),
   },
   {
     method: 'GET',

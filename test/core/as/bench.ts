@@ -24,11 +24,7 @@ export class AsBench {
   readonly ca = primitives.ed25519Generate();
   now = { ms: 1_000, wall: 1_800_000_000_000 };
   readonly register = openMemory(network, () => this.now.wall);
-  readonly machine = new AsMachine({
-    primitives,
-    network,
-    issue: (content) => issueCertificate(primitives, this.ca.privateKey, content),
-  });
+  readonly machine: AsMachine;
   readonly counts = new Map<string, number>();
   readonly logs: { level: string; message: string; fields: Record<string, unknown> | undefined }[] = [];
   /** The kinds of questions asked, in order. */
@@ -40,6 +36,15 @@ export class AsBench {
   readonly pending: Pending[] = [];
   registerLost = false;
   #connections = 0;
+
+  constructor(tlsRoot = '') {
+    this.machine = new AsMachine({
+      primitives,
+      network,
+      issue: (content) => issueCertificate(primitives, this.ca.privateKey, content),
+      tlsRoot,
+    });
+  }
 
   async addService(): Promise<void> {
     const service = { name: 'nms', role: 'nms', nodeId: '1'.repeat(32), publicKey: new Uint8Array(32) } as const;
@@ -142,6 +147,7 @@ export class AsBench {
 export type LoginWords = {
   readonly authType?: number;
   readonly password?: Uint8Array;
+  readonly certificate?: Uint8Array;
   readonly exporter?: Uint8Array;
   readonly transactionId?: number;
 };
@@ -183,7 +189,7 @@ export class Connection {
         execMode: ExecMode.dual,
         deviceId,
         password: authType === AuthType.certificate ? new Uint8Array(0) : password,
-        certificate: new Uint8Array(0),
+        certificate: words.certificate ?? new Uint8Array(0),
       },
       options: { identity: { ...publicIdentity(identity), signature: signLogin(primitives, identity, exporter) } },
     });

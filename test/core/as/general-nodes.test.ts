@@ -25,7 +25,9 @@ test('general nodes come in through their adapter, each with keys of its own', a
   adapter.acknowledge();
   expect(adapter.login('plc', plc)).toBe('accepted');
   expect(bench.device('cam')).toMatchObject({ state: 'enrolled', signKey: cam.sign.publicKey });
-  expect(adapter.login('plc', plc, { authType: AuthType.certificate })).toBe('accepted');
+  expect(adapter.login('cam', cam, { authType: AuthType.certificate })).toBe('accepted');
+  // The adapter has the keys of its general nodes: they are no proof that one which has a secret is there.
+  await expectRefused(bench, 'badCredentials', () => adapter.login('plc', plc, { authType: AuthType.certificate }));
   expect(adapter.closed).toBe(false);
   // The connection still speaks for the adapter, not for the general node.
   expect(adapter.login('cam', cam, byMac)).toBe('accepted');

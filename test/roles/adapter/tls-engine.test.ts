@@ -1,23 +1,14 @@
 /** The authenticator with Node's TLS stack on both sides: what is scripted elsewhere, for once in earnest. */
 
-import type { ConnectionOptions } from 'node:tls';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { issueTlsServer, makeTlsRoot, type TlsIdentity } from '../../../src/crypto/tls-certificate.ts';
 import { firstMessage } from '../../../src/crypto/tls-messages.ts';
 import { readClientProof } from '../../../src/crypto/tls-proof.ts';
 import { concat } from '../../../src/lib/bytes.ts';
-import { Authenticator, type AuthenticatorAction } from '../../../src/net/authenticator.ts';
-import type { EapMethod } from '../../../src/net/eap-conversation.ts';
-import { encodeEapol } from '../../../src/net/eapol.ts';
 import { encodeAvps } from '../../../src/net/ttls-avps.ts';
-import { NodeTlsEngine } from '../../../src/roles/adapter/tls-engine.ts';
 import { cameraMac } from '../../net/support/link.ts';
 import { derOf, makeCertificate } from '../../support/certificates.ts';
-import { Supplicant } from './support/supplicant.ts';
-import { TlsClient } from './support/tls-client.ts';
-
-const now = { ms: 0, wall: 0 };
-const versions = ['TLSv1.2', 'TLSv1.3'] as const;
+import { converse, type Device, proveCertificate, versions } from './support/conversation.ts';
 
 let root: TlsIdentity;
 let server: TlsIdentity;
@@ -30,63 +21,12 @@ beforeAll(async () => {
   device = await issueTlsServer(root, ['cam1.lab.example'], [], wall);
 });
 
-type Device = {
-  readonly version: (typeof versions)[number] | 'TLSv1.1';
-  readonly method: EapMethod;
-  readonly identity?: TlsIdentity;
-  readonly inner?: Uint8Array;
-  readonly options?: ConnectionOptions;
-};
-
-/** Runs one device through the authenticator; `good` decides about its credential. */
-async function run({ version, method, identity, inner, options }: Device, good = true) {
-  const idle = Promise.withResolvers<void>();
-  let settled = idle;
-  const authenticator = new Authenticator({
-    methodsOf: () => [method],
-    makeEngine: () => new NodeTlsEngine(server, method, () => settled.resolve()),
-    random: () => 0,
-  });
-  const client = new TlsClient({
-    ca: root.certificate,
-    minVersion: version,
-    maxVersion: version,
-    ...(identity && { cert: identity.certificate, key: identity.privateKey }),
-    ...options,
-  });
-  const supplicant = new Supplicant(client, method, inner ?? null);
-  const queue = authenticator.receive(cameraMac, encodeEapol('start'), now);
-  let asked: AuthenticatorAction | null = null;
-  for (let steps = 0; steps < 200; steps++) {
-    const action = queue.shift();
-    if (action === undefined) {
-      await settled.promise;
-      settled = Promise.withResolvers();
-      queue.push(...authenticator.progressed(cameraMac, now));
-    } else if (action.do === 'send') {
-      const answer = await supplicant.answer(action.pdu);
-      if (answer !== null) queue.push(...authenticator.receive(cameraMac, answer, now));
-    } else if (action.do === 'authenticate') {
-      asked = action;
-      queue.push(...authenticator.decided(cameraMac, action.attempt, good, now));
-    } else if (action.do !== 'wake') {
-      const resumed = client.socket.isSessionReused();
-      client.socket.destroy();
-      return { last: action, asked, supplicant, sessions: client.sessions, resumed };
-    }
-  }
-  throw new Error('the conversation has no end');
-}
+const run = (device: Device, good = true) => converse({ root, server }, device, good);
 
 const pap = encodeAvps([
   { code: 1, vendor: null, mandatory: true, value: Buffer.from('cam1') },
   { code: 2, vendor: null, mandatory: true, value: Buffer.from('secret\0\0\0\0\0\0\0\0\0\0') },
 ]);
-
-function proofIn(action: AuthenticatorAction | null): Uint8Array {
-  if (action?.do === 'authenticate' && action.credential.kind === 'certificate') return action.credential.proof;
-  throw new Error('no certificate was shown');
-}
 
 const failed = (reason: string) => ({ do: 'failed', mac: cameraMac, reason });
 
@@ -94,7 +34,7 @@ describe.each(versions)('over %s', (version) => {
   it('a device authenticates by its certificate', async () => {
     const { last, asked, supplicant } = await run({ version, method: 'tls', identity: device });
     expect(last).toEqual({ do: 'authorised', mac: cameraMac, identity: 'anonymous' });
-    expect(readClientProof(proofIn(asked))).toEqual({ server: derOf(server), client: derOf(device, root) });
+    expect(asked).toMatchObject({ do: 'authenticate', identity: 'anonymous', credential: { kind: 'certificate' } });
     // RFC 9190: the commitment, with TLS 1.3 only.
     expect(supplicant.heard).toEqual(version === 'TLSv1.3' ? [Uint8Array.of(0)] : []);
   });
@@ -135,7 +75,7 @@ describe.each(versions)('over %s', (version) => {
 describe('what a device shows of its certificate', () => {
   /** The proof, and what the AS reads in it. */
   async function shown(device: Omit<Device, 'method'>) {
-    const proof = proofIn((await run({ ...device, method: 'tls' })).asked);
+    const proof = await proveCertificate({ root, server }, device);
     return { proof, read: readClientProof(proof) };
   }
 

@@ -5,6 +5,7 @@ import { tlsRootHash } from '../../../src/crypto/tls-certificate.ts';
 import { decodeToken } from '../../../src/crypto/token.ts';
 import { readNetworkFile } from '../../../src/roles/network-files.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
+import { makeCertificate } from '../../support/certificates.ts';
 import { done, json, run, useNetworks } from './run.ts';
 
 const { initNetwork, scratch } = useNetworks();
@@ -85,6 +86,28 @@ describe('device', () => {
       code: 1,
       err: [expect.stringContaining('1 general')],
     });
+  });
+
+  test('a general node with a certificate needs the PEM of a CA', async () => {
+    await done('device', 'add', 'gw', '--dir', dir);
+    const maker = await makeCertificate({ name: 'Maker', ca: 0 });
+    const camera = await makeCertificate({ name: 'cam1', issuer: maker });
+    const caFile = join(dir, 'ca.pem');
+    const add = ['device', 'add', 'cam1', '--dir', dir, '--adapter', 'gw', '--mac', '02:00:00:00:00:ab'];
+    const refusals = [
+      ['no certificate', 'no PEM'],
+      [camera.certificate, 'CN=cam1: it is not a CA'],
+      [`${maker.certificate}-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----`, 'no PEM'],
+    ] as const;
+    for (const [content, why] of refusals) {
+      writeFileSync(caFile, content);
+      const { code, err } = await run([...add, '--auth', 'certificate', '--ca', caFile]);
+      expect([code, err.join('')]).toEqual([2, expect.stringContaining(why)]);
+    }
+    writeFileSync(caFile, maker.certificate);
+    expect(await run([...add, '--ca', caFile])).toMatchObject({ code: 2 });
+    await done(...add, '--auth', 'certificate', '--ca', caFile);
+    expect((await json('device', 'show', 'cam1', '--dir', dir)).auth).toBe('certificate');
   });
 
   test('disable, enable, remove; a new token differs from the old', async () => {

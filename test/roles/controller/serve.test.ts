@@ -1,16 +1,17 @@
 /** The controller over real TLS. */
 
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { connect as connectTcp } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { generateIdentity, signController } from '../../../src/crypto/identity.ts';
-import { makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
+import { makeTlsKey, makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
 import { decodeToken } from '../../../src/crypto/token.ts';
 import { CONTROLLER_EXPORTER_LABEL } from '../../../src/proto/constants.ts';
 import { openApi } from '../../../src/roles/controller/openapi.ts';
-import { routes, schemas } from '../../../src/roles/controller/routes.ts';
+import { type Route, routes, schemas } from '../../../src/roles/controller/routes.ts';
 import { misfit, ref } from '../../../src/roles/controller/schema.ts';
-import { listGeneralNodes } from '../../../src/roles/controller-client.ts';
+import { certifyAdapter, listGeneralNodes } from '../../../src/roles/controller-client.ts';
 import { primitives } from '../../crypto/fixtures.ts';
 import { login } from '../../store/network.ts';
 import { useNetworks } from '../cloud/run.ts';
@@ -30,6 +31,17 @@ function expectProblem(reply: Reply, status: number, detail = ''): void {
   expect(reply).toMatchObject({ status, headers: { 'content-type': problemType } });
   expect(misfit(schemas, ref('Problem'), reply.body)).toBeNull();
   expect(reply.body).toMatchObject({ status, detail: expect.stringContaining(detail) });
+}
+
+/** A key as the controller certifies it. */
+async function newKey(): Promise<string> {
+  return Buffer.from((await makeTlsKey()).publicKey).toString('base64');
+}
+
+/** What a route takes. */
+async function bodyOf({ path, body }: Route): Promise<{ body?: object }> {
+  if (body === undefined) return {};
+  return { body: path.endsWith('/certificate') ? { publicKey: await newKey() } : { deviceId: 'new' } };
 }
 
 async function add(deviceId: string, more: object = {}): Promise<Reply> {
@@ -173,10 +185,10 @@ describe('what nobody may', () => {
     await add('a');
     const token = bench.reader;
     expect((await bench.ask('/v1/devices', { token })).status).toBe(200);
-    for (const { method, path, scope } of routes.filter((route) => route.scope === 'admin')) {
-      const at = path.replace('{deviceId}', 'a');
-      const body = path === '/v1/devices' ? { body: { deviceId: 'b' } } : {};
-      expectProblem(await bench.ask(at, { method, token, ...body }), 403, `scope ${scope}`);
+    for (const route of routes.filter(({ scope }) => scope === 'admin')) {
+      const at = route.path.replace('{deviceId}', 'a');
+      const what = { method: route.method, token, ...(await bodyOf(route)) };
+      expectProblem(await bench.ask(at, what), 403, `scope ${route.scope}`);
     }
     expect((await bench.ask('/v1/devices')).body.items).toMatchObject([{ deviceId: 'a', state: 'new' }]);
   });
@@ -219,10 +231,12 @@ describe('an adapter', () => {
     await bench.register.change({ set: 'acknowledged', deviceId: 'gw', commonKey: given.pendingCommonKey });
   });
 
+  type Proof = { as?: string; by?: typeof identity; method?: string; elsewhere?: boolean; body?: object };
+
   /** Asks with a proof made on `proven`, sent on `used`. */
   async function prove(
     path: string,
-    { as = 'gw', by = identity, method = 'GET', elsewhere = false } = {},
+    { as = 'gw', by = identity, method = 'GET', elsewhere = false, body }: Proof = {},
   ): Promise<Reply> {
     const socket = await bench.connect();
     const proven = elsewhere ? await bench.connect() : socket;
@@ -230,7 +244,7 @@ describe('an adapter', () => {
     const signature = Buffer.from(signController(primitives, by, exporter)).toString('base64url');
     try {
       const headers = { Authorization: `Cyphonic-Adapter ${as}:${signature}` };
-      return await bench.ask(path, { token: null, method, headers, socket });
+      return await bench.ask(path, { token: null, method, headers, socket, ...(body && { body }) });
     } finally {
       for (const each of [socket, proven]) each.destroy();
     }
@@ -267,6 +281,37 @@ describe('an adapter', () => {
     await expect(nowhere).rejects.toMatchObject({ code: 'SYS_CONTROLLER', details: { why: 'ECONNREFUSED' } });
     const { certificate } = await makeTlsRoot('lab.example', Date.now());
     await expect(listGeneralNodes({ ...access, root: certificate })).rejects.toMatchObject({ code: 'SYS_CONTROLLER' });
+  });
+
+  it('gets certificates of its own name for keys of its own', async () => {
+    const access = { url: bench.url, root: bench.root, deviceId: 'gw', identity, primitives };
+    const { certificate, privateKey } = await certifyAdapter(access);
+    const leaf = new X509Certificate(certificate);
+    expect(leaf.checkPrivateKey(createPrivateKey(privateKey))).toBe(true);
+    expect(leaf.verify(new X509Certificate(bench.root).publicKey)).toBe(true);
+    expect([leaf.subjectAltName, leaf.ca]).toEqual(['DNS:gw.lab.example', false]);
+    expect(Math.round((+leaf.validToDate - Date.now()) / 86_400_000)).toBe(30);
+
+    const ask = (id: string, publicKey: string) =>
+      prove(`/v1/devices/${id}/certificate`, { method: 'POST', body: { publicKey } });
+    const key = leaf.publicKey.export({ type: 'spki', format: 'der' }).toString('base64');
+    expect((await ask('gw', key)).status).toBe(200);
+    expectProblem(await ask('cam1', key), 422, 'it is no adapter');
+    expectProblem(await ask('other', key), 404);
+    expectProblem(await ask('gw', 'AAAA'), 422, 'no P-256 key');
+  });
+
+  it('gets no certificate of the name of the cloud', async () => {
+    const body = { publicKey: await newKey() };
+    for (const [name, mac] of [
+      ['as', '02:00:00:00:00:03'],
+      ['Controller', '02:00:00:00:00:04'],
+    ] as const) {
+      await add(name);
+      await add(`cam-${name}`, { adapter: name, mac });
+      const answer = await bench.ask(`/v1/devices/${name}/certificate`, { method: 'POST', body });
+      expectProblem(answer, 422, 'a name of the cloud itself');
+    }
   });
 
   it("neither sees nor changes others', nor its own", async () => {
@@ -310,11 +355,12 @@ describe('the OpenAPI document', () => {
     let asked = 0;
     // What removes comes last.
     for (const route of [...routes].sort((a, b) => Number(a.method === 'DELETE') - Number(b.method === 'DELETE'))) {
-      const path = route.path.replace('{deviceId}', asked % 2 === 0 || route.path.endsWith('token') ? 'gw' : 'cam');
+      const own = /token|certificate/.test(route.path);
+      const path = route.path.replace('{deviceId}', asked % 2 === 0 || own ? 'gw' : 'cam');
       const target = route.method === 'DELETE' ? '/v1/devices/cam' : path;
       const { status, body } = await bench.ask(target, {
         method: route.method,
-        ...(route.body !== undefined && { body: { deviceId: 'new' } }),
+        ...(await bodyOf(route)),
       });
       expect([route.path, status, misfit(schemas, route.result, body)]).toEqual([route.path, route.status, null]);
       asked++;
