@@ -235,7 +235,8 @@ export class Channel {
       type: 'ack',
       id: envelope.id,
       transactionId: envelope.transactionId,
-      flags: Flag.response,
+      // What a TRS forwarded is answered through it.
+      flags: Flag.response | (envelope.flags & Flag.relayed),
       body: {},
       options: { challenge: { value: this.#challengeFor(sender, from) } },
     });

@@ -29,8 +29,8 @@ export type HandshakeContext = {
 export type OwnCertificates = {
   readonly handshake: KeyPair;
   readonly certificate: Uint8Array;
-  /** The one before the last renewal: an initiator may not have seen the new one yet. */
-  readonly previous: Uint8Array | null;
+  /** Hashes of those before the last renewals: an initiator may not have seen the new one yet. */
+  readonly previous: readonly Uint8Array[];
 };
 
 export type HandshakeRefusal = 'handshake-failed' | 'certificate-invalid' | 'certificate-expired' | 'certificate-name';
@@ -66,7 +66,7 @@ export function startHandshake(
   if (suite === Suite.cbcMd5) return startThesisExchange(primitives, context);
   const noise = initiateNoise(
     primitives,
-    noiseParameters(primitives, context, suite, own, responder.octets),
+    noiseParameters(context, suite, own, certificateHash(primitives, responder.octets)),
     responder.handshakeKey,
     own.certificate,
   );
@@ -93,8 +93,8 @@ export function answerHandshake(
   const { suite } = context;
   if (context.temporaryKey.length !== END_KEY_LENGTH) return 'handshake-failed';
   if (suite === Suite.cbcMd5) return answerThesisExchange(primitives, context, message);
-  for (const certificate of own.previous === null ? [own.certificate] : [own.certificate, own.previous]) {
-    const parameters = noiseParameters(primitives, context, suite, own, certificate);
+  for (const hash of [certificateHash(primitives, own.certificate), ...own.previous]) {
+    const parameters = noiseParameters(context, suite, own, hash);
     const request = receiveNoise(primitives, parameters, message);
     if (request === null) continue;
     const peer = verifyPeer(primitives, context, context.initiator, request.payload, request.remote, wall);
@@ -106,13 +106,12 @@ export function answerHandshake(
 }
 
 function noiseParameters(
-  primitives: Primitives,
   context: HandshakeContext,
   suite: NoiseSuite,
   own: OwnCertificates,
-  responderCertificate: Uint8Array,
+  responderCertificateHash: Uint8Array,
 ) {
-  const prologue = handshakePrologue(context, certificateHash(primitives, responderCertificate));
+  const prologue = handshakePrologue(context, responderCertificateHash);
   return { suite, prologue, psk: context.temporaryKey, own: own.handshake };
 }
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { certificateHash } from '../../src/crypto/certificate.ts';
 import {
   answerHandshake,
   type HandshakeContext,
@@ -19,7 +20,7 @@ const carol = memberOf(ca, 'carol');
 const own = (member: Member, certificate = member.certificate.octets): OwnCertificates => ({
   handshake: member.identity.handshake,
   certificate,
-  previous: null,
+  previous: [],
 });
 
 const context = (changes: Partial<HandshakeContext> = {}): HandshakeContext => ({
@@ -130,13 +131,19 @@ describe('who may answer', () => {
   test('a certificate with another key than the handshake proved', () => {
     const other = memberOf(ca, 'bob', { nodeId: bob.nodeId });
     const start = started();
-    const swapped = { ...own(bob, other.certificate.octets), previous: bob.certificate.octets };
+    const swapped = {
+      ...own(bob, other.certificate.octets),
+      previous: [certificateHash(primitives, bob.certificate.octets)],
+    };
     expect(start.finish(answered(start.message, {}, swapped).message, WALL)).toBe('certificate-invalid');
   });
 
   test('nor with the certificate of another device in the answer', () => {
     const start = started();
-    const swapped = { ...own(bob, carol.certificate.octets), previous: bob.certificate.octets };
+    const swapped = {
+      ...own(bob, carol.certificate.octets),
+      previous: [certificateHash(primitives, bob.certificate.octets)],
+    };
     expect(start.finish(answered(start.message, {}, swapped).message, WALL)).toBe('certificate-name');
   });
 
@@ -155,7 +162,7 @@ describe('who may answer', () => {
     }).certificate;
     const start = started();
     expect(answer(start.message, {}, own(bob, renewed.octets))).toBe('handshake-failed');
-    const both = { ...own(bob, renewed.octets), previous: bob.certificate.octets };
+    const both = { ...own(bob, renewed.octets), previous: [certificateHash(primitives, bob.certificate.octets)] };
     const result = start.finish(answered(start.message, {}, both).message, WALL);
     expect(result).toMatchObject({ peer: { notAfter: NOW + 7 * DAY } });
   });

@@ -1,5 +1,7 @@
 /** Connections go on while paths and services fail: a 100-per-second ping and a transfer through the event. */
 
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { until } from './toolkit/command.ts';
 import { interrupt } from './toolkit/interruption.ts';
@@ -113,6 +115,32 @@ describeLab('a connection goes on', () => {
           { what: 'c to reach a' },
         );
         console.log(`a new pair ${Math.round(performance.now() - started)} ms after the restart`);
+      }),
+    PATIENCE_MS,
+  );
+
+  it(
+    'between nodes that were both killed and started again without any cloud, from what they stored',
+    () =>
+      inLab('no-cloud', async (lab) => {
+        const { nodes, network } = await smallNetwork(lab, ['a', 'b', 'c']);
+        const { a, b, c } = nodes;
+        await a.systemPing(b.fqdn);
+        const file = join(a.state, 'peers');
+        await until(() => existsSync(file) && existsSync(join(b.state, 'peers')), { what: 'the peers to be stored' });
+        expect(statSync(file).mode & 0o777).toBe(0o600);
+        network.service.signal('SIGKILL');
+        await network.service.exited;
+        for (const node of [a, b, c]) {
+          node.daemon.signal('SIGKILL');
+          await node.daemon.exited;
+        }
+        await Promise.all([a.up(), b.up(), c.up()]);
+        await a.systemPing(b.fqdn);
+        await b.systemPing(a.fqdn);
+        expect(await a.peer(b)).toMatchObject({ state: 'up', path: 'direct' });
+        // These two never met.
+        await expect(c.systemPing(a.fqdn)).rejects.toThrow();
       }),
     PATIENCE_MS,
   );

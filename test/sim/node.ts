@@ -47,6 +47,8 @@ export class SimNode {
   #tickets = 0;
   #reporting = false;
   #loggingIn = false;
+  /** The file with its peers. */
+  stored: Uint8Array | null = null;
   lives = 0;
   refused = false;
 
@@ -140,6 +142,8 @@ export class SimNode {
     };
     this.lives++;
     shell.input((m, now) => m.session(session, now));
+    const { stored } = this;
+    if (stored !== null) shell.input((m, now) => m.restore(stored, now));
     this.#announce();
   }
 
@@ -172,6 +176,11 @@ export class SimNode {
     if (this.#shell !== null) this.#shell.wallError = error;
   }
 
+  /** Logs in again, as a daemon does daily. */
+  renew(): void {
+    this.#logIn((session) => this.#shell?.input((machine, now) => machine.session(session, now)));
+  }
+
   /** A packet of an application on this host. */
   send(packet: Uint8Array): void {
     this.#plane?.packet(packet);
@@ -202,10 +211,13 @@ export class SimNode {
         this.#asked.delete(action.ticket);
         break;
       case 'renewLogin':
-        this.#logIn((session) => this.#shell?.input((machine, now) => machine.session(session, now)));
+        this.renew();
         break;
       case 'refused':
         this.refused = true;
+        break;
+      case 'storePeers':
+        this.stored = action.octets;
         break;
       case 'online':
       case 'seenAnew':

@@ -1,5 +1,6 @@
 /** What the parts of one node machine share: identity, session, the host's addresses, requests under way, actions so far. */
 
+import { certificateHash } from '../../crypto/certificate.ts';
 import type { OwnCertificates } from '../../crypto/handshake.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { sameOctets } from '../../lib/bytes.ts';
@@ -64,6 +65,11 @@ const spoken: { readonly [S in Suite]: readonly Suite[] } = {
   [Suite.chacha20Poly1305]: [Suite.chacha20Poly1305],
 };
 
+/** A certificate of ours: its hash, and when it expires (Unix milliseconds). */
+export type IssuedCertificate = { readonly hash: Uint8Array; readonly until: number };
+
+/** They live for 7 days and are renewed daily (protocol section 2.1). */
+const MAX_ISSUED = 8;
 /** A device's own port, what its NAT makes of it, and a forwarded one; more would aim probes of ours at somebody's host. */
 const PORTS_PER_ADDRESS = 3;
 
@@ -73,7 +79,8 @@ export class NodeContext {
   readonly answers = new Answers();
   readonly #parts = new PartBuffer();
   #session: Session | null = null;
-  #previousCertificate: Uint8Array | null = null;
+  /** Our own certificates, this one and those before that have not expired: peers may know an older one. */
+  #issued: readonly IssuedCertificate[] = [];
   /** The host's own addresses, with our port. */
   local: readonly Candidate[] = [];
   /** Where the NMS sees us. */
@@ -94,9 +101,9 @@ export class NodeContext {
   }
 
   set session(session: Session) {
-    const before = this.#session?.certificate ?? null;
-    if (before !== null && !sameOctets(before, session.certificate)) this.#previousCertificate = before;
     this.#session = session;
+    const { certificate, certificateExpires: until } = session;
+    this.knowIssued([{ hash: certificateHash(this.primitives, certificate), until }]);
   }
 
   get virtual(): VirtualAddresses {
@@ -105,7 +112,22 @@ export class NodeContext {
 
   ownCertificates(session: Session): OwnCertificates {
     const { handshake } = this.options.identity;
-    return { handshake, certificate: session.certificate, previous: this.#previousCertificate };
+    const { certificate } = session;
+    const current = certificateHash(this.primitives, certificate);
+    const previous = this.#issued.map(({ hash }) => hash).filter((hash) => !sameOctets(hash, current));
+    return { handshake, certificate, previous };
+  }
+
+  get issued(): readonly IssuedCertificate[] {
+    return this.#issued;
+  }
+
+  knowIssued(certificates: readonly IssuedCertificate[]): void {
+    const all = [...this.#issued, ...certificates];
+    this.#issued = all
+      .filter(({ hash }, i) => all.findIndex((other) => sameOctets(other.hash, hash)) === i)
+      .sort((a, b) => b.until - a.until)
+      .slice(0, MAX_ISSUED);
   }
 
   get suites(): readonly Suite[] {

@@ -27,6 +27,10 @@ export type Direction = {
   readonly candidates: readonly Candidate[];
   /** Verified against the CA. */
   readonly peer: Certificate;
+  /** When its keys stop to count (Unix milliseconds). */
+  readonly expires: number;
+  /** The NMS made it just now; else it is from the peer cache. */
+  readonly fresh: boolean;
 };
 
 const KEY_LENGTH = 32;
@@ -61,6 +65,8 @@ export function readDirection(
     relays: relays.filter((relay) => context.isOuter(relay)),
     candidates: context.usable(options.candidates?.list ?? []),
     peer,
+    expires: Math.min(Date.parse(body.expires ?? '') || 0, peer.notAfter * 1_000),
+    fresh: true,
   };
 }
 

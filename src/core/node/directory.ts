@@ -3,6 +3,7 @@
 import type { Certificate } from '../../crypto/certificate.ts';
 import type { Address } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
+import type { Channel } from '../channel.ts';
 import { Agenda } from './agenda.ts';
 import type { NodeContext } from './context.ts';
 import { type Direction, sameDirection } from './direction.ts';
@@ -12,7 +13,7 @@ import { Peer, type PeerEvents } from './peer.ts';
 const MAX_PEERS = 16_384;
 
 /** What peers ask of the world beyond the directory. */
-export type DirectoryEvents = Pick<PeerEvents, 'seek' | 'isSeeking' | 'unreachable'>;
+export type DirectoryEvents = Pick<PeerEvents, 'seek' | 'isSeeking' | 'unreachable' | 'settled'>;
 
 export class Directory {
   readonly #context: NodeContext;
@@ -80,12 +81,17 @@ export class Directory {
   }
 
   /** The path that a Route Direction asks for: a new one, the same one if it was asked for before, null if it is another's. */
-  open(peer: Peer, direction: Direction, now: Now): { readonly path: Path; readonly isNew: boolean } | null {
+  open(
+    peer: Peer,
+    direction: Direction,
+    now: Now,
+    channel?: Channel,
+  ): { readonly path: Path; readonly isNew: boolean } | null {
     const known = this.#paths.get(direction.pathId);
     if (known !== undefined) {
       return known.isHealthy && sameDirection(known.direction, direction) ? { path: known, isNew: false } : null;
     }
-    const path = peer.addPath(direction, now);
+    const path = peer.addPath(direction, now, channel);
     this.#paths.set(path.id, path);
     return { path, isNew: true };
   }

@@ -14,8 +14,10 @@ import { sendAll } from '../exchange.ts';
 import type { Machine } from '../machine.ts';
 import { type Arrival, NodeContext } from './context.ts';
 import { Directory } from './directory.ts';
+import { PeerCache } from './peer-cache.ts';
 import { foundOf, Quests } from './quests.ts';
 import { Registrar } from './registrar.ts';
+import { Reopening } from './reopening.ts';
 import { Responder } from './responder.ts';
 import { snapshotOf } from './snapshot.ts';
 import type { NodeAction, NodeOptions, NodeSnapshot, ResolveQuestion, Session } from './types.ts';
@@ -31,6 +33,8 @@ export class NodeMachine implements Machine<NodeOnly> {
   readonly #directory: Directory;
   readonly #quests: Quests;
   readonly #responder: Responder;
+  readonly #cache: PeerCache;
+  readonly #reopening: Reopening;
   #wake = Number.POSITIVE_INFINITY;
   #stopped = false;
 
@@ -41,6 +45,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       online: (now) => {
         context.emit({ do: 'online' });
         this.#quests.online(now);
+        this.#reopening.online(now);
       },
       offline: () => context.log('warn', 'offline'),
       remapped: (now) => {
@@ -51,12 +56,17 @@ export class NodeMachine implements Machine<NodeOnly> {
     this.#directory = new Directory(context, {
       seek: (peer, avoid, now) => this.#quests.seek(peer, avoid, now),
       isSeeking: (peer) => this.#quests.isSeeking(peer),
+      settled: (path, now) => this.#cache.remember(path, now),
       unreachable: (peer, now) => {
         const { vip4, vip6 } = peer.virtual;
         for (const address of [vip4, vip6]) if (address !== null) this.#quests.remember(address, now);
       },
     });
-    this.#quests = new Quests(context, this.#registrar, this.#directory);
+    this.#cache = new PeerCache(context);
+    this.#quests = new Quests(context, this.#registrar, this.#directory, () => this.#reopening);
+    this.#reopening = new Reopening(context, this.#registrar, this.#directory, this.#cache, (peer, now) =>
+      this.#quests.seek(peer, null, now),
+    );
     this.#responder = new Responder(context, this.#registrar, this.#directory);
   }
 
@@ -66,6 +76,15 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#context.session = session;
       this.#quests.restart();
       this.#registrar.session(session, now);
+      this.#cache.rebound(now);
+    });
+  }
+
+  /** What an earlier life of this device stored; after the first session. */
+  restore(octets: Uint8Array, now: Now): NodeAction[] {
+    return this.#run(() => {
+      this.#cache.restore(octets, now);
+      this.#reopening.restored(now);
     });
   }
 
@@ -114,6 +133,8 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#registrar.tick(now);
       this.#quests.tick(now);
       this.#directory.tick(now);
+      this.#reopening.tick(now);
+      this.#cache.tick(now);
     });
   }
 
@@ -171,8 +192,10 @@ export class NodeMachine implements Machine<NodeOnly> {
   }
 
   /** Says goodbye to peers and NMS; the machine does nothing afterwards. */
-  stop(_now: Now): NodeAction[] {
+  stop(now: Now): NodeAction[] {
     return this.#run(() => {
+      this.#cache.stop(now);
+      this.#reopening.stop();
       for (const path of this.#directory.paths) path.sayGoodbye();
       this.#registrar.sayGoodbye();
       this.#registrar.stop();
@@ -183,7 +206,10 @@ export class NodeMachine implements Machine<NodeOnly> {
   /** Whether a datagram is for this identity, of several on one port. */
   concerns({ id, transactionId }: Envelope, from: Endpoint): boolean {
     return (
-      id === this.#context.session?.nodeId || this.owns(id) || this.#context.exchanges.expects(transactionId, from)
+      id === this.#context.session?.nodeId ||
+      this.owns(id) ||
+      this.#cache.has(id) ||
+      this.#context.exchanges.expects(transactionId, from)
     );
   }
 
@@ -203,12 +229,15 @@ export class NodeMachine implements Machine<NodeOnly> {
   #run(input: () => void): NodeAction[] {
     if (this.#stopped) return [];
     input();
-    const wake = this.#stopped
-      ? Number.POSITIVE_INFINITY
-      : Math.min(this.#context.exchanges.due, this.#registrar.next, this.#quests.next, this.#directory.next);
+    const wake = this.#stopped ? Number.POSITIVE_INFINITY : Math.min(...this.#timed.map(({ next }) => next));
     if (wake !== this.#wake) this.#context.emit({ do: 'wake', at: wake });
     this.#wake = wake;
     return this.#context.drain();
+  }
+
+  get #timed(): readonly { readonly next: number }[] {
+    const { due: next } = this.#context.exchanges;
+    return [{ next }, this.#registrar, this.#quests, this.#directory, this.#reopening, this.#cache.timers];
   }
 
   #known(question: ResolveQuestion): Parameters<typeof foundOf>[0] | null {
@@ -285,7 +314,9 @@ export class NodeMachine implements Machine<NodeOnly> {
     if (reason === NoticeReason.refused && subject === session?.nodeId) {
       for (const path of [...this.#directory.paths]) path.peer.closePaths(false, Number.POSITIVE_INFINITY, now);
       this.#registrar.refuse();
+      this.#cache.clear(now);
     } else if (reason === NoticeReason.peerRevoked) {
+      this.#cache.forget(subject, now);
       peer?.closePaths(false, Number.POSITIVE_INFINITY, now);
     } else if (reason === NoticeReason.peerGone && peer !== undefined) {
       peer.closePaths(false, now.ms - NEW_LIFE_MS, now);
@@ -300,12 +331,12 @@ export class NodeMachine implements Machine<NodeOnly> {
 
   #receiveOnPath(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): void {
     const path = this.#directory.path(envelope.id);
-    if (path === undefined) {
-      this.#context.drop('unknown-path', from);
-      return;
-    }
     const relayed = (envelope.flags & Flag.relayed) !== 0;
     const claimsRelay = envelope.options.instance?.kind === SenderKind.trs;
+    if (path === undefined) {
+      this.#knocked(datagram, envelope, { from, relayed }, now);
+      return;
+    }
     // Relayed messages come from the relay; what the relay says itself is not relayed.
     if ((relayed || claimsRelay) !== path.isRelay(from) || (relayed && claimsRelay)) {
       this.#context.drop('foreign-address', from);
@@ -318,6 +349,18 @@ export class NodeMachine implements Machine<NodeOnly> {
     // A closed path only waits for the acknowledgement of its goodbye.
     else if (path.isClosed) this.#context.drop('unknown-path', from);
     else path.receive(opened.message, opened.sender, arrival, now);
+  }
+
+  /** A path that is not open: a peer that talked to an earlier life of ours may come back to it. */
+  #knocked(datagram: Uint8Array, envelope: Envelope, arrival: Arrival, now: Now): void {
+    const door = this.#reopening.door(envelope.id, arrival, now);
+    if (door === null) {
+      this.#context.drop('unknown-path', arrival.from);
+      return;
+    }
+    const opened = this.#open(door, datagram, envelope, arrival, now);
+    if (opened !== null)
+      this.#reopening.entered(envelope.id, now)?.receive(opened.message, opened.sender, arrival, now);
   }
 
   /** Answers to repeated requests come more than once. */

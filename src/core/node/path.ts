@@ -3,7 +3,6 @@
  * parts; this is where they meet, through named events.
  */
 
-import { relayKey } from '../../crypto/kdf.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
@@ -16,6 +15,7 @@ import { Answers, sendAll } from '../exchange.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
 import { Liveness } from './liveness.ts';
+import { peerChannel, peerKindOf, relayChannel } from './path-channels.ts';
 import type { Peer } from './peer.ts';
 import { Reach } from './reach.ts';
 import { Timers } from './timers.ts';
@@ -29,9 +29,11 @@ const ESTABLISH_RESPONDER_MS = 30_000;
 /** A path used within this time is wanted (ms). */
 const WANTED_MS = 10_000;
 const FAREWELL_TRIES = 3;
-const TRS_INSTANCES = 2;
 
 export type PathEnd = 'failed' | 'idle' | 'closed by the peer';
+
+/** How a path begins: who starts the handshake, and who waits for the binding to the relay. */
+export type Beginning = { readonly starts?: boolean; readonly bindingSettled?: (now: Now) => void };
 
 /** What the path tells the peer it leads to. */
 export type PathEvents = {
@@ -63,22 +65,15 @@ export class Path {
   #closed = false;
   upSince: Now | null = null;
 
-  constructor(context: NodeContext, peer: Peer, direction: Direction, events: PathEvents, now: Now) {
+  constructor(context: NodeContext, peer: Peer, direction: Direction, events: PathEvents, now: Now, channel?: Channel) {
     this.#context = context;
     this.#events = events;
     this.peer = peer;
     this.direction = direction;
     this.createdAt = now;
-    const initiates = direction.role === 'initiator';
-    this.peerKind = initiates ? SenderKind.responder : SenderKind.initiator;
-    const kind = initiates ? SenderKind.initiator : SenderKind.responder;
-    const key = { id: direction.pathId, suite: direction.suite, kind, proveAddress: false, freshKey: true };
-    this.channel = context.channel({ ...key, baseKey: direction.tunnelKey, accept: new Map([[this.peerKind, 1]]) });
-    this.relayChannel = context.channel({
-      ...key,
-      baseKey: relayKey(context.primitives, direction.tunnelKey),
-      accept: new Map([[SenderKind.trs, TRS_INSTANCES]]),
-    });
+    this.peerKind = peerKindOf(direction);
+    this.channel = channel ?? peerChannel(context, direction);
+    this.relayChannel = relayChannel(context, direction);
     this.reach = new Reach(context, this);
     this.#tunnel = new Tunnel(context, this);
     this.#liveness = new Liveness(context, this, now);
@@ -151,14 +146,13 @@ export class Path {
   }
 
   /** `bindingSettled`: called when the binding to a relay succeeded or failed, at once if none comes first. */
-  begin(now: Now, bindingSettled: (now: Now) => void = () => {}): void {
-    const initiates = this.direction.role === 'initiator';
+  begin(now: Now, { starts = this.direction.role === 'initiator', bindingSettled = () => {} }: Beginning = {}): void {
     const { virtual: local } = this.#context;
     this.#context.emit({ do: 'installPath', pathId: this.id, local, peer: this.peer.virtual });
-    this.timers.set('establish', now.ms + (initiates ? ESTABLISH_MS : ESTABLISH_RESPONDER_MS));
+    this.timers.set('establish', now.ms + (starts ? ESTABLISH_MS : ESTABLISH_RESPONDER_MS));
     this.timers.set('idle', now.ms + IDLE_PATH_MS);
     this.reach.begin(bindingSettled, now);
-    if (initiates) this.#tunnel.start(now);
+    if (starts) this.#tunnel.start(now);
   }
 
   /** A handshake on a path whose keys have run out. */

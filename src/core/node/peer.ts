@@ -4,6 +4,7 @@ import type { Certificate } from '../../crypto/certificate.ts';
 import type { PathTraffic, VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { WAITING_PACKETS } from '../../proto/constants.ts';
+import type { Channel } from '../channel.ts';
 import type { NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
 import { Path, type PathEnd } from './path.ts';
@@ -39,6 +40,8 @@ export type PeerEvents = {
   /** Ask the NMS for a path, rather not through this relay. */
   seek(peer: Peer, avoid: string | null, now: Now): void;
   isSeeking(peer: Peer): boolean;
+  /** Packets go this way now. */
+  settled(path: Path, now: Now): void;
   pathGone(path: Path): void;
   /** It cannot be reached: nothing waits for it any more. */
   unreachable(peer: Peer, now: Now): void;
@@ -106,7 +109,7 @@ export class Peer {
     return this.#paths.reduce((sum, { totals }) => added(sum, totals), this.#past);
   }
 
-  addPath(direction: Direction, now: Now): Path {
+  addPath(direction: Direction, now: Now, channel?: Channel): Path {
     const unused = this.#paths.filter((path) => path !== this.#routed);
     if (unused.length >= MAX_PATHS - 1) this.#close(unused[0]!, true, now);
     const path = new Path(
@@ -120,6 +123,7 @@ export class Peer {
         ended: (which, why, at) => this.#ended(which, why, at),
       },
       now,
+      channel,
     );
     this.#paths.push(path);
     this.usedAt = now.ms;
@@ -199,6 +203,7 @@ export class Peer {
       this.#context.emit({ do: 'route', local, peer: this.virtual, pathId: best?.id ?? null });
     }
     if (best === null) return;
+    this.#events.settled(best, now);
     this.#measure(now);
     for (const path of [...this.#paths]) if (path !== best && path.isUp) this.#spare(path, best, now);
   }
@@ -285,11 +290,12 @@ function added(sum: Traffic, totals: PathTraffic | null): Traffic {
 
 /**
  * Where packets go; while nothing proven leads to the peer they wait. Of several paths for one pair the newest carries the packets; of those that came up at once, because both ends asked
- * for one, the one with the lower PathID (protocol section 3).
+ * for one, the one with the lower PathID (protocol section 3), or the one that an NMS knows of.
  */
 function preferred(paths: readonly Path[]): Path | null {
   const fit = paths.filter((path) => path.isUp && path.isHealthy);
   const newest = Math.max(...fit.map((path) => path.upSince?.ms ?? 0));
   const latest = fit.filter((path) => newest - (path.upSince?.ms ?? 0) < SIMULTANEOUS_MS);
-  return latest.sort((a, b) => (a.id < b.id ? -1 : 1))[0] ?? null;
+  const rank = ({ direction }: Path): number => (direction.fresh ? 0 : 1);
+  return latest.sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1))[0] ?? null;
 }

@@ -15,6 +15,7 @@ import { readDirection } from './direction.ts';
 import type { Directory } from './directory.ts';
 import type { Peer } from './peer.ts';
 import type { Registrar } from './registrar.ts';
+import type { Reopening } from './reopening.ts';
 import type { ResolveQuestion, ResolveResult } from './types.ts';
 
 /** An answer later than this is none: the resolver's client has 4 s (ms). */
@@ -27,6 +28,8 @@ const NEGATIVE_MS = 2_000;
 const MAX_NEGATIVE = 1_024;
 /** Quests that packets to unknown addresses may start. */
 const QUESTS_PER_SECOND = 100;
+/** An NMS that takes longer may be gone: the peer cache knows a way without (ms). */
+const RECALL_AFTER_MS = 1_000;
 const ABSENT_ID = '0'.repeat(32);
 
 type Quest = {
@@ -40,21 +43,25 @@ type Quest = {
   /** A relay that is silent. */
   readonly avoid: string | null;
   asked: boolean;
+  /** When the peer cache is looked at, unless an NMS answers before (ms). */
+  recallAt: number;
 };
 
 export class Quests {
   readonly #context: NodeContext;
   readonly #registrar: Registrar;
   readonly #directory: Directory;
+  readonly #reopening: () => Reopening;
   readonly #quests = new Map<string, Quest>();
   readonly #negative = new Map<Address, number>();
   #credit = QUESTS_PER_SECOND;
   #creditAt = 0;
 
-  constructor(context: NodeContext, registrar: Registrar, directory: Directory) {
+  constructor(context: NodeContext, registrar: Registrar, directory: Directory, reopening: () => Reopening) {
     this.#context = context;
     this.#registrar = registrar;
     this.#directory = directory;
+    this.#reopening = reopening;
   }
 
   resolve(ticket: number, question: ResolveQuestion, now: Now): void {
@@ -116,13 +123,14 @@ export class Quests {
         this.#answer(quest.tickets.shift()!.ticket, { status: 'silent' });
       }
       if (quest.deadline <= now.ms) this.#fail(quest, { status: 'silent' }, now);
+      else if (quest.recallAt <= now.ms) this.#recall(quest, now);
     }
   }
 
   get next(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (const { deadline, tickets } of this.#quests.values()) {
-      next = Math.min(next, deadline, tickets[0]?.deadline ?? next);
+    for (const { deadline, recallAt, tickets } of this.#quests.values()) {
+      next = Math.min(next, deadline, recallAt, tickets[0]?.deadline ?? next);
     }
     return next;
   }
@@ -142,7 +150,9 @@ export class Quests {
     if (known !== undefined) return known;
     if (this.#quests.size >= MAX_QUESTS) return null;
     const deadline = now.ms + QUEST_MS;
-    const quest: Quest = { key, question, deadline, tickets: [], packets: [], peer: null, avoid, asked: false };
+    const recallAt = now.ms + (this.#registrar.state === 'offline' ? 0 : RECALL_AFTER_MS);
+    const waiting = { tickets: [], packets: [], peer: null };
+    const quest: Quest = { key, question, deadline, recallAt, ...waiting, avoid, asked: false };
     this.#quests.set(key, quest);
     this.#ask(quest, now);
     return quest;
@@ -210,10 +220,23 @@ export class Quests {
       this.#fail(quest, { status: 'silent' }, now);
       return;
     }
-    this.#quests.delete(quest.key);
-    for (const { ticket } of quest.tickets) this.#answer(ticket, foundOf(direction.peer));
-    peer.adopt(quest.packets);
+    this.#found(quest, peer);
     if (opened.isNew) opened.path.begin(now);
+  }
+
+  /** No NMS has answered so far. */
+  #recall(quest: Quest, now: Now): void {
+    quest.recallAt = Number.POSITIVE_INFINITY;
+    const peer = this.#reopening().open(quest.question, now);
+    if (peer === null) return;
+    this.#context.cancel(quest);
+    this.#found(quest, peer);
+  }
+
+  #found(quest: Quest, peer: Peer): void {
+    this.#quests.delete(quest.key);
+    for (const { ticket } of quest.tickets) this.#answer(ticket, foundOf(peer.certificate));
+    peer.adopt(quest.packets);
   }
 
   #fail(quest: Quest, result: ResolveResult, now: Now): void {
@@ -222,6 +245,7 @@ export class Quests {
     for (const { ticket } of quest.tickets) this.#answer(ticket, result);
     for (const _ of quest.packets) this.#context.drop('no-route');
     if ('address' in quest.question) this.remember(quest.question.address, now);
+    if (result.status !== 'silent') this.#reopening().denied(quest.question, now);
     quest.peer?.seekFailed(now);
   }
 

@@ -76,6 +76,11 @@ export class Reach {
     return this.chosen === null ? null : kindOf(this.chosen, this.#isLan);
   }
 
+  /** Where the peer may be found again later. */
+  get whereabouts(): Candidate[] {
+    return this.#ways.candidates;
+  }
+
   /** Nothing proven is left, and something else is being looked for. */
   get isRecovering(): boolean {
     return this.#recovering;

@@ -37,6 +37,8 @@ export class Registrar {
   #channel: Channel | null = null;
   #registrations: Registration[] = [];
   #everOnline = false;
+  /** This process has no memory of paths from before. */
+  #isFirst = true;
   #refused = false;
 
   constructor(context: NodeContext, events: RegistrarEvents) {
@@ -113,6 +115,12 @@ export class Registrar {
     for (const registration of this.#registrations) registration.check(now);
   }
 
+  /** There are paths of an earlier life: the NMS need not tell their other ends that they are gone. */
+  remembers(): void {
+    this.#isFirst = false;
+    for (const registration of this.#registrations) registration.isFirst = false;
+  }
+
   refuse(): void {
     if (this.#refused) return;
     this.#refused = true;
@@ -149,7 +157,7 @@ export class Registrar {
   }
 
   #registration(channel: Channel, nms: Endpoint): Registration {
-    const registration: Registration = new Registration(this.#context, channel, nms, !this.#everOnline, {
+    const registration: Registration = new Registration(this.#context, channel, nms, this.#isFirst, {
       registered: (now) => this.#registered(registration, now),
       lost: (now) => {
         if (this.isOnline) return;
@@ -166,6 +174,7 @@ export class Registrar {
     const others = this.#registrations.filter((other) => other !== registration);
     const isNews = others.every(({ state }) => state !== 'up');
     this.#everOnline = true;
+    this.#isFirst = false;
     this.timers.clear('unreachable');
     for (const other of others) other.notFirst(now);
     if (isNews) this.#events.online(now);

@@ -37,7 +37,8 @@ export class Registration {
   readonly #context: NodeContext;
   readonly #channel: Channel;
   readonly #events: RegistrationEvents;
-  #isFirst: boolean;
+  /** This process has no memory of paths from before. */
+  isFirst: boolean;
   #failures = 0;
   #unanswered = 0;
   state: 'registering' | 'up' | 'down' = 'registering';
@@ -48,13 +49,12 @@ export class Registration {
   lastContact: number | null = null;
   rttMs: number | null = null;
 
-  /** `isFirst`: this process has no memory of paths from before. */
   constructor(context: NodeContext, channel: Channel, nms: Endpoint, isFirst: boolean, events: RegistrationEvents) {
     this.#context = context;
     this.#channel = channel;
     this.nms = nms;
     this.family = familyOf(nms.address);
-    this.#isFirst = isFirst;
+    this.isFirst = isFirst;
     this.#events = events;
   }
 
@@ -76,7 +76,7 @@ export class Registration {
         request: {
           type: 'registrationRequest',
           id: this.#channel.id,
-          flags: this.#isFirst ? Flag.first : 0,
+          flags: this.isFirst ? Flag.first : 0,
           body: { port: candidates[0]?.port ?? 0, notificationType: 0, node4: own(4), node6: own(6) },
           options: {
             candidates: { list: candidates },
@@ -100,8 +100,8 @@ export class Registration {
 
   /** A family registered meanwhile: what comes later is no first registration any more. */
   notFirst(now: Now): void {
-    if (!this.#isFirst) return;
-    this.#isFirst = false;
+    if (!this.isFirst) return;
+    this.isFirst = false;
     if (this.state !== 'up') this.begin(now);
   }
 
@@ -128,7 +128,7 @@ export class Registration {
     this.#failures = 0;
     this.nat = message.body.natFlag !== 0;
     this.mirrors = (message.options.mirrors?.list ?? []).filter((mirror) => this.#context.mayReach(mirror));
-    this.#isFirst = false;
+    this.isFirst = false;
     this.#contact(message, rttMs, now);
     if (wasUp) return;
     this.#context.log('info', 'registered', {

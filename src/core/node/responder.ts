@@ -58,7 +58,7 @@ export class Responder {
       this.#context.drop('path-in-use', arrival.from);
       confirm(peer === null ? Refusal.overloaded : Refusal.pathIdInUse, now);
     } else if (opened.isNew) {
-      opened.path.begin(now, (at) => confirm(null, at));
+      opened.path.begin(now, { bindingSettled: (at) => confirm(null, at) });
     } else {
       confirm(null, now);
     }

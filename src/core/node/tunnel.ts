@@ -75,8 +75,10 @@ export class Tunnel {
   #current: Epoch | null = null;
   #old: number | null = null;
   /** Highest number used by anyone here, and the last that both ends are known to have had. */
-  #used = 0;
+  #used: number;
   #common = 0;
+  /** The life of the peer that sent the last Tunnel Request: a new one remembers no epochs. */
+  #peerLife: string | null = null;
   #answeredAt = Number.NEGATIVE_INFINITY;
   #capsules = 0;
   #sent = 0;
@@ -85,6 +87,8 @@ export class Tunnel {
     this.#context = context;
     this.#path = path;
     this.timers = new Timers((at) => path.wake(at));
+    // On a path of an earlier life the peer may still use the numbers of that time.
+    this.#used = path.direction.fresh ? 0 : context.primitives.random(1)[0]! | 1;
   }
 
   /** Whether packets can be sealed. */
@@ -146,7 +150,9 @@ export class Tunnel {
       return;
     }
     const ahead = (message.epoch - this.#common) & 255;
-    if (ahead < 1 || ahead > EPOCHS_AHEAD || message.epoch === this.#current?.number) {
+    const isNewLife = this.#used > 0 && this.#peerLife !== sender.instance;
+    const isNext = isNewLife || (ahead >= 1 && ahead <= EPOCHS_AHEAD);
+    if (!isNext || message.epoch === this.#current?.number || message.epoch === this.#old) {
       context.drop('unknown-epoch', arrival.from);
       return;
     }
@@ -171,9 +177,12 @@ export class Tunnel {
       return;
     }
     this.#abandonAttempt();
+    if (isNewLife) this.#common = (message.epoch - 1) & 255;
+    this.#peerLife = sender.instance;
     if (answered.peer !== null) this.#path.peer.certificate = answered.peer;
     if (this.#offer !== null && this.#offer.number !== message.epoch) this.#retire(this.#offer.number);
-    if (ahead > ((this.#used - this.#common) & 255)) this.#used = message.epoch;
+    const used = (this.#used - this.#common) & 255;
+    if (used > EPOCHS_AHEAD || used < ((message.epoch - this.#common) & 255)) this.#used = message.epoch;
     this.#offer = { number: message.epoch, answeredTo: [arrival.from] };
     this.timers.set('dropOffer', now.ms + OFFER_MS);
     this.#install(message.epoch, answered.keys, message.options, false);

@@ -71,6 +71,8 @@ export type NodeAction =
   | { readonly do: 'refused' }
   /** The NMS sees us at another address than before: another NAT may be in between. */
   | { readonly do: 'seenAnew' }
+  /** Keep this for the next life, in place of what was kept before: the peer cache, sealed. */
+  | { readonly do: 'storePeers'; readonly octets: Uint8Array }
   /** The register changed: an adapter asks the controller for its general nodes again. */
   | { readonly do: 'registerChanged' };
 

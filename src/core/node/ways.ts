@@ -4,7 +4,7 @@
  */
 
 import { type Endpoint, familyOf, formatEndpoint, isPrivate, sameEndpoint } from '../../lib/ip.ts';
-import type { Candidate } from '../../proto/options.ts';
+import { type Candidate, MAX_CANDIDATES } from '../../proto/options.ts';
 import type { PathKind } from './types.ts';
 
 /** `reflexive`: nobody announced it, authentic messages came from there. */
@@ -44,6 +44,16 @@ export class Ways {
 
   get direct(): readonly Way[] {
     return this.#list.filter(({ origin }) => origin !== 'relay');
+  }
+
+  /** Where the peer may be: the way in use, then proven ones, then what it announced. */
+  get candidates(): Candidate[] {
+    const rank = (way: Way): number => (way === this.chosen ? 0 : way.provenAt !== null ? 1 : 2);
+    return this.direct
+      .filter((way) => way.origin !== 'reflexive' || way.provenAt !== null)
+      .sort((a, b) => rank(a) - rank(b))
+      .slice(0, MAX_CANDIDATES)
+      .map(({ endpoint, origin }) => ({ ...endpoint, kind: isAnnounced(origin) ? origin : 'mapped' }));
   }
 
   find(endpoint: Endpoint, relayed: boolean): Way | undefined {
@@ -93,7 +103,7 @@ export class Ways {
     this.#announced = said;
     const isListed = (way: Way): boolean => candidates.some((candidate) => sameEndpoint(candidate, way.endpoint));
     // What is in use is left only for something better.
-    this.#list = this.#list.filter((way) => way === this.chosen || !isAnnounced(way) || isListed(way));
+    this.#list = this.#list.filter((way) => way === this.chosen || !isAnnounced(way.origin) || isListed(way));
     const unknown = candidates.filter((candidate) => this.find(candidate, false) === undefined);
     const added = unknown.map(({ address, port, kind }) => newWay({ address, port }, kind));
     this.#list.push(...added);
@@ -117,7 +127,8 @@ function textOf(candidates: readonly Candidate[]): string {
   return candidates.map(formatEndpoint).sort().join(' ');
 }
 
-function isAnnounced({ origin }: Way): boolean {
+/** Whether the peer itself, or the NMS for it, named the address. */
+function isAnnounced(origin: WayOrigin): origin is Candidate['kind'] {
   return origin !== 'relay' && origin !== 'reflexive';
 }
 

@@ -20,6 +20,7 @@ import { Member, type MemberEvent, type PingReply } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { type Resolver, startResolver } from './resolver.ts';
+import { peerFile } from './state.ts';
 
 /** Largest inner packet: 1,500 less the outer IPv6 and UDP headers, our own, and room for a tunnel below. */
 export const INNER_MTU = 1400;
@@ -129,7 +130,9 @@ export class LiveNode {
     this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
     const tell = (event: MemberEvent): void => this.#told(event);
-    const self = new Member({ identity, session, suite, primitives, plane, counters: this.#counters, log, tell });
+    const peers = peerFile(state, log);
+    const counters = this.#counters;
+    const self = new Member({ identity, session, suite, primitives, plane, counters, log, tell, peers });
     this.#self = self;
     this.#members.add(self);
     this.#cleanup.defer(() => this.#members.remove(self));

@@ -12,6 +12,7 @@ import type { Now } from '../../lib/time.ts';
 import type { DataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import { Shell } from '../shell.ts';
+import type { PeerFile } from './state.ts';
 
 export type MemberOptions = {
   readonly identity: Identity;
@@ -22,6 +23,8 @@ export type MemberOptions = {
   readonly counters: Counters;
   readonly log: Log;
   readonly tell: (event: MemberEvent) => void;
+  /** Absent: nothing of its peers outlives it. */
+  readonly peers?: PeerFile;
 };
 
 type Own = Exclude<NodeAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
@@ -39,6 +42,7 @@ export class Member {
   readonly #shell: Shell<Own>;
   readonly #waiting = new Map<number, (result: ResolveResult | ProbeResult) => void>();
   #session: Session;
+  #restored = false;
   #tickets = 0;
 
   constructor(options: MemberOptions) {
@@ -63,6 +67,9 @@ export class Member {
   begin(session: Session): void {
     this.#session = session;
     this.input((machine, now) => machine.session(session, now));
+    const stored = this.#restored ? null : (this.#options.peers?.read() ?? null);
+    this.#restored = true;
+    if (stored !== null) this.input((machine, now) => machine.restore(stored, now));
   }
 
   input(give: (machine: NodeMachine, now: Now) => NodeAction[]): void {
@@ -108,6 +115,9 @@ export class Member {
       case 'answer':
         this.#waiting.get(action.ticket)?.(action.result);
         this.#waiting.delete(action.ticket);
+        break;
+      case 'storePeers':
+        this.#options.peers?.write(action.octets);
         break;
       case 'online':
       case 'renewLogin':

@@ -3,13 +3,15 @@
  * Private keys, the Common Key and an unspent enrolment secret are in it, hence 0600.
  */
 
-import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Session } from '../../core/node/types.ts';
 import { decodeIdentity, encodeIdentity, type Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { EnrolmentToken } from '../../crypto/token.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
+import { fromJson, toJson } from '../../lib/json.ts';
+import type { Log } from '../../lib/log.ts';
 import { makeDirectories } from '../directory.ts';
 
 export type DaemonState = {
@@ -50,7 +52,7 @@ export function loadState(directory: string, primitives: Primitives): DaemonStat
     return raise('CONFIG_STATE_DIRECTORY', { directory, why: (cause as NodeJS.ErrnoException).code }, cause);
   }
   try {
-    const stored = JSON.parse(content, revive) as { format: number; state: StoredState };
+    const stored = fromJson(content) as { format: number; state: StoredState };
     if (stored.format !== FORMAT) raise('CONFIG_INVALID', { file, why: 'another version of the program wrote it' });
     const identity = decodeIdentity(primitives, stored.state.identity);
     if (identity !== null) return { ...stored.state, identity };
@@ -66,15 +68,38 @@ export function loadState(directory: string, primitives: Primitives): DaemonStat
 /** On return the state survives a crash. */
 export function saveState(directory: string, state: DaemonState): void {
   const stored: StoredState = { ...state, identity: encodeIdentity(state.identity) };
-  writeAtomically(join(directory, 'state.json'), JSON.stringify({ format: FORMAT, state: stored }, replace, 2));
+  writeAtomically(join(directory, 'state.json'), toJson({ format: FORMAT, state: stored }, 2));
+}
+
+/** Where a device keeps the peers it may reach without the cloud, sealed. It can do without. */
+export type PeerFile = { read(): Uint8Array | null; write(sealed: Uint8Array): void };
+
+export function peerFile(directory: string, log: Log): PeerFile {
+  const file = join(directory, 'peers');
+  return {
+    read() {
+      try {
+        return readFileSync(file);
+      } catch {
+        return null;
+      }
+    },
+    write(sealed) {
+      try {
+        writeAtomically(file, sealed);
+      } catch (error) {
+        log.warn('the peers are not stored', { why: String(error) });
+      }
+    },
+  };
 }
 
 /** Replaces a file of the state directory (0600); on return the new content survives a crash. */
-export function writeAtomically(file: string, content: string): void {
+export function writeAtomically(file: string, content: string | Uint8Array): void {
   const temporary = `${file}.new`;
   try {
     const fd = openSync(temporary, 'w', 0o600);
-    writeSync(fd, content);
+    writeFileSync(fd, content);
     fsyncSync(fd);
     closeSync(fd);
     renameSync(temporary, file);
@@ -84,13 +109,4 @@ export function writeAtomically(file: string, content: string): void {
   } catch (cause) {
     raise('CONFIG_STATE_DIRECTORY', { directory: dirname(file), why: (cause as NodeJS.ErrnoException).code }, cause);
   }
-}
-
-function replace(_key: string, value: unknown): unknown {
-  return value instanceof Uint8Array ? { hex: value.toHex() } : value;
-}
-
-function revive(_key: string, value: unknown): unknown {
-  const hex = (value as { hex?: unknown } | null)?.hex;
-  return typeof hex === 'string' ? Uint8Array.fromHex(hex) : value;
 }

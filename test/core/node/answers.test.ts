@@ -51,7 +51,7 @@ class PathPeer {
       {
         handshake: generateIdentity(world.primitives(name)).handshake,
         certificate: this.#rogue.certificate(name),
-        previous: null,
+        previous: [],
       },
       readCertificate(session.certificate) as Exclude<ReturnType<typeof readCertificate>, string>,
     );

@@ -49,7 +49,7 @@ function handshake(epoch: number, name = 'b', claims = name): StartedHandshake {
   const own = {
     handshake: generateIdentity(rogue.world.primitives(name)).handshake,
     certificate: rogue.certificate(claims),
-    previous: null,
+    previous: [],
   };
   const responder = readCertificate(rogue.session.certificate);
   const started = typeof responder === 'string' ? responder : startHandshake(primitives, context, own, responder);
