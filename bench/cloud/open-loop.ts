@@ -1,0 +1,70 @@
+/**
+ * Open-loop load: requests begin at the times of a Poisson process, whether or not earlier ones are answered, and each
+ * latency counts from the time its request was due. A service that stalls is seen to stall.
+ */
+
+export type Outcome = { readonly error: string | null };
+
+export type LoadResult = {
+  readonly offered: number;
+  readonly answered: number;
+  /** Per second, from the first arrival to the last answer. */
+  readonly rate: number;
+  /** Milliseconds. */
+  readonly p50: number;
+  readonly p99: number;
+  readonly longest: number;
+  /** How many of each class. */
+  readonly errors: Readonly<Record<string, number>>;
+};
+
+export type Arrivals = {
+  readonly perSecond: number;
+  readonly seconds: number;
+  /** Begins one request; `done` is called once. */
+  readonly begin: (done: (error: string | null) => void) => void;
+  /** Called between arrivals, for retransmissions. */
+  readonly tick: () => void;
+};
+
+/** Requests that are not answered by then after the last arrival count as `unanswered`. */
+const SETTLE_MS = 15_000;
+
+export async function offerLoad({ perSecond, seconds, begin, tick }: Arrivals): Promise<LoadResult> {
+  const latencies: number[] = [];
+  const errors: Record<string, number> = {};
+  const began = performance.now();
+  const end = began + seconds * 1_000;
+  let due = began;
+  let offered = 0;
+  let open = 0;
+  let last = began;
+  const start = (at: number): void => {
+    offered++;
+    open++;
+    begin((error) => {
+      open--;
+      last = performance.now();
+      if (error === null) latencies.push(last - at);
+      else errors[error] = (errors[error] ?? 0) + 1;
+    });
+  };
+  while (performance.now() < end + SETTLE_MS) {
+    for (
+      const now = performance.now();
+      due <= now && due < end;
+      due += (-Math.log(1 - Math.random()) * 1_000) / perSecond
+    ) {
+      start(due);
+    }
+    if (due >= end && open === 0) break;
+    tick();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  if (open > 0) errors.unanswered = open;
+  latencies.sort((a, b) => a - b);
+  const at = (share: number): number =>
+    latencies[Math.min(latencies.length - 1, Math.floor(latencies.length * share))] ?? Number.NaN;
+  const rate = (latencies.length * 1_000) / Math.max(last - began, 1);
+  return { offered, answered: latencies.length, rate, p50: at(0.5), p99: at(0.99), longest: at(1), errors };
+}

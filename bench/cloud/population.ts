@@ -1,0 +1,134 @@
+/** Simulated devices: records in the register with everything a login leaves there, and nodes that speak for them. */
+
+import { createSocket, type Socket } from 'node:dgram';
+import { join } from 'node:path';
+import { issueCertificate } from '../../src/crypto/certificate.ts';
+import { generateIdentity, type Identity, publicIdentity } from '../../src/crypto/identity.ts';
+import { nodePrimitives } from '../../src/crypto/node.ts';
+import type { Device } from '../../src/lib/device.ts';
+import type { Endpoint } from '../../src/lib/ip.ts';
+import { readClock } from '../../src/lib/time.ts';
+import { readEnvelope } from '../../src/proto/codec.ts';
+import { readKeyFile, readNetworkFile } from '../../src/roles/network-files.ts';
+import { openRegister } from '../../src/store/open.ts';
+import { hashSecret } from '../../src/store/password.ts';
+import { evpAead } from '../../src/sys/evp.ts';
+import { FakeNode, type Host } from '../../test/core/support/node.ts';
+
+export const primitives = nodePrimitives(evpAead);
+
+const KEY_LIFE_MS = 86_400_000;
+/** Nodes behind one address, as behind one provider's NAT; each has a port of its own. */
+const NODES_PER_ADDRESS = 16;
+
+export type Enrolled = { readonly device: Device; readonly identity: Identity };
+
+/** Devices that have logged in, or with `secret` set, that are about to for the first time. */
+export async function addDevices(
+  directory: string,
+  prefix: string,
+  count: number,
+  secret?: Uint8Array,
+): Promise<Enrolled[]> {
+  const file = readNetworkFile(join(directory, 'cloud.yaml'));
+  const caKey = readKeyFile(file.caKeyFile);
+  const register = await openRegister(file.registerFile, file.network);
+  const hash = secret === undefined ? null : await hashSecret(secret);
+  const enrolled: Enrolled[] = [];
+  for (let i = 0; i < count; i++) {
+    const deviceId = `${prefix}${i}`;
+    const identity = generateIdentity(primitives);
+    const given = { groups: [], adapter: null, mac: null, auth: 'token', mode: 'dual', trustedCa: null } as const;
+    const device = await register.add({ ...given, deviceId, secretHash: hash, secretExpires: null });
+    const { signKey, handshakeKey } = publicIdentity(identity);
+    const now = Date.now();
+    const validity = { notBefore: Math.floor(now / 1_000) - 60, notAfter: Math.floor((now + KEY_LIFE_MS) / 1_000) };
+    const { octets: certificate } = issueCertificate(primitives, caKey, {
+      ...device,
+      signKey,
+      handshakeKey,
+      ...validity,
+    });
+    const commonKey = primitives.random(32);
+    if (secret === undefined) {
+      const keys = { signKey, handshakeKey, certificate, pendingCommonKey: commonKey, keyExpires: now + KEY_LIFE_MS };
+      await register.change({ set: 'login', deviceId, mayPin: true, ...keys });
+      await register.change({ set: 'acknowledged', deviceId, commonKey });
+    }
+    enrolled.push({ device: { ...device, signKey, handshakeKey, certificate, commonKey }, identity });
+  }
+  await register.close();
+  return enrolled;
+}
+
+/** Nodes on sockets of their own, on many addresses of `nodeRange`. */
+export class Population {
+  readonly nodes: FakeNode[] = [];
+  readonly #sockets: Socket[] = [];
+  /** Nodes with a request under way, and whom to tell. */
+  readonly #waiting = new Map<FakeNode, (error: string | null) => void>();
+
+  static async open(devices: readonly Enrolled[], nms: Endpoint): Promise<Population> {
+    const population = new Population();
+    for (const [i, { device }] of devices.entries()) await population.#add(device, i, nms);
+    return population;
+  }
+
+  /** One request of a node that has none under way; null = it has. `ask` sends it. */
+  begin(node: FakeNode, ask: () => void, done: (error: string | null) => void): boolean {
+    if (this.#waiting.has(node)) return false;
+    this.#waiting.set(node, done);
+    ask();
+    return true;
+  }
+
+  /** Repeats what was not answered, where that is due. */
+  tick(): void {
+    for (const [node, done] of this.#waiting) {
+      node.tick();
+      if (node.failed.length > 0) this.#settle(node, done, 'timeout');
+    }
+  }
+
+  close(): void {
+    for (const socket of this.#sockets) socket.close();
+  }
+
+  async #add(device: Device, index: number, nms: Endpoint): Promise<void> {
+    const socket = createSocket('udp4');
+    const place = Math.floor(index / NODES_PER_ADDRESS);
+    const address = `172.${16 + (place >> 16)}.${(place >> 8) & 255}.${place & 255}`;
+    await new Promise<void>((resolve) => socket.bind(0, address, resolve));
+    socket.setRecvBufferSize(1 << 20);
+    const at = { address, port: socket.address().port };
+    const host: Host = {
+      get now() {
+        return readClock();
+      },
+      primitives: () => primitives,
+      send: (_, to, datagram) => socket.send(datagram, to.port, to.address),
+    };
+    const node = new FakeNode(host, device, at, at, nms);
+    socket.on('message', (datagram, from) => {
+      if (typeof readEnvelope(datagram) !== 'string')
+        node.receive(datagram, { address: from.address, port: from.port });
+      const done = this.#waiting.get(node);
+      const [answer] = node.answers.values();
+      if (done !== undefined && answer !== undefined) {
+        const reason = answer.options.refusal?.reason;
+        this.#settle(node, done, reason === undefined ? null : `refused ${reason}`);
+      }
+      node.answers.clear();
+      node.directed.length = 0;
+    });
+    this.#sockets.push(socket);
+    this.nodes.push(node);
+  }
+
+  #settle(node: FakeNode, done: (error: string | null) => void, error: string | null): void {
+    this.#waiting.delete(node);
+    node.failed.length = 0;
+    node.answers.clear();
+    done(error);
+  }
+}
