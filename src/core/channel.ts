@@ -138,7 +138,8 @@ export class Channel {
     if (plainLength < 0) return drop('tag');
     if (!correspondent.window.check(sequence)) return drop('replayed');
 
-    const echoed = envelope.options.echo?.value === this.#challengeFor(sender, from);
+    const echo = envelope.options.echo?.value;
+    const echoed = echo !== undefined && echo === this.#challengeFor(sender, from);
     const proven = !this.#options.proveAddress || correspondent.proven.some((p) => sameEndpoint(p, from));
     const firstOfFreshKey =
       this.#options.freshKey && !this.#options.proveAddress && !this.#believed.some((c) => c.kind === sender.kind);

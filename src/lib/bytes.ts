@@ -130,6 +130,12 @@ export class Writer {
     this.#number(value, 4);
   }
 
+  /** Replaces an octet that was written before. */
+  u8At(at: number, value: number): void {
+    if (value > 255) raise('BUG_ENCODING', { what: `${value} in 8 bits` });
+    this.#bytes[at] = value;
+  }
+
   octets(value: Uint8Array): void {
     const at = this.#advance(value.length);
     this.#bytes.set(value, at);

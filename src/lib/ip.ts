@@ -46,9 +46,22 @@ export function formatAddress(octets: Uint8Array, offset = 0, length = octets.le
   return text;
 }
 
+/** Every message that names an endpoint comes by here: no array of strings in between. */
+function parseDotted(text: string): Uint8Array {
+  const octets = new Uint8Array(4);
+  for (let i = 0, at = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT) at++;
+    else octets[at] = octets[at]! * 10 + code - ZERO;
+  }
+  return octets;
+}
+const DOT = 0x2e;
+const ZERO = 0x30;
+
 /** 4 or 16 octets of an address in any textual form without zone, or null. */
 export function parseAddress(text: string): Uint8Array | null {
-  if (isIPv4(text)) return Uint8Array.from(text.split('.'), Number);
+  if (isIPv4(text)) return parseDotted(text);
   if (!isIPv6(text) || text.includes('%')) return null;
   const dotted = text.lastIndexOf(':') + 1;
   let plain = text;

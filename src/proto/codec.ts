@@ -190,19 +190,24 @@ function firstType(names: readonly OptionName[]): number {
 
 function writeOptions(to: Writer, names: readonly OptionName[], options: Options, after: number): void {
   names.forEach((name, i) => {
-    const data = new Writer();
-    writeFields(optionTable[name].data, data, options[name]!);
-    const units = Math.ceil((2 + data.at) / 8);
-    to.u8(firstType(names.slice(i + 1)) || after);
-    to.u8(units);
-    to.octets(data.written);
-    to.zeros(8 * units - 2 - data.at);
+    const next = names[i + 1];
+    const start = to.at;
+    to.u8(next === undefined ? after : optionTable[next].type);
+    to.u8(0);
+    writeFields(optionTable[name].data, to, options[name]!);
+    const units = Math.ceil((to.at - start) / 8);
+    to.zeros(start + 8 * units - to.at);
+    to.u8At(start + 1, units);
   });
 }
 
+/** Where messages are put together before they are copied into their datagrams; nothing else runs in between. */
+const sealedScratch = new Uint8Array(MAX_LENGTH);
+const clearScratch = new Uint8Array(MAX_LENGTH);
+
 /** Body fields and sealed options: what a datagram carries encrypted. */
 function encodeSealed(draft: Draft, options: Options): Uint8Array {
-  const to = new Writer();
+  const to = new Writer(sealedScratch);
   writeFields(messageTable[draft.type].body, to, draft.body);
   writeOptions(to, present(options, OPTION_SEALED), options, 0);
   return to.written;
@@ -213,7 +218,7 @@ type Clear = { readonly first: number; readonly octets: Uint8Array };
 function encodeClear(options: Options): Clear {
   const names = present(options, 0);
   const sealed = firstType(present(options, OPTION_SEALED));
-  const to = new Writer();
+  const to = new Writer(clearScratch);
   writeOptions(to, names, options, sealed);
   return { first: firstType(names) || sealed, octets: to.written };
 }
