@@ -4,7 +4,7 @@
  * machine share one thread; only the time inside the machine counts. The register answers at once.
  */
 
-import type { Action } from '../src/core/actions.ts';
+import type { Action } from '../src/core/nms/actions.ts';
 import { NmsMachine } from '../src/core/nms/machine.ts';
 import { nodePrimitives } from '../src/crypto/node.ts';
 import type { Device, RegisterAnswer, RegisterQuery } from '../src/lib/device.ts';
