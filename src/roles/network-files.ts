@@ -143,6 +143,14 @@ export function writeNewFile(file: string, content: string | Uint8Array): void {
   }
 }
 
+/** An address given as an option. */
+export function readAddress(option: string, text: string | undefined, family: Family): Address | null {
+  if (text === undefined) return null;
+  const address = canonicalAddress(text);
+  if (address !== null && familyOf(address) === family) return address;
+  return raise('USAGE_VALUE', { option, value: text, why: `it is no IPv${family} address` });
+}
+
 /** Makes a directory (0700) that was not there before. */
 export function makeNewDirectory(directory: string): void {
   try {

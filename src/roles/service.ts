@@ -19,8 +19,9 @@ import type { Shared } from '../store/shared.ts';
 import { evpAead } from '../sys/evp.ts';
 import { notifyReady } from '../sys/notify.ts';
 import type { Context, Contribution, Running } from './context.ts';
+import { type Drainable, type DrainOptions, drain, drainOptions, readGrace } from './drain.ts';
 import { counterSamples } from './metrics.ts';
-import { readKeyFile, readServiceFile, type ServiceFile } from './network-files.ts';
+import { readAddress, readKeyFile, readServiceFile, type ServiceFile } from './network-files.ts';
 import { type RegisterAccess, Shell } from './shell.ts';
 import { awaitRegister, awaitShared } from './stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from './telemetry.ts';
@@ -30,18 +31,23 @@ export type ServiceOptions = {
   readonly register: RegisterAccess & Pick<Register, 'watch'>;
   /** What its replicas share; the memory of this process where there are none. */
   readonly shared: Shared;
+  /** Where this replica alone is reached, beside the address of all; null = it is the only one. */
+  readonly own?: OwnAddresses | null;
   readonly log: Log;
   readonly counters?: Counters;
   /** For trials and tests on one machine: loopback addresses may be sent to. */
   readonly loopback?: boolean;
 };
 
-export type RunningService = Running & {
-  readonly port: number;
-  /** Events, drops by reason and octets since the start. */
-  counters(): Record<string, number>;
-  readonly observed: Observed;
-};
+export type OwnAddresses = { readonly address4: Address | null; readonly address6: Address | null };
+
+export type RunningService = Running &
+  Drainable & {
+    readonly port: number;
+    /** Events, drops by reason and octets since the start. */
+    counters(): Record<string, number>;
+    readonly observed: Observed;
+  };
 
 /** What every service machine is made of. */
 export type ServiceIdentity = {
@@ -76,7 +82,7 @@ export type Service<Extra extends { readonly do: string }> = RunningService & Pa
 
 /** Puts a machine on its port; `gauges` reads its sizes, `perform` carries out the actions that only this machine has. */
 export async function runService<Extra extends { readonly do: string } = never>(
-  { file, register, log, counters = new Counters(), loopback = false }: ServiceOptions,
+  { file, register, own, log, counters = new Counters(), loopback = false }: ServiceOptions,
   machine: ServiceMachine<Extra>,
   gauges: () => readonly Sample[],
   perform?: (action: Extra, parts: Parts<Extra>) => void,
@@ -91,8 +97,8 @@ export async function runService<Extra extends { readonly do: string } = never>(
     ...(perform !== undefined && { perform: (action: Extra) => perform(action, { shell, udp }) }),
   });
   const udp = await openServicePort({
-    address4: bindable(file.address4, '0.0.0.0'),
-    address6: bindable(file.address6, '::'),
+    address4: bindable((own ?? file).address4, '0.0.0.0'),
+    address6: bindable((own ?? file).address6, '::'),
     port,
     relay: role === 'trs',
     overlay: [network.range4, network.range6],
@@ -108,11 +114,17 @@ export async function runService<Extra extends { readonly do: string } = never>(
   const unwatch = register.watch(look, REGISTER_MS);
   look();
   const all = (): Record<string, number> => ({ ...counters.snapshot(), ...dropCounters(udp), ...udp.counters() });
+  let received = 0;
   return {
     shell,
     udp,
     port: udp.localPort,
     counters: all,
+    busy() {
+      const before = received;
+      received = udp.counters().udpReceivedDatagrams ?? 0;
+      return received !== before;
+    },
     observed: {
       role,
       service: name,
@@ -131,7 +143,12 @@ export function metricsOption(): Option {
   return new Option('--metrics <address:port>', 'where metrics and health are served by HTTP, or off');
 }
 
-type ServeOptions = { readonly config: string; readonly metrics?: string };
+type ServeOptions = DrainOptions & {
+  readonly config: string;
+  readonly metrics?: string;
+  readonly address?: string;
+  readonly address6?: string;
+};
 
 /** `cyphonic nms serve` and `cyphonic trs serve`. */
 export function serveCommand(
@@ -140,10 +157,13 @@ export function serveCommand(
   start: (options: ServiceOptions) => Promise<RunningService>,
 ): Contribution {
   return (program, context) => {
-    program
-      .command(role)
-      .description(descriptions.role)
-      .command('serve')
+    const command = drainOptions(program.command(role).description(descriptions.role).command('serve'));
+    if (role === 'trs') {
+      command
+        .option('--address <IPv4>', 'where this one of several replicas is reached by its own address')
+        .option('--address6 <IPv6>', 'the same by IPv6');
+    }
+    command
       .description(descriptions.serve)
       .requiredOption('--config <file>', "the service's YAML file")
       .addOption(metricsOption())
@@ -159,23 +179,34 @@ async function serve(
   context: Context,
 ): Promise<void> {
   const log = createLog(file.role);
+  readGrace(options.grace);
+  const own = ownAddresses(options, file);
   const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort[file.role], log));
   const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
   const shared = register && (await awaitShared(file.shared, file.network, log, context.stopped));
   try {
     if (register === null || shared === null) return;
-    const running = await start({ file, register, shared, log });
+    const running = await start({ file, register, shared, own, log });
     telemetry.serving([running.observed]);
     context.print(`ready ${file.role} ${file.name}: port ${running.port}/udp`);
     notifyReady(context.env.NOTIFY_SOCKET);
     await context.stopped;
     telemetry.stopping();
+    await drain([running], options, log);
     await running.stop();
   } finally {
     await shared?.close();
     await register?.close();
     await telemetry.stop();
   }
+}
+
+function ownAddresses({ address, address6 }: ServeOptions, file: ServiceFile): OwnAddresses | null {
+  const own = { address4: readAddress('--address', address, 4), address6: readAddress('--address6', address6, 6) };
+  if ((own.address4 ?? own.address6) === null) return null;
+  if (file.shared !== null) return own;
+  const why = 'replicas announce themselves on what they share; set "shared" in the service\'s YAML file';
+  return raise('USAGE_VALUE', { option: '--address', value: address ?? address6, why });
 }
 
 /** The registered address if this host has it, so that answers leave from it; behind a translation or balancer, all. */

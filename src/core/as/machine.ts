@@ -106,8 +106,13 @@ export class AsMachine implements Machine<AsAction> {
   }
 
   /** Sizes, for reports and for tests of the bounds. */
-  get sizes(): { readonly connections: number; readonly logins: number; readonly hashes: number } {
-    return { connections: this.#connections.size, logins: this.#logins.size, hashes: this.#hashes };
+  get sizes(): Readonly<Record<'connections' | 'unfinished' | 'logins' | 'hashes', number>> {
+    const all = [...this.#connections.values()];
+    const unfinished = all.filter(
+      ({ proven, running, answered }) => proven === null || running.size + answered.size > 0,
+    );
+    const connections = all.length;
+    return { connections, unfinished: unfinished.length, logins: this.#logins.size, hashes: this.#hashes };
   }
 
   /** A TLS handshake was completed. */

@@ -5,7 +5,7 @@
  */
 
 import type { KeyPair, Primitives } from '../../crypto/primitives.ts';
-import type { Device, RegisterAnswer, SaveResult } from '../../lib/device.ts';
+import type { Device, RegisterAnswer, SaveResult, Service } from '../../lib/device.ts';
 import { contains, type Endpoint, type Prefix } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { type Envelope, type Message, readEnvelope } from '../../proto/codec.ts';
@@ -26,7 +26,7 @@ import { Directory } from './directory.ts';
 import { type Notice, Notices } from './notices.ts';
 import { PathTable } from './paths.ts';
 import { PresentNode } from './presence.ts';
-import { type Relay, Relays } from './relays.ts';
+import { type Relay, type RelayReplica, Relays } from './relays.ts';
 import { Replicas } from './replicas.ts';
 import { reply, Standing } from './standing.ts';
 
@@ -59,6 +59,7 @@ export class NmsMachine implements Machine<ReplicaAction> {
   readonly #relays: Relays;
   readonly #mirror: MirrorService;
   readonly #mirrors: MirrorDirectory;
+  #services: readonly Service[] = [];
   readonly #paths = new PathTable(({ initiator, responder }) => {
     // Whom it leads to must hear of its end all the same: who makes many paths could else outlive its revocation.
     for (const end of [initiator, responder]) {
@@ -108,7 +109,7 @@ export class NmsMachine implements Machine<ReplicaAction> {
       directory: this.#directory,
       directions: this.#directions,
       paths: this.#paths,
-      listeners: [this.#relays, this.#mirror, this.#mirrors],
+      listeners: [this.#relays, this.#mirror, { update: (services) => this.#listMirrors(services) }],
       relays: this.#relays,
       notices: this.#notices,
       replicas: this.#replicas,
@@ -147,6 +148,12 @@ export class NmsMachine implements Machine<ReplicaAction> {
     const envelope = readEnvelope(datagram);
     if (typeof envelope === 'string') return dropped(envelope, from);
     return this.#wake(this.#dispatch(datagram, envelope, from, now));
+  }
+
+  /** The replicas of TRSs that announce themselves. */
+  relaysPresent(replicas: readonly RelayReplica[], now: Now): Action[] {
+    if (this.#relays.present(replicas, now)) this.#listMirrors();
+    return [];
   }
 
   /** What was asked of the store that replicas share; null = it could not be asked. */
@@ -204,6 +211,12 @@ export class NmsMachine implements Machine<ReplicaAction> {
     const tag = this.#exchanges.peek(transactionId);
     if (tag?.for === 'relay') return tag.relay;
     return tag?.for === 'notice' ? this.#relays.get(tag.notice.to) : undefined;
+  }
+
+  /** Each replica of a TRS is a mirror of its own. */
+  #listMirrors(services = this.#services): void {
+    this.#services = services;
+    this.#mirrors.update([...services.filter(({ role }) => role === 'nms'), ...this.#relays.services]);
   }
 
   #admit(device: Device, now: Now): PresentNode {

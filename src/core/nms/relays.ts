@@ -23,6 +23,15 @@ export type Relay = {
   downUntil: number;
 };
 
+/** One of several TRSs of one service, with its key, as it announces itself. */
+export type RelayReplica = Pick<Service, 'address4' | 'address6' | 'port'> & {
+  /** NodeID of the service in the register. */
+  readonly service: string;
+  /** Its own one, drawn at its start. */
+  readonly nodeId: string;
+  readonly draining: boolean;
+};
+
 export type RelaysOptions = {
   readonly primitives: Primitives;
   readonly nodeId: string;
@@ -37,10 +46,15 @@ const DOWN_MS = 10_000;
 /** Of one that answers others, a request without an answer says something about the network only (ms). */
 const SILENCE_MS = 2_000;
 const DRAINING_MS = 60_000;
+/** A replica that is not announced any more; it may have been a moment when nobody could look (ms). */
+const REPLICA_MS = 3_000;
 
 export class Relays {
   readonly #options: RelaysOptions;
   readonly #relays = new Map<string, Relay>();
+  #services: readonly Service[] = [];
+  readonly #replicas = new Map<string, { readonly replica: RelayReplica; readonly until: number }>();
+  readonly #replicated = new Set<string>();
 
   constructor(options: RelaysOptions) {
     this.#options = options;
@@ -50,13 +64,49 @@ export class Relays {
     return [...this.#relays.keys()];
   }
 
+  get services(): Service[] {
+    return [...this.#relays.values()].map(({ service }) => service);
+  }
+
   get(nodeId: string): Relay | undefined {
     return this.#relays.get(nodeId);
   }
 
   /** Takes over the register's list. */
   update(services: readonly Service[]): void {
-    const listed = new Map(services.filter((s) => s.role === 'trs').map((s) => [s.nodeId, s]));
+    this.#services = services.filter(({ role }) => role === 'trs');
+    this.#reconcile();
+  }
+
+  /** Takes over what replicas announce; whether that changed which TRSs there are. */
+  present(replicas: readonly RelayReplica[], now: Now): boolean {
+    const before = this.nodeIds.join();
+    for (const replica of replicas) this.#replicas.set(replica.nodeId, { replica, until: now.ms + REPLICA_MS });
+    for (const [nodeId, { until }] of this.#replicas) if (until <= now.ms) this.#replicas.delete(nodeId);
+    this.#reconcile();
+    for (const { nodeId, draining } of replicas) {
+      const relay = this.#relays.get(nodeId);
+      if (draining && relay !== undefined) this.draining(relay, now);
+    }
+    return this.nodeIds.join() !== before;
+  }
+
+  /** Those of the register, each replaced by its replicas from when it first had any. */
+  #listed(): Map<string, Service> {
+    const all = [...this.#replicas.values()];
+    const listed = this.#services.flatMap((service): Service[] => {
+      const own = all.filter(({ replica }) => replica.service === service.nodeId);
+      if (own.length > 0) this.#replicated.add(service.nodeId);
+      if (!this.#replicated.has(service.nodeId)) return [service];
+      return own.map(({ replica: { nodeId, address4, address6, port } }) => {
+        return { ...service, nodeId, address4, address6, port };
+      });
+    });
+    return new Map(listed.map((service) => [service.nodeId, service]));
+  }
+
+  #reconcile(): void {
+    const listed = this.#listed();
     for (const [nodeId, relay] of this.#relays) {
       const service = listed.get(nodeId);
       const endpoint = service === undefined ? null : this.#endpointOf(service);

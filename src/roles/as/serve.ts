@@ -17,6 +17,7 @@ import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
 import { verifySecret } from '../../store/password.ts';
 import { evpAead } from '../../sys/evp.ts';
 import type { Running } from '../context.ts';
+import type { Drainable } from '../drain.ts';
 import { counterSamples, sample } from '../metrics.ts';
 import { type NetworkFile, readKeyFile, readText } from '../network-files.ts';
 import { REGISTER_SILENT } from '../service.ts';
@@ -43,11 +44,12 @@ const HANG_UP_MS = 1_000;
 /** Lines in the log about connections that did not even get to a login. */
 const REFUSAL_LINES = { burst: 20, perSecond: 0.2 };
 
-export type AsService = Running & {
-  /** Events since the start. */
-  counters(): Record<string, number>;
-  readonly observed: Observed;
-};
+export type AsService = Running &
+  Drainable & {
+    /** Events since the start. */
+    counters(): Record<string, number>;
+    readonly observed: Observed;
+  };
 
 export async function startAs(options: AsServiceOptions): Promise<AsService> {
   const { file, register, log, counters = new Counters() } = options;
@@ -156,6 +158,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
       ],
       obstacle: () => (shell.registerAnswers ? null : REGISTER_SILENT),
     },
+    busy: () => handshaking.size > 0 || machine.sizes.unfinished > 0,
     async stop() {
       stopping = true;
       stopRenewing();

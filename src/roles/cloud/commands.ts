@@ -6,12 +6,14 @@ import { raise } from '../../lib/errors.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
 import { Port } from '../../proto/constants.ts';
 import type { Contribution } from '../context.ts';
+import { drainOptions } from '../drain.ts';
+import { readAddress } from '../network-files.ts';
 import { metricsOption } from '../service.ts';
 import { contributeTokens } from './api-tokens.ts';
 import { backup, restore } from './archive.ts';
 import { contributeDevices, findNetwork, openNetwork } from './devices.ts';
-import { type InitOptions, initNetwork, makeService, readAddress, readPortNumber } from './init.ts';
-import { serveCloud } from './serve.ts';
+import { type InitOptions, initNetwork, makeService, readPortNumber } from './init.ts';
+import { type CloudOptions, serveCloud } from './serve.ts';
 
 type ServiceOptions = {
   readonly dir: string;
@@ -51,12 +53,10 @@ export const contribute: Contribution = (program, context) => {
       context.print('  cyphonic node up --state DIR --token-file FILE     on the device, with that token');
     });
 
-  withDirectory(cloud.command('serve'), 'cyphonic cloud serve --dir /var/lib/cyphonic')
+  withDirectory(drainOptions(cloud.command('serve')), 'cyphonic cloud serve --dir /var/lib/cyphonic')
     .description('run AS, NMS, TRS and controller of a network in one process, in the foreground')
     .addOption(metricsOption())
-    .action((options: { dir: string; metrics?: string }) =>
-      serveCloud(findNetwork(options.dir), options.metrics, context),
-    );
+    .action((options: CloudOptions & { dir: string }) => serveCloud(findNetwork(options.dir), options, context));
 
   withDirectory(
     cloud.command('service').description('further services').command('add <role> <NAME>'),

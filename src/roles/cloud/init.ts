@@ -9,21 +9,13 @@ import { nodePrimitives } from '../../crypto/node.ts';
 import { makeTlsRoot } from '../../crypto/tls-certificate.ts';
 import type { Network, ServiceRole } from '../../lib/device.ts';
 import { raise } from '../../lib/errors.ts';
-import {
-  type Address,
-  canonicalAddress,
-  contains,
-  type Family,
-  familyOf,
-  formatPrefix,
-  isLinkLocal,
-} from '../../lib/ip.ts';
+import { type Address, contains, type Family, familyOf, formatPrefix, isLinkLocal } from '../../lib/ip.ts';
 import type { Register } from '../../store/register.ts';
 import { createSqlite, openSqlite } from '../../store/sqlite.ts';
 import { evpAead } from '../../sys/evp.ts';
 import { API_TOKEN_FILE, formatTokens, makeToken } from '../controller/tokens.ts';
 import { makeDirectories } from '../directory.ts';
-import { encodeKey, formatSettings, NETWORK_FILE, parseRange, writeNewFile } from '../network-files.ts';
+import { encodeKey, formatSettings, NETWORK_FILE, parseRange, readAddress, writeNewFile } from '../network-files.ts';
 
 export type InitOptions = {
   readonly dir: string;
@@ -130,13 +122,6 @@ export async function makeService(
 }
 
 /** An address given as an option; null if it was not given. */
-export function readAddress(option: string, text: string | undefined, family: Family): Address | null {
-  if (text === undefined) return null;
-  const address = canonicalAddress(text);
-  if (address !== null && familyOf(address) === family) return address;
-  return raise('USAGE_VALUE', { option, value: text, why: `it is no IPv${family} address` });
-}
-
 export function readPortNumber(option: string, text: string): number {
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port > 0 && port < 65_536) return port;

@@ -7,18 +7,22 @@ import { notifyReady } from '../../sys/notify.ts';
 import { startAs } from '../as/serve.ts';
 import type { Context, Running } from '../context.ts';
 import { startController } from '../controller/serve.ts';
+import { type Drainable, type DrainOptions, drain, readGrace } from '../drain.ts';
 import { type NetworkFile, readServiceFile } from '../network-files.ts';
 import { startNms } from '../nms/serve.ts';
 import { awaitRegister, awaitShared } from '../stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startTrs } from '../trs/serve.ts';
 
-export async function serveCloud(file: NetworkFile, metrics: string | undefined, context: Context): Promise<void> {
+export type CloudOptions = DrainOptions & { readonly metrics?: string };
+
+export async function serveCloud(file: NetworkFile, options: CloudOptions, context: Context): Promise<void> {
   const log = createLog('cloud');
-  const choice = chooseTelemetry(metrics, file.metrics, MetricsPort.cloud, log);
+  readGrace(options.grace);
+  const choice = chooseTelemetry(options.metrics, file.metrics, MetricsPort.cloud, log);
   const telemetry = await startTelemetry(choice);
   let register: Register | null = null;
-  const running: (Running & { readonly observed?: Observed })[] = [];
+  const running: (Running & Drainable & { readonly observed?: Observed })[] = [];
   try {
     register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
     if (register === null) return;
@@ -39,6 +43,8 @@ export async function serveCloud(file: NetworkFile, metrics: string | undefined,
     context.print(`ready cloud ${file.network.domain}: ${[`as ${file.asPort}/tcp`, ...ports, controller].join(', ')}`);
     notifyReady(context.env.NOTIFY_SOCKET);
     await context.stopped;
+    telemetry.stopping();
+    await drain(running, options, log);
   } finally {
     telemetry.stopping();
     for (const service of running.reverse()) await service.stop();

@@ -4,6 +4,7 @@ import type { ReplicaAction } from '../../core/nms/actions.ts';
 import { NmsMachine } from '../../core/nms/machine.ts';
 import { Counters } from '../../lib/counters.ts';
 import { sample } from '../metrics.ts';
+import { watchRelays } from '../relay-presence.ts';
 import { identityOf, type RunningService, runService, type ServiceOptions } from '../service.ts';
 import { type Input, Replica } from './replicas.ts';
 
@@ -27,11 +28,14 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     const input: Input = (give) => shell.input((_, now) => give(now));
     replica.perform(action, machine, input);
   });
-  const deafen = await replica.listen(machine, (give) => service.shell.input((_, now) => give(now)));
+  const input: Input = (give) => service.shell.input((_, now) => give(now));
+  const deafen = await replica.listen(machine, input);
+  const unwatch = watchRelays(shared, (relays) => input((now) => machine.relaysPresent(relays, now)));
   return {
     ...service,
     async stop() {
       deafen();
+      unwatch();
       await service.stop();
     },
   };

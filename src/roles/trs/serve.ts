@@ -3,13 +3,18 @@
 import { TrsMachine } from '../../core/trs.ts';
 import type { RelayCommand } from '../../lib/path.ts';
 import { sample } from '../metrics.ts';
+import { announceRelay } from '../relay-presence.ts';
 import { identityOf, type Parts, type RunningService, runService, type ServiceOptions } from '../service.ts';
 
 /** How often the machine hears which paths are in use, so that only idle ones are unbound. */
 const TRAFFIC_MS = 10_000;
 
 export async function startTrs(options: ServiceOptions): Promise<RunningService> {
-  const machine = new TrsMachine(identityOf(options.file));
+  const { shared, own = null } = options;
+  const identity = identityOf(options.file);
+  // A relay that starts anew has none of the paths of before, so it is another one.
+  const nodeId = own === null ? identity.nodeId : identity.primitives.random(16).toHex();
+  const machine = new TrsMachine({ ...identity, nodeId });
   const gauges = () => [
     sample('cyphonic_relay_paths', machine.sizes.paths, { state: 'announced' }),
     sample('cyphonic_relay_paths', machine.sizes.bound, { state: 'bound' }),
@@ -26,11 +31,19 @@ export async function startTrs(options: ServiceOptions): Promise<RunningService>
     });
   }, TRAFFIC_MS);
   report.unref();
+  let draining = false;
+  const replica = () => ({ service: identity.nodeId, nodeId, ...own!, port: service.port, draining });
+  const presence = own === null ? null : announceRelay(shared, replica);
   return {
     ...service,
+    drain() {
+      draining = true;
+      presence?.again();
+      service.shell.input((_, now) => machine.drain(now));
+    },
     async stop() {
       clearInterval(report);
-      service.shell.input((_, now) => machine.drain(now));
+      presence?.stop();
       await service.stop();
     },
   };

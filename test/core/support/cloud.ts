@@ -178,6 +178,16 @@ export class Cloud implements Host {
     return { trs, keys, nodeId };
   }
 
+  /** A TRS that the register does not know, with the key of one that it does. */
+  addTrsReplica(name: string, at: Endpoint, keys: KeyPair): { trs: TrsMachine; nodeId: string } {
+    const primitives = this.world.primitives(name);
+    const nodeId = primitives.random(16).toHex();
+    const trs = new TrsMachine({ primitives, nodeId, keys, overlay });
+    this.#attach(trs, at);
+    this.run(trs, trs.registerChanged(this.now), at);
+    return { trs, nodeId };
+  }
+
   addDevice(name: string, more: Partial<Device> = {}): Device {
     const primitives = this.world.primitives(`device ${name}`);
     const host = ++this.#hosts + 1;
