@@ -54,7 +54,7 @@ export async function drain(services: readonly Drainable[], options: DrainOption
 
 /** One that fails is no reason to go on serving. */
 async function runHook(file: string, deadline: number, log: Log): Promise<void> {
-  const timeout = Math.max(1, deadline - performance.now());
+  const timeout = Math.max(1, Math.ceil(deadline - performance.now()));
   await new Promise<void>((resolve) => {
     execFile(file, { timeout, killSignal: 'SIGKILL' }, (error, _, stderr) => {
       const why = stderr.trim() || (error?.message ?? '');
