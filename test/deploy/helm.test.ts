@@ -5,52 +5,9 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { parseAllDocuments } from 'yaml';
 import manifest from '../../package.json' with { type: 'json' };
-import { findHelm } from '../../scripts/helm.ts';
+import { chart, helm, type KubernetesObject, only, render, root, run, set } from './chart.ts';
 import { schemaError } from './kubernetes.ts';
-
-const root = join(import.meta.dirname, '../..');
-const chart = join(root, 'deploy/helm/cyphonic');
-const helm = findHelm();
-if (helm === null) console.warn('there is no helm: the chart is not rendered (npm run helm fetches one)');
-
-type Labels = Record<string, string>;
-type Port = { name: string; port: number; targetPort: string; protocol: string; containerPort: number };
-type Probe = { httpGet: { path: string; port: string } };
-type Container = {
-  env: { name: string; value: string }[];
-  ports: Port[];
-  command?: string[];
-  securityContext: object;
-  volumeMounts: { name: string }[];
-} & Record<'startupProbe' | 'readinessProbe' | 'livenessProbe', Probe>;
-type KubernetesObject = {
-  apiVersion: string;
-  kind: string;
-  metadata: { name: string; labels: Labels };
-  spec: {
-    selector: Labels & { matchLabels: Labels };
-    ports: Port[];
-    externalTrafficPolicy?: string;
-    podSelector: { matchLabels: Labels };
-    ingress: { ports: { port: string; protocol: string }[] }[];
-    replicas: number;
-    serviceName: string;
-    template: {
-      metadata: { labels: Labels };
-      spec: {
-        containers: Container[];
-        initContainers: Container[];
-        volumes: { name: string; secret?: { secretName: string } }[];
-        terminationGracePeriodSeconds: number;
-        securityContext: object;
-      };
-    };
-    volumeClaimTemplates: { metadata: { name: string } }[];
-    endpoints: { port: string; path: string }[];
-  };
-};
 
 const minimal = ['network.domain=lab.example', 'network.address=198.51.100.10'];
 const everything = [
@@ -68,25 +25,6 @@ const everything = [
   'drainSeconds=30',
 ];
 
-function run(...words: string[]) {
-  const { status, stdout, stderr } = spawnSync(helm!, words, {
-    encoding: 'utf8',
-    env: { PATH: process.env.PATH, HELM_CACHE_HOME: tmpdir(), HELM_CONFIG_HOME: tmpdir(), HELM_DATA_HOME: tmpdir() },
-  });
-  return { status, stdout, stderr };
-}
-
-const set = (values: readonly string[]): string[] => values.flatMap((value) => ['--set', value]);
-
-function render(values: readonly string[]): KubernetesObject[] {
-  const { status, stdout, stderr } = run('template', 'net', chart, '--namespace', 'overlay', ...set(values));
-  expect([status, stderr]).toEqual([0, '']);
-  const documents = parseAllDocuments(stdout);
-  expect(documents.flatMap(({ errors }) => errors)).toEqual([]);
-  return documents.map((document) => document.toJS() as KubernetesObject).filter((object) => object !== null);
-}
-
-const only = (objects: KubernetesObject[], kind: string): KubernetesObject[] => objects.filter((o) => o.kind === kind);
 const podOf = (objects: KubernetesObject[]) => only(objects, 'StatefulSet')[0]!.spec.template.spec;
 
 describe.skipIf(helm === null)('the chart', () => {

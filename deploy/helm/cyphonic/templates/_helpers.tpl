@@ -21,10 +21,3 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "cyphonic.restoreSecret" -}}
 {{- if .Values.restore.existingSecret }}{{ .Values.restore.existingSecret }}{{ else if .Values.restore.archive }}{{ include "cyphonic.name" . }}-restore{{ end }}
 {{- end }}
-
-{{- define "cyphonic.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
-{{- end }}
