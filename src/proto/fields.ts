@@ -14,6 +14,7 @@ import {
   mirrorRoles,
   type OptionFieldKind,
   type OptionValues,
+  type RelayTime,
 } from './options.ts';
 
 export type Fields = readonly (readonly [name: string, kind: FieldKind | OptionFieldKind])[];
@@ -46,7 +47,10 @@ const codecs: { readonly [K in keyof Values]: Codec<Values[K]> } = {
   endpoint: { read: readEndpoint, write: writeEndpoint },
   candidates: { read: readCandidates, write: writeCandidates },
   mirrors: { read: readMirrors, write: writeMirrors },
+  relayTimes: { read: readRelayTimes, write: writeRelayTimes },
 };
+
+const NO_ANSWER = 0xffff;
 
 /** Reads the declared fields in order; whether they were all there and well-formed, `from.failed` tells. */
 export function readFields(fields: Fields, from: Reader): Record<string, unknown> {
@@ -217,5 +221,26 @@ function writeMirrors(to: Writer, list: readonly Mirror[]): void {
     writeExactly(to, mirror.key, 32);
     to.u8(octetLength(mirror.name));
     writeText(to, mirror.name);
+  }
+}
+
+function readRelayTimes(from: Reader): RelayTime[] {
+  const count = from.u8();
+  if (count > MAX_MIRRORS) from.fail();
+  const list: RelayTime[] = [];
+  for (let i = 0; i < count && !from.failed; i++) {
+    const endpoint = readEndpoint(from);
+    const rttMs = from.u16();
+    list.push({ ...endpoint, rttMs: rttMs === NO_ANSWER ? null : rttMs });
+  }
+  return list;
+}
+
+function writeRelayTimes(to: Writer, list: readonly RelayTime[]): void {
+  if (list.length > MAX_MIRRORS) raise('BUG_ENCODING', { what: `${list.length} relay times` });
+  to.u8(list.length);
+  for (const { rttMs, ...endpoint } of list) {
+    writeEndpoint(to, endpoint);
+    to.u16(rttMs === null ? NO_ANSWER : Math.min(NO_ANSWER - 1, Math.round(rttMs)));
   }
 }

@@ -108,6 +108,8 @@ export const optionTable = {
   answerTo: { type: 0x51, data: [['endpoint', 'endpoint']] },
   /** Direction Request: a TRS that does not answer the node. */
   avoid: { type: 0x52, data: [['relay', 'id']] },
+  /** Registration Request: how long round trips of the node to TRSs take. */
+  relayTimes: { type: 0x53, data: [['list', 'relayTimes']] },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;
@@ -125,6 +127,9 @@ export type Mirror = Endpoint & { readonly role: 'nms' | 'trs'; readonly name: s
 export const mirrorRoles = ['nms', 'trs'] as const;
 export const MAX_MIRRORS = 8;
 
+/** One of a TRS's addresses and the round trip to it; null = it does not answer. */
+export type RelayTime = Endpoint & { readonly rttMs: number | null };
+
 export type OptionValues = {
   u8: number;
   u16: number;
@@ -137,6 +142,8 @@ export type OptionValues = {
   candidates: readonly Candidate[];
   /** count 8, then {role 8, port 16, address 128, key 256, length 8, name} each. */
   mirrors: readonly Mirror[];
+  /** count 8, then {port 16, address 128, round trip 16} each. */
+  relayTimes: readonly RelayTime[];
   octets32: Uint8Array;
   octets64: Uint8Array;
   octets: Uint8Array;

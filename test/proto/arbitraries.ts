@@ -70,6 +70,10 @@ const values: { readonly [K in keyof (FieldValues & OptionValues)]: fc.Arbitrary
       .map(({ to, ...mirror }) => ({ ...to, ...mirror })),
     { maxLength: MAX_MIRRORS },
   ),
+  relayTimes: fc.array(
+    fc.tuple(endpoint, fc.option(fc.nat(0xfffe))).map(([to, rttMs]) => ({ ...to, rttMs })),
+    { maxLength: MAX_MIRRORS },
+  ),
 };
 
 function record(fields: Fields): fc.Arbitrary<Record<string, unknown>> {

@@ -332,6 +332,15 @@ export const optionFigures: { readonly [N in Exclude<OptionName, 'part'>]: reado
     `00 08 01 01 1d12 ${four}c0000201 ${key1} 03 747273 000000000000`,
   ],
   avoid: [{ relay: other }, `00 03 ${other} 000000000000`],
+  relayTimes: [
+    {
+      list: [
+        { address: '192.0.2.1', port: 7442, rttMs: 12 },
+        { address: '192.0.2.2', port: 7442, rttMs: null },
+      ],
+    },
+    `00 06 02 1d12 ${four}c0000201 000c 1d12 ${four}c0000202 ffff 0000000000`,
+  ],
   answerTo: [{ endpoint: { address: '192.0.2.1', port: 258 } }, `00 03 0102 ${four}c0000201 00000000`],
 };
 

@@ -9,7 +9,7 @@ import type { Device } from '../../src/lib/device.ts';
 import type { Address, Endpoint } from '../../src/lib/ip.ts';
 import type { PathEvent } from '../../src/lib/path.ts';
 import { Port, Suite } from '../../src/proto/constants.ts';
-import type { Candidate } from '../../src/proto/options.ts';
+import type { Candidate, RelayTime } from '../../src/proto/options.ts';
 import type { Cloud, CloudParts } from './cloud.ts';
 import type { Host, Segment } from './network.ts';
 import { Plane } from './plane.ts';
@@ -174,6 +174,11 @@ export class SimNode {
   setWallError(error: number): void {
     this.#wallError = error;
     if (this.#shell !== null) this.#shell.wallError = error;
+  }
+
+  /** What a look at the relays brought. */
+  relayTimes(times: readonly RelayTime[]): void {
+    this.#shell?.input((machine, now) => machine.relayTimes(times, now));
   }
 
   /** Logs in again, as a daemon does daily. */

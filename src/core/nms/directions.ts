@@ -5,7 +5,7 @@
 
 import { pathKeys, relayKey } from '../../crypto/kdf.ts';
 import type { KeyPair, Primitives } from '../../crypto/primitives.ts';
-import type { Device, DeviceSelector, Service } from '../../lib/device.ts';
+import type { Device, DeviceSelector } from '../../lib/device.ts';
 import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Draft, Message, MessageOf } from '../../proto/codec.ts';
@@ -19,7 +19,7 @@ import type { Directory, Found } from './directory.ts';
 import type { Notice } from './notices.ts';
 import type { DirectedPath, PathTable } from './paths.ts';
 import type { PresentNode } from './presence.ts';
-import type { Relay, Relays } from './relays.ts';
+import type { Ranking, Relay, Relays } from './relays.ts';
 import type { Replicas } from './replicas.ts';
 import {
   chooseProcess,
@@ -197,10 +197,14 @@ export class Directions {
     if (!this.#pairs.take(`${node.nodeId} ${responder.nodeId}`, now.ms)) return refuse(Refusal.overloaded);
 
     const { keys, primitives, relays, paths } = this.#options;
-    const usable = (service: Service): boolean =>
-      shareFamily(node, service, now) && shareFamily(responder, service, now);
+    const ends = [node, responder];
+    const pair: Ranking = {
+      usable: (service) => ends.every((end) => shareFamily(end, service, now)),
+      distance: (service) => ends.reduce((sum, end) => sum + end.distanceTo(service), 0),
+      load: ({ nodeId }) => paths.relayedBy(nodeId),
+    };
     const ranked = relays
-      .ranked(usable, (relay) => paths.relayedBy(relay), now)
+      .ranked(pair, now)
       .sort((a, b) => Number(a.service.nodeId === asked.avoid) - Number(b.service.nodeId === asked.avoid));
     const route: Route = {
       pathId,

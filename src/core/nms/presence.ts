@@ -2,7 +2,7 @@
 
 import type { Primitives } from '../../crypto/primitives.ts';
 import { sameOctets } from '../../lib/bytes.ts';
-import type { Device } from '../../lib/device.ts';
+import type { Device, Service } from '../../lib/device.ts';
 import {
   type Address,
   type Endpoint,
@@ -42,6 +42,9 @@ export type PresenceOptions = {
 const families = [4, 6] as const;
 /** Willing to use what every node can, if it didn't say. */
 const DEFAULT_SUITES = (1 << Suite.aes256Gcm) | (1 << Suite.chacha20Poly1305);
+/** A TRS that a node has not measured, and one that did not answer it (ms). */
+const UNMEASURED_MS = 500;
+const SILENT_MS = 10_000;
 const RELOAD_MS = 1_000;
 /** The register and the other replicas are told anew of a node that stays where it is (ms). */
 const SEEN_MS = 45_000;
@@ -153,6 +156,7 @@ export class PresentNode {
       real: { 4: this.#offerable(body.node4), 6: this.#offerable(body.node6) },
       hosts: (options.candidates?.list ?? []).filter((c) => this.#offerable(c.address) !== null),
       suites: options.suites?.mask ?? DEFAULT_SUITES,
+      relayTimes: options.relayTimes?.list ?? [],
       first,
     };
     return isNew;
@@ -217,6 +221,15 @@ export class PresentNode {
 
   real(family: Family): Address | null {
     return this.#registration?.real[family] ?? null;
+  }
+
+  /** How far it is from there to a TRS (ms), as the node says; one that says nothing has no say in the choice. */
+  distanceTo({ address4, address6, port }: Service): number {
+    const times = this.#registration?.relayTimes ?? [];
+    if (times.length === 0) return 0;
+    const own = times.filter((time) => time.port === port && (time.address === address4 || time.address === address6));
+    if (own.length === 0) return UNMEASURED_MS;
+    return Math.min(...own.map(({ rttMs }) => rttMs ?? SILENT_MS));
   }
 
   /** Whether something between the node and us translates addresses of this family. */

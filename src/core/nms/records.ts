@@ -1,7 +1,7 @@
 /** What replicas tell each other of a node, as text: none of it is believed further than the node's own datagrams were. */
 
 import { type Address, canonicalAddress, type Endpoint, type Family } from '../../lib/ip.ts';
-import { type Candidate, candidateKinds } from '../../proto/options.ts';
+import { type Candidate, candidateKinds, type RelayTime } from '../../proto/options.ts';
 
 /** The message of the node that a record goes back to. */
 export type Stamp = {
@@ -18,6 +18,8 @@ export type Registration = Stamp & {
   readonly real: Readonly<Record<Family, Address | null>>;
   readonly hosts: readonly Candidate[];
   readonly suites: number;
+  /** Round trips from it to TRSs. */
+  readonly relayTimes: readonly RelayTime[];
   /** The life whose *first* registration was dealt with. */
   readonly first: string | null;
 };
@@ -46,7 +48,7 @@ export function parseRegistration(text: string | null | undefined): Registration
   const found = parseStamped(text);
   if (found === null) return null;
   if (found.left === true) return { ...stampOf(found), left: true };
-  const { port, suites, first, hosts } = found;
+  const { port, suites, first, hosts, relayTimes } = found;
   const real = (found.real ?? {}) as Record<string, unknown>;
   if (typeof port !== 'number' || typeof suites !== 'number' || !Array.isArray(hosts)) return null;
   return {
@@ -54,6 +56,11 @@ export function parseRegistration(text: string | null | undefined): Registration
     port,
     suites,
     first: typeof first === 'string' ? first : null,
+    relayTimes: (Array.isArray(relayTimes) ? relayTimes : []).flatMap((time: Fields) => {
+      const endpoint = endpointOf(time);
+      const rttMs = time?.rttMs;
+      return endpoint === null || !(rttMs === null || typeof rttMs === 'number') ? [] : [{ ...endpoint, rttMs }];
+    }),
     real: { 4: addressOf(real['4']), 6: addressOf(real['6']) },
     hosts: hosts.flatMap((host: Fields) => {
       const endpoint = endpointOf(host);

@@ -42,6 +42,14 @@ export type RelaysOptions = {
   readonly parts: PartBuffer;
 };
 
+/** What a pair thinks of a TRS: whether both ends reach it, the sum of their round trips to it, how busy it is. */
+export type Ranking = {
+  usable(service: Service): boolean;
+  distance(service: Service): number;
+  load(service: Service): number;
+};
+
+const SAME_DISTANCE_MS = 10;
 const DOWN_MS = 10_000;
 /** Of one that answers others, a request without an answer says something about the network only (ms). */
 const SILENCE_MS = 2_000;
@@ -128,12 +136,17 @@ export class Relays {
     }
   }
 
-  /** The TRSs to ask, best first: those that answer before those that did not lately, then by load. */
-  ranked(usable: (service: Service) => boolean, load: (nodeId: string) => number, now: Now): Relay[] {
-    const down = (relay: Relay): number => Math.max(0, relay.downUntil - now.ms);
+  /**
+   * The TRSs to ask, best first: those that answer before those that did not lately, then the nearest; of those that are
+   * about as near the one with the least load.
+   */
+  ranked(pair: Ranking, now: Now): Relay[] {
+    const down = ({ downUntil }: Relay): number => Math.max(0, downUntil - now.ms);
+    const far = ({ service }: Relay): number => Math.floor(pair.distance(service) / SAME_DISTANCE_MS);
+    const load = ({ service }: Relay): number => pair.load(service);
     return [...this.#relays.values()]
-      .filter((relay) => usable(relay.service))
-      .sort((a, b) => down(a) - down(b) || load(a.service.nodeId) - load(b.service.nodeId));
+      .filter(({ service }) => pair.usable(service))
+      .sort((a, b) => down(a) - down(b) || far(a) - far(b) || load(a) - load(b));
   }
 
   heard(relay: Relay, now: Now): void {

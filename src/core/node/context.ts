@@ -20,7 +20,7 @@ import type { Draft, Message } from '../../proto/codec.ts';
 import { Suite } from '../../proto/constants.ts';
 import type { DropReason } from '../../proto/drop.ts';
 import { Flag, type MessageName } from '../../proto/messages.ts';
-import { type Candidate, MAX_CANDIDATES, type SenderKind } from '../../proto/options.ts';
+import { type Candidate, MAX_CANDIDATES, type RelayTime, type SenderKind } from '../../proto/options.ts';
 import { PartBuffer } from '../../proto/parts.ts';
 import { Channel, type Sender } from '../channel.ts';
 import { Answers, Exchanges, type Request, retransmitDelay, sendAll } from '../exchange.ts';
@@ -83,6 +83,8 @@ export class NodeContext {
   #issued: readonly IssuedCertificate[] = [];
   /** The host's own addresses, with our port. */
   local: readonly Candidate[] = [];
+  /** Round trips to TRSs, as last measured. */
+  relayTimes: readonly RelayTime[] = [];
   /** Where the NMS sees us. */
   mapped: () => readonly Endpoint[] = () => [];
   #actions: NodeAction[] = [];

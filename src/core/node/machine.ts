@@ -3,12 +3,12 @@
  * what is to be done, in order.
  */
 
-import { type Address, contains, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { type Address, contains, type Endpoint, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
 import { Flag, NoticeReason } from '../../proto/messages.ts';
-import { type Candidate, type Mirror, SenderKind } from '../../proto/options.ts';
+import { type Candidate, MAX_MIRRORS, type Mirror, type RelayTime, SenderKind } from '../../proto/options.ts';
 import type { Channel, Opened, Sender } from '../channel.ts';
 import { sendAll } from '../exchange.ts';
 import type { Machine } from '../machine.ts';
@@ -94,6 +94,15 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#context.local = candidates;
       this.#registrar.register(now);
       for (const path of this.#directory.paths) path.readdress(now);
+    });
+  }
+
+  /** Round trips to TRSs, from where we are now: the NMS hears of them if that makes a difference. */
+  relayTimes(times: readonly RelayTime[], now: Now): NodeAction[] {
+    return this.#run(() => {
+      const known = this.#context.relayTimes;
+      this.#context.relayTimes = times.slice(0, MAX_MIRRORS);
+      if (!isAboutTheSame(known, this.#context.relayTimes)) this.#registrar.register(now);
     });
   }
 
@@ -371,4 +380,13 @@ export class NodeMachine implements Machine<NodeOnly> {
 
 function canonicalName(name: string): string {
   return name.toLowerCase().replace(/\.$/, '');
+}
+
+/** Whether no round trip has changed by more than 20 % or 10 ms, whichever is larger. */
+function isAboutTheSame(before: readonly RelayTime[], after: readonly RelayTime[]): boolean {
+  const isClose = (a: number | null, b: number | null): boolean =>
+    a === null || b === null ? a === b : Math.abs(a - b) <= Math.max(10, 0.2 * Math.max(a, b));
+  const isKnown = (time: RelayTime): boolean =>
+    before.some((other) => sameEndpoint(other, time) && isClose(other.rttMs, time.rttMs));
+  return before.length === after.length && after.every(isKnown);
 }

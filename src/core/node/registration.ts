@@ -81,6 +81,7 @@ export class Registration {
           options: {
             candidates: { list: candidates },
             suites: { mask: context.suites.reduce((mask, suite) => mask | (1 << suite), 0) },
+            ...(context.relayTimes.length > 0 && { relayTimes: { list: context.relayTimes } }),
           },
         },
         answered: (message, _, rttMs, at) => this.#answered(message, rttMs, at),

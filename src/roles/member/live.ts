@@ -96,6 +96,7 @@ export class LiveNode {
       log,
       nodeId: () => session.nodeId,
       mirrors: () => this.#self?.machine.mirrors ?? [],
+      measured: (times) => this.#members.relayTimes(times),
     });
   }
 

@@ -2,12 +2,13 @@
 
 import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import { readEnvelope } from '../../proto/codec.ts';
-import type { Candidate } from '../../proto/options.ts';
+import type { Candidate, RelayTime } from '../../proto/options.ts';
 import type { Member } from './member.ts';
 
 export class Members {
   readonly #members = new Set<Member>();
   #candidates: readonly Candidate[] = [];
+  #relayTimes: readonly RelayTime[] = [];
   #totals = new Map<string, number>();
 
   add(member: Member): void {
@@ -31,6 +32,12 @@ export class Members {
     for (const member of this.#members) this.#place(member);
   }
 
+  /** How far it is from this host to the relays. */
+  relayTimes(times: readonly RelayTime[]): void {
+    this.#relayTimes = times;
+    for (const member of this.#members) member.input((machine, now) => machine.relayTimes(times, now));
+  }
+
   /** Totals of all paths; those that have not changed are not news. */
   traffic(paths: readonly PathTraffic[]): void {
     const seen = new Map<string, number>();
@@ -44,7 +51,10 @@ export class Members {
   }
 
   #place(member: Member): void {
-    member.input((machine, now) => machine.localAddresses(this.#candidates, now));
+    member.input((machine, now) => [
+      ...machine.relayTimes(this.#relayTimes, now),
+      ...machine.localAddresses(this.#candidates, now),
+    ]);
   }
 
   #concerned(event: PathEvent): Member | undefined {

@@ -4,7 +4,7 @@ import type { MirrorSight, NatReport, NatType } from '../../core/node/nat-check.
 import type { Primitives } from '../../crypto/primitives.ts';
 import { type Family, familyOf, formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
-import type { Mirror } from '../../proto/options.ts';
+import type { Mirror, RelayTime } from '../../proto/options.ts';
 import { probeNat } from './nat-probe.ts';
 
 /** After a change of address several registrations and handshakes go before (ms). */
@@ -17,9 +17,11 @@ export type NatWatchOptions = {
   readonly log: Log;
   readonly nodeId: () => string;
   readonly mirrors: () => readonly Mirror[];
+  /** Told after every look how far the relays are. */
+  readonly measured: (times: readonly RelayTime[]) => void;
 };
 
-export type RelayTime = { readonly name: string; readonly address: string; readonly rttMs: number | null };
+export type NetcheckRelay = { readonly name: string; readonly address: string; readonly rttMs: number | null };
 
 export type NetcheckReport = {
   /** Whether a service was reached by this family. */
@@ -31,7 +33,7 @@ export type NetcheckReport = {
   readonly mapped: readonly string[];
   readonly portMapping: 'pcp' | 'nat-pmp' | 'upnp' | null;
   readonly nat64Prefix: string | null;
-  readonly relays: readonly RelayTime[];
+  readonly relays: readonly NetcheckRelay[];
   readonly preferredRelay: string | null;
 };
 
@@ -89,7 +91,7 @@ export class NatWatch {
   }
 
   async #probe(): Promise<void> {
-    const { primitives, log, nodeId, mirrors } = this.#options;
+    const { primitives, log, nodeId, mirrors, measured } = this.#options;
     const reports = new Map<Family, NatReport>();
     const all = mirrors();
     await Promise.all(
@@ -106,11 +108,19 @@ export class NatWatch {
     this.#reports = new Map(
       families.flatMap((family) => (reports.has(family) ? [[family, reports.get(family)!]] : [])),
     );
+    measured([...this.#reports.values()].flatMap(({ sights }) => timesOf(sights)));
   }
 }
 
+/** What the NMS is told: also who is silent, but nothing of an answer that may belong to any of several questions. */
+function timesOf(sights: readonly MirrorSight[]): RelayTime[] {
+  return sights
+    .filter(({ mirror, mapped, rttMs }) => mirror.role === 'trs' && (mapped === null || rttMs !== null))
+    .map(({ mirror: { address, port }, rttMs }) => ({ address, port, rttMs }));
+}
+
 /** Each relay once, with its best address; the nearest first, silent ones last. */
-function relaysOf(sights: readonly MirrorSight[]): RelayTime[] {
+function relaysOf(sights: readonly MirrorSight[]): NetcheckRelay[] {
   const times = sights
     .filter(({ mirror }) => mirror.role === 'trs')
     .map(({ mirror, rttMs }) => ({ name: mirror.name, address: formatEndpoint(mirror), rttMs }))

@@ -232,6 +232,34 @@ describe('a relay', () => {
     expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
   });
 
+  it('nearest to both ends together is taken, a silent one last, one that nobody measured before that', () => {
+    const at = (n: number): Endpoint => ({ ...trsAt, address: `198.51.100.${n}` });
+    const [one, two, three, four] = [20, 21, 22, 23].map((n) => cloud.addTrs(`trs${n}`, at(n)));
+    const [a, b] = pair(cloud, insideA, natA, insideB, natB);
+    const say = (node: FakeNode, ...times: (number | null)[]): void => {
+      node.relayTimes = times.map((rttMs, i) => ({ ...at(20 + i), rttMs }));
+      node.register();
+    };
+    let paths = 0;
+    const taken = (): unknown => a.direct('b.lab.example', String(++paths).repeat(32))?.options.relayPorts?.nodeId;
+    say(a, 10, 60, 30);
+    say(b, 90, 60, 40);
+    expect([taken(), taken()]).toEqual([three!.nodeId, three!.nodeId]);
+    say(b, 20, 60, null);
+    expect(taken()).toBe(one!.nodeId);
+    say(a, 10, null, null);
+    say(b, null, 20, null);
+    expect(taken()).toBe(four!.nodeId);
+    // About as near: the one that has less to do.
+    say(a, 11, 12, 90, 90);
+    say(b, 11, 12, 90, 90);
+    expect(taken()).toBe(two!.nodeId);
+    cloud.filter = ({ to }) => to.address !== at(21).address && to.address !== at(20).address;
+    taken();
+    cloud.pass(4_000);
+    expect(a.latest?.options.relayPorts?.nodeId).toBe(four!.nodeId);
+  });
+
   it('with the fewest paths is taken', () => {
     const one = cloud.addTrs('one', trsAt);
     const two = cloud.addTrs('two', { ...trsAt, address: '198.51.100.21' });

@@ -10,7 +10,7 @@ import type { Now } from '../../../src/lib/time.ts';
 import { type Message, type MessageOf, readEnvelope } from '../../../src/proto/codec.ts';
 import { Suite } from '../../../src/proto/constants.ts';
 import { Flag } from '../../../src/proto/messages.ts';
-import { type Candidate, type Options, SenderKind } from '../../../src/proto/options.ts';
+import { type Candidate, type Options, type RelayTime, SenderKind } from '../../../src/proto/options.ts';
 
 type Direction = MessageOf<'routeDirection'>;
 
@@ -38,6 +38,7 @@ export class FakeNode {
   /** What the Confirmation says; null = none is sent. */
   confirm: { flags: number; options: Options } | null = { flags: Flag.response, options: {} };
   hosts: Candidate[] = [];
+  relayTimes: RelayTime[] = [];
   suites = (1 << Suite.aes256Gcm) | (1 << Suite.chacha20Poly1305);
   readonly #paths = new Map<string, Channel>();
   #lives = 0;
@@ -77,7 +78,11 @@ export class FakeNode {
         node4: familyOf(this.real.address) === 4 ? this.real.address : null,
         node6: familyOf(this.real.address) === 6 ? this.real.address : null,
       },
-      options: { candidates: { list: this.hosts }, suites: { mask: this.suites } },
+      options: {
+        candidates: { list: this.hosts },
+        suites: { mask: this.suites },
+        relayTimes: { list: this.relayTimes },
+      },
     });
   }
 
