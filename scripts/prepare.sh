@@ -22,6 +22,9 @@ for command in "$@"; do
     unshare) package=util-linux ;;
     pg_ctlcluster) package=postgresql ;;
     bird) package=bird2 ;;
+    dhclient) package=isc-dhcp-client ;;
+    dhcpcd) package=dhcpcd-base ;;
+    rdisc6) package=ndisc6 ;;
     *) package=$command ;;
   esac
   case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac

@@ -17,6 +17,7 @@ const roles: readonly Role[] = [
   { words: ['nms'], load: () => import('./roles/nms/commands.ts') },
   { words: ['trs'], load: () => import('./roles/trs/commands.ts') },
   { words: ['node'], load: () => import('./roles/node/commands.ts') },
+  { words: ['adapter'], load: () => import('./roles/adapter/commands.ts') },
   { words: ['status', 'ping', 'netcheck', 'down'], load: () => import('./roles/member/commands.ts') },
 ];
 

@@ -62,6 +62,9 @@ export type PathEvent =
   /** A capsule opened but from another address than the last one: the peer may have moved. Reported at most once a second per path. */
   | { readonly on: 'moved'; readonly pathId: string; readonly from: Endpoint };
 
+/** A frame from the inner link that is no packet of an admitted device for the overlay. */
+export type LinkEvent = { readonly on: 'frame'; readonly frame: Uint8Array };
+
 /** Running totals of one path since its installation; the shell reports them to the control plane every second if they changed. */
 export type PathTraffic = {
   readonly pathId: string;

@@ -7,9 +7,9 @@ import type { LinkDropReason } from './link-drop.ts';
 
 export const EtherType = { ipv4: 0x0800, arp: 0x0806, ipv6: 0x86dd, eapol: 0x888e } as const;
 
-const TAG = 0x8100;
+export const VLAN_TAG = 0x8100;
 /** Tags in front of a tag: IEEE 802.1ad, and what came before that standard. */
-const outerTags: readonly number[] = [TAG, 0x88a8, 0x9100, 0x9200];
+const outerTags: readonly number[] = [VLAN_TAG, 0x88a8, 0x9100, 0x9200];
 /** IEEE 802.3 clause 3.2.6: smaller values are lengths of frames without an EtherType. */
 const LOWEST_TYPE = 0x0600;
 const RESERVED_VLAN = 0xfff;
@@ -29,7 +29,7 @@ export function decodeFrame(octets: Uint8Array): Frame | LinkDropReason {
   const from = new Reader(octets);
   const macs = from.take(2 * MAC_LENGTH);
   let etherType = from.u16();
-  const tagged = etherType === TAG;
+  const tagged = etherType === VLAN_TAG;
   const tag = tagged ? from.u16() : null;
   if (tagged) etherType = from.u16();
   if (from.failed) return 'frame-short';
@@ -46,7 +46,7 @@ export function encodeFrame(frame: Frame): Uint8Array {
   into.octets(parseMac(frame.destination));
   into.octets(parseMac(frame.source));
   if (frame.tag !== null) {
-    into.u16(TAG);
+    into.u16(VLAN_TAG);
     into.u16(frame.tag);
   }
   into.u16(frame.etherType);

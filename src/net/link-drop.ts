@@ -10,6 +10,9 @@ export const linkDropReasons = [
   'packet-address',
   'udp-malformed',
   'udp-checksum',
+  'packet-spoofed',
+  'packet-elsewhere',
+  'address-declined',
   // neighbours
   'arp-malformed',
   'ndp-hop-limit',

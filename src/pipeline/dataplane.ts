@@ -4,8 +4,10 @@ import { type Address, type Endpoint, forbiddenOuter, type Prefix } from '../lib
 import type { Log } from '../lib/log.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
+import { closeFramePort, type FrameHandle, openFramePort } from '../sys/frame-port.ts';
 import { closeTun, openTun } from '../sys/tun.ts';
 import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
+import type { LinkHost } from './hosts.ts';
 import { Places } from './places.ts';
 import { Pool } from './pool.ts';
 import type { PoolSide } from './seal-jobs.ts';
@@ -29,6 +31,8 @@ export type DataPlaneOptions = {
   readonly log: Log;
   /** Events in the order in which they happened, on the main thread. */
   readonly onEvent: (event: PathEvent) => void;
+  /** Frames of the inner link that are for the control plane. */
+  readonly onFrame?: (frame: Uint8Array) => void;
   /** An I/O thread ended without being asked to: the data plane is dead. */
   readonly onFailure: (error: unknown) => void;
   /** For trials and tests: switches single offloads off from the start. */
@@ -37,6 +41,8 @@ export type DataPlaneOptions = {
   readonly workers?: number | 'auto';
   /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp?: boolean;
+  /** An adapter's inner interface, and its own addresses there. */
+  readonly link?: { readonly interface: string; readonly gateways: readonly Address[] } | null;
 };
 
 export type DataPlane = {
@@ -51,6 +57,10 @@ export type DataPlane = {
   command(command: PathCommand): void;
   /** Virtual addresses that packets may come from; replaces the former list. */
   setLocal(addresses: readonly Address[]): void;
+  /** The devices on the inner link that may send and receive packets; replaces the former list. */
+  setHosts(hosts: readonly LinkHost[]): void;
+  /** Null without an inner link. */
+  readonly link: FrameHandle | null;
   /** Sends one signalling datagram from the same port. False if it could not be sent (counted). */
   sendSignalling(to: Endpoint, datagram: Uint8Array): boolean;
   /** Totals of every installed path. */
@@ -86,12 +96,19 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       }),
     () => closeTun(tun),
   );
+  const link = orUndo(
+    () => (options.link == null ? null : openFramePort(options.link.interface)),
+    () => {
+      closeUdp(udp);
+      closeTun(tun);
+    },
+  );
   const offload = { tunTcp: tun.tcp, tunUdp: tun.udp, udpSegment: udp.segment, udpGro: udp.gro };
   const shared = { tally: tallyMemory(3), traffic: trafficMemory() };
   const tally = new Tally(shared.tally, ROW.main);
   const traffic = new TrafficCounters(shared.traffic);
   const handlers: ThreadHandlers = {
-    onEvent: options.onEvent,
+    onEvent: (event) => (event.on === 'frame' ? options.onFrame?.(event.frame) : options.onEvent(event)),
     onRefused: (name) => {
       offload[name] = false;
       log.warn('offload refused by the system, going on without it', { offload: name });
@@ -102,6 +119,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ...shared,
     tun,
     udp,
+    link: link === null ? null : { port: link, gateways: options.link?.gateways ?? [] },
     overlay,
     forbidden: forbiddenOuter(overlay),
     local: options.local ?? [],
@@ -121,6 +139,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const close = async (): Promise<void> => {
     await Promise.all(threads.map((thread) => thread.stop()));
     await pool?.stop();
+    if (link !== null) closeFramePort(link);
     closeUdp(udp);
     closeTun(tun);
   };
@@ -156,6 +175,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     setLocal(addresses) {
       for (const thread of threads) thread.send({ do: 'setLocal', addresses });
     },
+    setHosts(hosts) {
+      for (const thread of threads) thread.send({ do: 'setHosts', hosts });
+    },
+    link,
     sendSignalling: (to, datagram) => signalling.send(to, datagram),
     traffic: () => [...places].map(([pathId, place]) => ({ pathId, ...traffic.read(place) })),
     counters: () => readEdges(shared.tally),

@@ -6,7 +6,7 @@
  */
 
 import { formatAddress } from '../lib/ip.ts';
-import type { PathEvent } from '../lib/path.ts';
+import type { LinkEvent, PathEvent } from '../lib/path.ts';
 import { Ip4, Ip6 } from '../net/packet.ts';
 import { decodeSockaddr } from '../sys/sockaddr.ts';
 
@@ -21,7 +21,7 @@ const SIGNALLED = 2;
 
 const RECORD_HEADER = 8;
 const ADDRESS_ROOM = 32;
-const Kind = { skip: 0, datagram: 1, unrouted: 2, other: 3 } as const;
+const Kind = { skip: 0, datagram: 1, unrouted: 2, other: 3, frame: 4 } as const;
 
 export function eventMemory(): SharedArrayBuffer {
   return new SharedArrayBuffer(CONTROL + CAPACITY);
@@ -43,7 +43,7 @@ export class EventWriter {
     this.#wake = wake;
   }
 
-  /** False if the ring is full; so for the other two. */
+  /** False if the ring is full; so for the others. */
   datagram(octets: Uint8Array, from: Uint8Array): boolean {
     const at = this.#reserve(Kind.datagram, ADDRESS_ROOM + octets.length, RESERVE);
     if (at < 0) return false;
@@ -57,6 +57,15 @@ export class EventWriter {
     if (at < 0) return false;
     this.#bytes.set(packet, at);
     return this.#commit(packet.length);
+  }
+
+  frame(header: Uint8Array, payload: Uint8Array): boolean {
+    const length = header.length + payload.length;
+    const at = this.#reserve(Kind.frame, length, RESERVE);
+    if (at < 0) return false;
+    this.#bytes.set(header, at);
+    this.#bytes.set(payload, at + header.length);
+    return this.#commit(length);
   }
 
   other(event: PathEvent): boolean {
@@ -121,7 +130,7 @@ export class EventReader {
   }
 
   /** The next event, or null. */
-  read(): PathEvent | null {
+  read(): PathEvent | LinkEvent | null {
     for (;;) {
       const tail = this.#control[TAIL]!;
       if (tail === Atomics.load(this.#control, HEAD)) return null;
@@ -134,6 +143,7 @@ export class EventReader {
         return { on: 'datagram', datagram: content.slice(ADDRESS_ROOM), from: decodeSockaddr(content) };
       }
       if (kind === Kind.unrouted) return unrouted(content);
+      if (kind === Kind.frame) return { on: 'frame', frame: content };
       if (kind === Kind.other) return JSON.parse(Buffer.from(content).toString());
     }
   }

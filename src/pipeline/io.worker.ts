@@ -2,14 +2,18 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { raise } from '../lib/errors.ts';
+import { PacketPort } from '../sys/frame-port.ts';
 import { EventFd, Poller } from '../sys/poll.ts';
-import { Tun } from '../sys/tun.ts';
+import { type PacketDevice, Tun } from '../sys/tun.ts';
 import { UdpPort } from '../sys/udp.ts';
 import { EventWriter } from './event-ring.ts';
+import { HostTable } from './hosts.ts';
 import { Inside, PACKETS_AT_ONCE } from './inside.ts';
+import { LinkDevice } from './link-device.ts';
 import { Mailbox } from './mailbox.ts';
 import { Outside } from './outside.ts';
 import { Relay } from './relay.ts';
+import { FrameLimiter } from './source-limiter.ts';
 import { Tally, TrafficCounters } from './tally.ts';
 import type { OffloadName, Report, ThreadCommand, ThreadSetup } from './threads.ts';
 import { warmUp } from './warmup.ts';
@@ -35,6 +39,18 @@ function forgetKeys(command: ThreadCommand['command']): void {
   command.receiveKey.fill(0);
 }
 
+/** The TUN, and with it the inner link if there is one. */
+function openDevice(): PacketDevice | null {
+  if (setup.tun === null) return null;
+  const tun = new Tun(setup.tun);
+  if (setup.link === null || hosts === null) return tun;
+  const { overlay } = setup;
+  const { gateways } = setup.link;
+  const limiter = new FrameLimiter();
+  const admit = (high: number, low: number): boolean => limiter.admit(high, low, performance.now());
+  return new LinkDevice({ tun, port: new PacketPort(setup.link.port), hosts, overlay, gateways, tally, events, admit });
+}
+
 /** Tells once of every offload that was given up on the way. */
 function watchOffload(name: OffloadName, enabled: () => boolean): () => void {
   let known = enabled();
@@ -45,12 +61,13 @@ function watchOffload(name: OffloadName, enabled: () => boolean): () => void {
   };
 }
 
-function routineInside(inside: Inside, tunFd: number): void {
-  const poller = new Poller([tunFd, setup.wakeFd]);
+function routineInside(inside: Inside, deviceFds: readonly number[]): void {
+  const poller = new Poller([...deviceFds, setup.wakeFd]);
   const watch = watchOffload('udpSegment', () => udp.segment);
   const handle = ({ command, place }: ThreadCommand): void => {
     if (command.do === 'stop') running = false;
     else if (command.do === 'setLocal') inside.setLocal(command.addresses);
+    else if (command.do === 'setHosts') hosts?.set(command.hosts);
     else if (command.do !== 'addRelay' && command.do !== 'bindSide' && command.do !== 'removeRelay') {
       inside.command(command, place);
     }
@@ -79,7 +96,8 @@ function routineOutside(outside: Outside): void {
     if (command.do === 'stop') running = false;
     else if (command.do === 'addRelay' || command.do === 'bindSide' || command.do === 'removeRelay') {
       outside.relay?.command(command, place);
-    } else if (command.do !== 'setLocal') outside.command(command, place);
+    } else if (command.do === 'setHosts') hosts?.set(command.hosts);
+    else if (command.do !== 'setLocal') outside.command(command, place);
     forgetKeys(command);
   };
   while (running) {
@@ -93,7 +111,8 @@ function routineOutside(outside: Outside): void {
 }
 
 const parts = { port: udp, tally, traffic, events };
-const device = setup.tun === null ? null : new Tun(setup.tun);
+const hosts = setup.link === null ? null : new HostTable(setup.link.port.mac);
+const device = openDevice();
 if (device !== null) warmUp();
 if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
   const inside = new Inside({
@@ -106,7 +125,7 @@ if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
   });
   inside.setLocal(setup.local);
   report({ ready: true });
-  routineInside(inside, setup.tun.fd);
+  routineInside(inside, [setup.tun.fd, ...(setup.link === null ? [] : [setup.link.port.fd])]);
 } else {
   const outside = new Outside({
     ...parts,

@@ -82,6 +82,7 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
       direction: 'outside',
       row: ROW.outside,
       tun: null,
+      link: null,
       udp,
       overlay,
       forbidden: loopback ? overlay : forbiddenOuter(overlay),

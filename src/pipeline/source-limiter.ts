@@ -27,7 +27,15 @@ export class SourceLimiter {
 
   /** Whether a datagram from the socket address at `from` may pass; `now` in monotonic milliseconds. */
   admit(names: DataView, from: number, now: number): boolean {
-    const bucket = this.#bucketOf(names, from);
+    const four = names.getUint8(from) === AF_INET;
+    return four
+      ? this.take(names.getInt32(from + 4), 0, now)
+      : this.take(Math.imul(names.getInt32(from + 8), 0x9e3779b1), names.getInt32(from + 12), now);
+  }
+
+  /** The same for a source by two words. */
+  take(first: number, second: number, now: number): boolean {
+    const bucket = this.#bucketOf(first ^ second);
     const earned = ((now - this.#filledAt[bucket]!) * this.#limit.perSecond) / 1000;
     const tokens = Math.min(this.#limit.burst, this.#tokens[bucket]! + earned);
     this.#filledAt[bucket] = now;
@@ -35,12 +43,22 @@ export class SourceLimiter {
     return tokens >= 1;
   }
 
-  #bucketOf(names: DataView, from: number): number {
-    const source =
-      names.getUint8(from) === AF_INET
-        ? names.getInt32(from + 4)
-        : Math.imul(names.getInt32(from + 8), 0x9e3779b1) ^ names.getInt32(from + 12);
+  #bucketOf(source: number): number {
     const hash = Math.imul(source ^ this.#seed, 0x85ebca6b);
     return Math.imul(hash ^ (hash >>> 15), 0xc2b2ae35) >>> 20;
+  }
+}
+
+/** What all devices of a link together, and one of them by its MAC address, may hand over. */
+const LINK: SourceLimit = { perSecond: 2_000, burst: 1_000 };
+const DEVICE: SourceLimit = { perSecond: 50, burst: 100 };
+
+/** The same for frames of an inner link, where a device can take as many MAC addresses as it likes. */
+export class FrameLimiter {
+  readonly #link = new SourceLimiter(LINK);
+  readonly #devices = new SourceLimiter(DEVICE);
+
+  admit(macHigh: number, macLow: number, now: number): boolean {
+    return this.#devices.take(Math.imul(macHigh, 0x9e3779b1), macLow, now) && this.#link.take(0, 0, now);
   }
 }

@@ -1,12 +1,14 @@
 /** What the main thread and its I/O threads tell each other, and how the threads are started, driven and ended. */
 
 import type { Address, Prefix } from '../lib/ip.ts';
-import type { PathCommand, PathEvent, RelayCommand } from '../lib/path.ts';
+import type { LinkEvent, PathCommand, PathEvent, RelayCommand } from '../lib/path.ts';
+import type { FrameHandle } from '../sys/frame-port.ts';
 import { EventFd } from '../sys/poll.ts';
 import type { TunHandle } from '../sys/tun.ts';
 import type { UdpSockets } from '../sys/udp.ts';
 import { startWorker } from '../sys/worker.ts';
 import { EventReader, eventMemory } from './event-ring.ts';
+import type { LinkHost } from './hosts.ts';
 import { MailboxSender } from './mailbox.ts';
 import type { PoolSide } from './seal-jobs.ts';
 import type { SourceLimit } from './source-limiter.ts';
@@ -27,6 +29,7 @@ export type ThreadCommand = {
     | PathCommand
     | RelayCommand
     | { readonly do: 'setLocal'; readonly addresses: readonly Address[] }
+    | { readonly do: 'setHosts'; readonly hosts: readonly LinkHost[] }
     | { readonly do: 'stop' };
 };
 
@@ -37,11 +40,16 @@ export type Report =
   /** An offload that worked at the start was refused later and is off now. */
   | { readonly refused: OffloadName };
 
+/** An inner link: its port, and the adapter's own addresses there. */
+export type LinkSetup = { readonly port: FrameHandle; readonly gateways: readonly Address[] };
+
 /** What a thread is started with; descriptors and shared memory are the same in all threads. */
 export type ThreadSetup = {
   readonly direction: 'inside' | 'outside';
   readonly row: number;
   readonly tun: TunHandle | null;
+  /** The inner link of an adapter. */
+  readonly link: LinkSetup | null;
   readonly udp: UdpSockets;
   readonly wakeFd: number;
   readonly pending: SharedArrayBuffer;
@@ -60,7 +68,7 @@ export type ThreadSetup = {
 };
 
 export type ThreadHandlers = {
-  readonly onEvent: (event: PathEvent) => void;
+  readonly onEvent: (event: PathEvent | LinkEvent) => void;
   readonly onRefused: (offload: OffloadName) => void;
   readonly onFailure: (error: unknown) => void;
 };
@@ -79,7 +87,7 @@ export class IoThread {
   #stopping = false;
 
   readonly #reader: EventReader;
-  readonly #onEvent: (event: PathEvent) => void;
+  readonly #onEvent: ThreadHandlers['onEvent'];
   #reading = false;
 
   private constructor(setup: ThreadOptions, handlers: ThreadHandlers) {

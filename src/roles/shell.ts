@@ -16,8 +16,11 @@ export type RegisterAccess = {
   change(change: RegisterChange): Promise<SaveResult>;
 };
 
+/** A machine that hears of the network by other inputs than datagrams has no `receive`. */
+type Driven<Extra> = Pick<Machine<Extra>, 'tick' | 'loaded' | 'saved'> & Partial<Pick<Machine<Extra>, 'receive'>>;
+
 export type ShellOptions<Extra> = {
-  readonly machine: Machine<Extra>;
+  readonly machine: Driven<Extra>;
   readonly send: (to: Endpoint, datagram: Uint8Array) => void;
   readonly counters: Counters;
   readonly log: Log;
@@ -53,14 +56,14 @@ export class Shell<Extra extends { readonly do: string } = never> {
   }
 
   receive(datagram: Uint8Array, from: Endpoint): void {
-    this.input((machine, now) => machine.receive(datagram, from, now));
+    this.input((machine, now) => machine.receive?.(datagram, from, now) ?? []);
   }
 
   /**
    * Gives the machine an input and carries out what it asks for. A fault of ours that one input uncovers is logged and
    * counted, but does not end the process: else a single datagram could.
    */
-  input(give: (machine: Machine<Extra>, now: Now) => readonly (Action | Extra)[]): void {
+  input(give: (machine: Driven<Extra>, now: Now) => readonly (Action | Extra)[]): void {
     if (this.#stopped) return;
     try {
       this.run(give(this.#options.machine, readClock()));
@@ -141,7 +144,7 @@ export class Shell<Extra extends { readonly do: string } = never> {
 
   #bring<T>(
     asked: Promise<T> | undefined,
-    give: (machine: Machine<Extra>, answer: T | null, now: Now) => readonly (Action | Extra)[],
+    give: (machine: Driven<Extra>, answer: T | null, now: Now) => readonly (Action | Extra)[],
   ): void {
     const settle = (answer: T | null, error?: unknown): void => {
       this.#sayRegister(answer === null, error);

@@ -5,22 +5,30 @@
 
 import { readFileSync } from 'node:fs';
 import { raise } from '../lib/errors.ts';
+import type { Mac } from '../lib/mac.ts';
 import { raiseErrno } from './errno.ts';
 import { errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
 import { allocate, type Memory } from './memory.ts';
+import type { FilterProgram } from './packet-filter.ts';
+import { setAddress } from './vectors.ts';
 
 const AF_PACKET = 17;
 /** SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC */
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0o4000 | 0o2000000;
-const SOL_PACKET = 263;
+export const SOL_PACKET = 263;
+const PACKET_ADD_MEMBERSHIP = 1;
+export const PACKET_AUXDATA = 8;
 const PACKET_VNET_HDR = 15;
 const PACKET_IGNORE_OUTGOING = 23;
+const PACKET_MR_ALLMULTI = 2;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
+const SO_ATTACH_FILTER = 26;
 const SO_RCVBUFFORCE = 33;
 const ETH_P_ALL = 0x0003;
 const SOCKADDR_LL = 20;
+const MEMBERSHIP = 16;
 const EAGAIN = 11;
 const EINTR = 4;
 
@@ -30,42 +38,86 @@ export const MAX_FRAME = 10 + 18 + 65536;
 
 /** The kernel's number of an interface, which sysfs tells for this network namespace. */
 function interfaceIndex(name: string): number {
+  return Number(readLink(name, 'ifindex'));
+}
+
+export function interfaceMac(name: string): Mac {
+  return readLink(name, 'address').trim();
+}
+
+function readLink(name: string, file: string): string {
   try {
-    return Number(readFileSync(`/sys/class/net/${name}/ifindex`, 'utf8'));
+    return readFileSync(`/sys/class/net/${name}/${file}`, 'utf8');
   } catch {
     return raise('SYS_NO_INTERFACE', { name });
   }
+}
+
+export type PacketSocketOptions = {
+  /** What the kernel lets through; absent = every frame. */
+  readonly filter?: FilterProgram;
+  /** Whether the interface takes frames to all groups, and tags are told of. */
+  readonly link?: boolean;
+};
+
+/** Opens a socket bound to an interface; the caller closes it. */
+export function openPacketSocket(interfaceName: string, { filter, link = false }: PacketSocketOptions = {}): number {
+  const index = interfaceIndex(interfaceName);
+  // Protocol 0 until bound: nothing of other interfaces, and nothing past the filter, is received in between.
+  const fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)', 'run as root');
+  const trySet = (level: number, option: number, value: Memory): boolean =>
+    libc().setsockopt(fd, level, option, value.address, value.bytes.length) === 0;
+  const set = (option: number, value: Memory): void => {
+    if (!trySet(SOL_PACKET, option, value)) raiseErrno(`setsockopt(SOL_PACKET, ${option})`);
+  };
+  try {
+    for (const option of [PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, ...(link ? [PACKET_AUXDATA] : [])]) {
+      set(option, int(1));
+    }
+    if (link) {
+      const membership = allocate(MEMBERSHIP);
+      membership.view.setInt32(0, index, true);
+      membership.view.setUint16(4, PACKET_MR_ALLMULTI, true);
+      set(PACKET_ADD_MEMBERSHIP, membership);
+    }
+    if (filter !== undefined && !trySet(SOL_SOCKET, SO_ATTACH_FILTER, attachment(filter))) {
+      raiseErrno('setsockopt(SO_ATTACH_FILTER)');
+    }
+    // Past the system's limit takes real root, which a user namespace has not.
+    const buffer = int(RECEIVE_BUFFER);
+    if (!trySet(SOL_SOCKET, SO_RCVBUFFORCE, buffer)) trySet(SOL_SOCKET, SO_RCVBUF, buffer);
+    const { view, address } = allocate(SOCKADDR_LL);
+    view.setUint16(0, AF_PACKET, true);
+    view.setUint16(2, ETH_P_ALL);
+    view.setInt32(4, index, true);
+    check(libc().bind(fd, address, SOCKADDR_LL), 'bind(AF_PACKET)');
+    return fd;
+  } catch (error) {
+    libc().close(fd);
+    throw error;
+  }
+}
+
+function int(value: number): Memory {
+  const memory = allocate(4);
+  memory.view.setInt32(0, value, true);
+  return memory;
+}
+
+/** sock_fprog { length 16, pad, instructions 64 } with the instructions behind it. */
+function attachment(filter: FilterProgram): Memory {
+  const memory = allocate(16 + filter.length);
+  memory.bytes.set(filter, 16);
+  memory.view.setUint16(0, filter.length / 8, true);
+  setAddress(memory.view, 8, memory.address + 16);
+  return { ...memory, bytes: memory.bytes.subarray(0, 16) };
 }
 
 export class PacketSocket {
   readonly fd: number;
 
   constructor(interfaceName: string) {
-    const index = interfaceIndex(interfaceName);
-    // Protocol 0 until bound: nothing of other interfaces is received in between.
-    this.fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)', 'run as root');
-    try {
-      for (const option of [PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING]) {
-        if (!this.#trySet(SOL_PACKET, option, 1)) raiseErrno(`setsockopt(SOL_PACKET, ${option})`);
-      }
-      // Past the system's limit takes real root, which a user namespace has not.
-      if (!this.#trySet(SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER))
-        this.#trySet(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER);
-      const { view, address } = allocate(SOCKADDR_LL);
-      view.setUint16(0, AF_PACKET, true);
-      view.setUint16(2, ETH_P_ALL);
-      view.setInt32(4, index, true);
-      check(libc().bind(this.fd, address, SOCKADDR_LL), 'bind(AF_PACKET)');
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-  }
-
-  #trySet(level: number, option: number, value: number): boolean {
-    const { view, address } = allocate(4);
-    view.setInt32(0, value, true);
-    return libc().setsockopt(this.fd, level, option, address, 4) === 0;
+    this.fd = openPacketSocket(interfaceName);
   }
 
   /** Reads the next frame with its virtio-net header; 0 if none is waiting. */

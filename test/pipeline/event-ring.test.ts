@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import type { PathEvent } from '../../src/lib/path.ts';
+import type { LinkEvent, PathEvent } from '../../src/lib/path.ts';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { encodeSockaddr } from '../../src/sys/sockaddr.ts';
 import { ACK, buildPacket, ordinaryFlow } from './packets.ts';
@@ -50,7 +50,7 @@ describe('the ring of events', () => {
     fc.assert(
       fc.property(fc.array(event, { minLength: 1, maxLength: 150 }), fc.nat(150), (events, readFirst) => {
         for (const each of events) expect(write(writer, each)).toBe(true);
-        const read: (PathEvent | null)[] = [];
+        const read: (PathEvent | LinkEvent | null)[] = [];
         for (let i = 0; i < readFirst && i < events.length; i++) read.push(reader.read());
         expect(write(writer, opened)).toBe(true);
         for (let next = reader.read(); next !== null; next = reader.read()) read.push(next);

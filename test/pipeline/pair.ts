@@ -1,7 +1,7 @@
 /** Two data planes without a kernel: what one sends is what the other receives, unless a test steps in between. */
 
 import { parsePrefix } from '../../src/lib/ip.ts';
-import type { PathCommand, PathEvent, PathTraffic } from '../../src/lib/path.ts';
+import type { LinkEvent, PathCommand, PathEvent, PathTraffic } from '../../src/lib/path.ts';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import type { PoolMemory } from '../../src/pipeline/handling.ts';
 import { Inside } from '../../src/pipeline/inside.ts';
@@ -35,7 +35,7 @@ export class End {
   now = 0;
   readonly #ring = eventMemory();
   readonly #reader = new EventReader(this.#ring);
-  readonly #events: PathEvent[] = [];
+  readonly #events: (PathEvent | LinkEvent)[] = [];
   readonly #tally = tallyMemory(1);
   readonly #traffic = new TrafficCounters(trafficMemory());
 
@@ -69,7 +69,7 @@ export class End {
   }
 
   /** All events so far; tests take away what they have seen. */
-  get events(): PathEvent[] {
+  get events(): (PathEvent | LinkEvent)[] {
     for (let event = this.#reader.read(); event !== null; event = this.#reader.read()) this.#events.push(event);
     return this.#events;
   }

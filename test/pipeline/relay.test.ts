@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { PathEvent } from '../../src/lib/path.ts';
+import type { LinkEvent, PathEvent } from '../../src/lib/path.ts';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { Outside } from '../../src/pipeline/outside.ts';
 import { Relay, relayCounter } from '../../src/pipeline/relay.ts';
@@ -40,8 +40,8 @@ class RelayEnd {
   }
 
   /** The events since they were last asked for. */
-  get events(): PathEvent[] {
-    const events: PathEvent[] = [];
+  get events(): (PathEvent | LinkEvent)[] {
+    const events: (PathEvent | LinkEvent)[] = [];
     for (let event = this.#reader.read(); event !== null; event = this.#reader.read()) events.push(event);
     return events;
   }

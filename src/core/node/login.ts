@@ -4,6 +4,7 @@ import { verifyCertificate } from '../../crypto/certificate.ts';
 import { type Identity, publicIdentity, signLogin } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { sameOctets } from '../../lib/bytes.ts';
+import type { AddressMode } from '../../lib/device.ts';
 import { type Address, type Endpoint, type Prefix, parsePrefix } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { decodePlain, encodePlain, type MessageOf } from '../../proto/codec.ts';
@@ -17,6 +18,9 @@ export type LoginRequest = {
   /** Enrolment secret or password at the first login; null = by certificate and login key. */
   readonly password: Uint8Array | null;
   readonly certificate: Uint8Array | null;
+  /** Of a general node that is let in by it, as its adapter saw it. */
+  readonly mac?: Uint8Array;
+  readonly mode?: AddressMode;
   readonly identity: Identity;
   /** exportKeyingMaterial(32, 'EXPORTER-cyphonic-login') of this TLS connection. */
   readonly exporter: Uint8Array;
@@ -30,23 +34,27 @@ export type LoginOutcome =
 
 const ABSENT_ID = '0'.repeat(32);
 const KEY_LENGTH = 32;
-/** One exchange per connection: any number serves. */
+/** Of the first exchange on a connection. */
 const TRANSACTION_ID = 1;
 const nothing = new Uint8Array(0);
 
-export function buildLoginRequest(primitives: Primitives, request: LoginRequest): Uint8Array {
-  const { deviceId, password, certificate, identity, exporter } = request;
-  const byCertificate = password === null && certificate !== null;
+export function buildLoginRequest(
+  primitives: Primitives,
+  request: LoginRequest,
+  transactionId = TRANSACTION_ID,
+): Uint8Array {
+  const { deviceId, password, certificate, mac, mode = 'dual', identity, exporter } = request;
+  const byCertificate = mac === undefined && password === null && certificate !== null;
   return encodePlain({
     type: 'loginRequest',
     id: ABSENT_ID,
-    transactionId: TRANSACTION_ID,
+    transactionId,
     body: {
       applicationId: ABSENT_ID,
-      authType: byCertificate ? AuthType.certificate : AuthType.password,
-      execMode: ExecMode.dual,
+      authType: mac !== undefined ? AuthType.mac : byCertificate ? AuthType.certificate : AuthType.password,
+      execMode: ExecMode[mode],
       deviceId,
-      password: password ?? nothing,
+      password: mac ?? password ?? nothing,
       certificate: byCertificate ? certificate : nothing,
     },
     options: {
@@ -62,10 +70,11 @@ export function readLoginResponse(
   caPublicKey: Uint8Array,
   octets: Uint8Array,
   now: Now,
+  transactionId = TRANSACTION_ID,
 ): LoginOutcome {
   const message = decodePlain(octets);
   if (typeof message === 'string') return invalid(`a malformed message: ${message}`);
-  const answersUs = message.transactionId === TRANSACTION_ID && (message.flags & Flag.response) !== 0;
+  const answersUs = message.transactionId === transactionId && (message.flags & Flag.response) !== 0;
   if (!answersUs) return invalid('a message that answers no request');
   if ((message.flags & Flag.failure) !== 0) {
     return { status: 'refused', reason: (message.options.refusal?.reason as Refusal | undefined) ?? null };
@@ -75,11 +84,11 @@ export function readLoginResponse(
 }
 
 /** Sent after the new session is on disk. */
-export function buildLoginAck(session: Session): Uint8Array {
+export function buildLoginAck(session: Session, transactionId = TRANSACTION_ID): Uint8Array {
   return encodePlain({
     type: 'ack',
     id: session.nodeId,
-    transactionId: TRANSACTION_ID,
+    transactionId,
     flags: Flag.response,
     body: {},
   });

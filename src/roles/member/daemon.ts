@@ -22,6 +22,7 @@ import type { Context } from '../context.ts';
 import { type MetricsAddress, startTelemetry } from '../telemetry.ts';
 import { type ControlRequest, serveControl } from './control-socket.ts';
 import type { DnsMode } from './dns-config.ts';
+import type { Extension } from './extension.ts';
 import { LiveNode, type LiveStatus } from './live.ts';
 import { logIn } from './login.ts';
 import { observeNode } from './observe.ts';
@@ -50,14 +51,19 @@ const LOGIN_RETRY_MAX_MS = 30_000;
 /** A stored session this old is renewed as soon as the daemon runs. */
 const RENEW_AFTER_MS = 24 * 3_600_000;
 
-export async function runMember(options: DaemonOptions, context: Context): Promise<void> {
+/** `extension`: what makes an adapter of a node. */
+export async function runMember(
+  options: DaemonOptions,
+  context: Context,
+  extension: Extension | null = null,
+): Promise<void> {
   await using cleanup = new AsyncDisposableStack();
-  const log = createLog('node', options.verbose ? 'debug' : 'info');
+  const log = createLog(extension?.role ?? 'node', options.verbose ? 'debug' : 'info');
   createStateDirectory(options.state);
   const lock = lockState(options.state);
   cleanup.defer(() => lock.release());
   const primitives = nodePrimitives(evpAead);
-  const daemon = new Daemon(options, enrol(options, primitives), primitives, log);
+  const daemon = new Daemon(options, enrol(options, primitives), primitives, log, extension);
 
   const ended = Promise.withResolvers<void>();
   void context.stopped.then(() => ended.resolve());
@@ -116,6 +122,7 @@ class Daemon {
   readonly #primitives: Primitives;
   readonly #log: Log;
   readonly #stopping = new AbortController();
+  readonly #extension: Extension | null;
   #state: DaemonState;
   #opening: Promise<LiveNode> | null = null;
   #live: LiveNode | null = null;
@@ -123,7 +130,14 @@ class Daemon {
   /** Called once the daemon has to end: null = asked to stop. */
   onEnd: (error: CyphonicError | null) => void = () => {};
 
-  constructor(options: DaemonOptions, state: DaemonState, primitives: Primitives, log: Log) {
+  constructor(
+    options: DaemonOptions,
+    state: DaemonState,
+    primitives: Primitives,
+    log: Log,
+    extension: Extension | null,
+  ) {
+    this.#extension = extension;
     this.#options = options;
     this.#state = state;
     this.#primitives = primitives;
@@ -139,6 +153,8 @@ class Daemon {
     this.#stopping.signal.throwIfAborted();
     this.#opening = LiveNode.open({
       ...this.#options,
+      extension: this.#extension,
+      daemonState: () => this.#state,
       deviceId: this.#state.network.deviceId,
       identity: this.#state.identity,
       session,
@@ -162,7 +178,7 @@ class Daemon {
   async answer({ method, params }: ControlRequest): Promise<unknown> {
     switch (method) {
       case 'status':
-        return buildStatus(this.#state, this.#live);
+        return buildStatus(this.#state, this.#live, this.#extension?.role ?? 'node');
       case 'ping': {
         const { target } = params as { target: string };
         if (this.#live === null) raise('SYS_OFFLINE');

@@ -14,13 +14,14 @@ import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/data
 import type { Suite } from '../../proto/constants.ts';
 import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
+import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
 import { candidateAddresses, refuseOverlap } from './local-addresses.ts';
 import { Member, type MemberEvent, type PingReply } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { type Resolver, startResolver } from './resolver.ts';
-import { peerFile } from './state.ts';
+import { type DaemonState, peerFile } from './state.ts';
 
 /** Largest inner packet: 1,500 less the outer IPv6 and UDP headers, our own, and room for a tunnel below. */
 export const INNER_MTU = 1400;
@@ -30,6 +31,8 @@ const TRAFFIC_MS = 250;
 const SERVING_ANYWAY_MS = 8_000;
 
 export type LiveOptions = {
+  readonly extension: Extension | null;
+  readonly daemonState: () => DaemonState;
   readonly state: string;
   readonly deviceId: string;
   readonly identity: Identity;
@@ -59,6 +62,7 @@ export type LiveStatus = {
   readonly resolver: string | null;
   readonly offload: Offload;
   readonly workers: number;
+  readonly extension: ExtensionStatus | null;
   readonly warnings: readonly string[];
   readonly counters: Readonly<Record<string, number>>;
 };
@@ -72,6 +76,7 @@ export class LiveNode {
   readonly #serving = Promise.withResolvers<void>();
   readonly #members = new Members();
   #self: Member | null = null;
+  #attachment: Attachment | null = null;
   #plane: DataPlane | null = null;
   #resolver: Resolver | null = null;
   #warnings: string[] = [];
@@ -110,7 +115,9 @@ export class LiveNode {
     const { identity, primitives, suite } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
-    refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: null });
+    const { extension } = this.#options;
+    const gateways = extension?.prepare(session, this.#netlink) ?? [];
+    refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: extension?.inner ?? null });
     const local = [session.vip4, session.vip6].filter((vip) => vip !== null);
     const plane = await openDataPlane({
       port,
@@ -120,7 +127,9 @@ export class LiveNode {
       workers,
       copyDscp,
       log,
+      link: extension === null ? null : { interface: extension.inner, gateways },
       onEvent: (event) => this.#members.event(event),
+      onFrame: (frame) => this.#attachment?.frame(frame),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
     });
     this.#plane = plane;
@@ -172,6 +181,13 @@ export class LiveNode {
       this.#warnings.push(setup.warning);
       log.warn(setup.warning);
     }
+    if (extension === null) return;
+    const attachment = await extension.attach({
+      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu: INNER_MTU, plane },
+      ...{ members: this.#members, netlink: this.#netlink, primitives, counters, log, upstreams: setup.upstreams },
+    });
+    this.#attachment = attachment;
+    this.#cleanup.defer(() => attachment.close());
   }
 
   async close(): Promise<void> {
@@ -205,6 +221,7 @@ export class LiveNode {
       resolver: this.#resolver === null ? null : formatEndpoint(this.#resolver.endpoint),
       offload,
       workers,
+      extension: this.#attachment?.status() ?? null,
       warnings: this.#warnings,
       counters,
     };
@@ -225,6 +242,7 @@ export class LiveNode {
         this.#natWatch.moved();
         break;
       case 'registerChanged':
+        this.#attachment?.registerChanged();
         break;
     }
   }

@@ -1,6 +1,6 @@
 /** Logging in: over TLS to whichever address of the AS answers, with the new session on disk before it is acknowledged. */
 
-import { buildLoginAck, buildLoginRequest, readLoginResponse } from '../../core/node/login.ts';
+import { buildLoginAck, buildLoginRequest, type LoginOutcome, readLoginResponse } from '../../core/node/login.ts';
 import type { Session } from '../../core/node/types.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
@@ -18,11 +18,14 @@ const refusals: Partial<Record<Refusal, string>> = {
   [Refusal.secretExpired]: 'its token has expired; ask for a new one (`cyphonic device token`)',
   [Refusal.keyMismatch]: 'it is enrolled with other keys; use its old state directory, or ask for a new token',
   [Refusal.disabled]: 'it is disabled; ask the administrator to enable it',
+  [Refusal.wrongAdapter]: 'it belongs to another adapter, or to none; see `cyphonic device show`',
   [Refusal.unknownName]: 'no such device; ask the administrator to add it',
 };
 
 /** Errors of a peer certificate that only a wrong clock, here or there, explains. */
 const clockErrors = ['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED'];
+
+export type Network = DaemonState['network'];
 
 function endpointsOf(network: DaemonState['network']): Endpoint[] {
   return [network.as4, network.as6].flatMap((address) => (address === null ? [] : [{ address, port: network.port }]));
@@ -38,10 +41,15 @@ export async function logIn(
   password: Uint8Array | null,
   primitives: Primitives,
 ): Promise<LoggedIn> {
+  return atAnyAs(state.network, (endpoint) => logInAt(endpoint, directory, state, password, primitives));
+}
+
+/** Tries the addresses of the AS in turn. */
+export async function atAnyAs<T>(network: Network, attempt: (endpoint: Endpoint) => Promise<T>): Promise<T> {
   const failures: string[] = [];
-  for (const endpoint of endpointsOf(state.network)) {
+  for (const endpoint of endpointsOf(network)) {
     try {
-      return await logInAt(endpoint, directory, state, password, primitives);
+      return await attempt(endpoint);
     } catch (error) {
       // Another address of the AS can't change what the network or this host's own files say.
       if (error instanceof CyphonicError && /^(REFUSED|CONFIG)_/.test(error.code)) throw error;
@@ -74,10 +82,7 @@ async function logInAt(
     connection.send(buildLoginRequest(primitives, request));
     const clock = readClock();
     const outcome = readLoginResponse(primitives, request, state.network.caKey, await connection.receive(), clock);
-    if (outcome.status === 'refused') return refused(state.network.deviceId, outcome.reason, endpoint);
-    if (outcome.status === 'invalid' && outcome.why === 'certificate-expired') return clockIsOff();
-    if (outcome.status === 'invalid') return raise('PEER_INVALID', { what: `a login response (${outcome.why})` });
-    const { session } = outcome;
+    const session = sessionOf(outcome, request.deviceId, endpoint);
     const spentSecret = state.secret ?? state.spentSecret;
     const next = { ...state, tlsRoot, session, secret: null, spentSecret, loggedInAt: clock.wall };
     saveState(directory, next);
@@ -86,6 +91,14 @@ async function logInAt(
   } finally {
     connection.close();
   }
+}
+
+/** What an accepted login brought; raises what a refusal says. */
+export function sessionOf(outcome: LoginOutcome, deviceId: string, endpoint: Endpoint): Session {
+  if (outcome.status === 'accepted') return outcome.session;
+  if (outcome.status === 'refused') return refused(deviceId, outcome.reason, endpoint);
+  if (outcome.why === 'certificate-expired') return clockIsOff();
+  return raise('PEER_INVALID', { what: `a login response (${outcome.why})` });
 }
 
 /** Nobody sends a certificate that has just been issued for another time: one of the two clocks is wrong. */

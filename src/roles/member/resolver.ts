@@ -89,7 +89,8 @@ async function listenOn(
   return raise('SYS_RESOLVER', { address: addresses.join(', '), port, why: missing?.code }, missing);
 }
 
-class ResolverService {
+/** Answers queries, however they come. */
+export class ResolverService {
   readonly #options: ResolverOptions;
   readonly #responder: DnsResponder;
   readonly #forwarder: DnsForwarder;

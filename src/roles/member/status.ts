@@ -1,16 +1,18 @@
 /** `status --json` as the interface documentation lists it: every field always there, unknown = null, lists = []. */
 
+import type { PeerSnapshot } from '../../core/node/types.ts';
 import { suiteNames } from '../../proto/constants.ts';
 import { version } from '../../version.ts';
 import type { LiveNode } from './live.ts';
 import { INNER_MTU } from './live.ts';
 import type { DaemonState } from './state.ts';
 
-export function buildStatus(state: DaemonState, live: LiveNode | null) {
+export function buildStatus(state: DaemonState, live: LiveNode | null, role: 'node' | 'adapter') {
   const status = live?.status() ?? null;
   const snapshot = status?.snapshot ?? null;
+  const extension = status?.extension ?? null;
   return {
-    role: 'node',
+    role,
     version,
     state: snapshot?.state ?? 'authenticating',
     deviceId: state.network.deviceId,
@@ -30,13 +32,17 @@ export function buildStatus(state: DaemonState, live: LiveNode | null) {
     offload: status?.offload ?? { tunTcp: false, tunUdp: false, udpSegment: false, udpGro: false },
     workers: status?.workers ?? 0,
     warnings: status?.warnings ?? [],
-    peers: (snapshot?.peers ?? []).map((peer) => ({ ...peer, mtu: INNER_MTU })),
-    inner: null,
-    gateway4: null,
-    gateway6: null,
-    generalNodes: [],
+    peers: (snapshot?.peers ?? []).map(withMtu),
+    inner: extension?.inner ?? null,
+    gateway4: extension?.gateway4 ?? null,
+    gateway6: extension?.gateway6 ?? null,
+    generalNodes: (extension?.generalNodes ?? []).map((node) => ({ ...node, peers: node.peers.map(withMtu) })),
     counters: status?.counters ?? {},
   };
+}
+
+function withMtu(peer: PeerSnapshot): PeerSnapshot & { readonly mtu: number } {
+  return { ...peer, mtu: INNER_MTU };
 }
 
 export type Status = ReturnType<typeof buildStatus>;

@@ -190,7 +190,11 @@ export class Node {
   }
 
   start(flags: readonly string[] = []): void {
-    const args = ['node', 'up', '--state', this.state, '--token-file', this.#tokenFile, ...flags];
+    this.launch(['node', 'up'], flags);
+  }
+
+  protected launch(command: readonly string[], flags: readonly string[]): void {
+    const args = [...command, '--state', this.state, '--token-file', this.#tokenFile, ...flags];
     this.#daemon = this.host.spawn([this.network.program, ...args]);
   }
 

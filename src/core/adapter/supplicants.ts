@@ -1,0 +1,107 @@
+/** General nodes that authenticate by IEEE 802.1X: between the authenticator and the life of each of them. */
+
+import type { Mac } from '../../lib/mac.ts';
+import type { Now } from '../../lib/time.ts';
+import { type AuthenticationFailure, Authenticator, type AuthenticatorAction } from '../../net/authenticator.ts';
+import type { EapMethod } from '../../net/eap-conversation.ts';
+import type { LinkDropReason } from '../../net/link-drop.ts';
+import type { GeneralNode } from './general-node.ts';
+import type { AdapterOptions, LoginResult, Proof } from './types.ts';
+
+export type SupplicantEvents = {
+  nodeOf(mac: Mac): GeneralNode | undefined;
+  /** Begins a login and returns its number. */
+  ask(node: GeneralNode, proof: Proof): number;
+  send(to: Mac, pdu: Uint8Array): void;
+  failed(node: GeneralNode, reason: AuthenticationFailure): void;
+  drop(reason: LinkDropReason, mac: Mac): void;
+};
+
+export class Supplicants {
+  readonly #events: SupplicantEvents;
+  readonly #authenticator: Authenticator;
+  /** Which of the authenticator's questions a login answers. */
+  readonly #asked = new Map<number, { readonly mac: Mac; readonly attempt: number }>();
+  due = Number.POSITIVE_INFINITY;
+
+  constructor(options: Pick<AdapterOptions, 'makeEngine' | 'random'>, events: SupplicantEvents) {
+    this.#events = events;
+    const methodsOf = (mac: Mac): readonly EapMethod[] | null => this.#methodsOf(mac);
+    this.#authenticator = new Authenticator({ ...options, methodsOf });
+  }
+
+  /** Asks a device who it is. */
+  begin(mac: Mac, now: Now): void {
+    this.#take(this.#authenticator.begin(mac, now), now);
+  }
+
+  receive(mac: Mac, pdu: Uint8Array, now: Now): void {
+    this.#take(this.#authenticator.receive(mac, pdu, now), now);
+  }
+
+  progressed(mac: Mac, now: Now): void {
+    this.#take(this.#authenticator.progressed(mac, now), now);
+  }
+
+  forget(mac: Mac, now: Now): void {
+    this.#take(this.#authenticator.forget(mac), now);
+  }
+
+  /** The outcome of a login that was asked for; whether it was one of ours. The device hears of it first. */
+  decided(node: GeneralNode, login: number, result: LoginResult, now: Now): boolean {
+    const asked = this.#asked.get(login);
+    if (asked === undefined) return false;
+    this.#asked.delete(login);
+    if (node.attempt !== login) return true;
+    const good = result === 'accepted';
+    // What is accepted counts once the authenticator has said so to the device.
+    if (!good) node.ended(login, result, now);
+    this.#take(this.#authenticator.decided(asked.mac, asked.attempt, good, now), now);
+    return true;
+  }
+
+  tick(now: Now): void {
+    if (this.due > now.ms) return;
+    this.due = Number.POSITIVE_INFINITY;
+    this.#take(this.#authenticator.tick(now), now);
+  }
+
+  #methodsOf(mac: Mac): readonly EapMethod[] | null {
+    const device = this.#events.nodeOf(mac)?.device;
+    if (device === undefined || device.state === 'disabled') return null;
+    if (device.auth === 'password') return ['ttls'];
+    return device.auth === 'certificate' ? ['tls'] : null;
+  }
+
+  #take(actions: readonly AuthenticatorAction[], now: Now): void {
+    for (const action of actions) {
+      switch (action.do) {
+        case 'wake':
+          this.due = action.at;
+          break;
+        case 'drop':
+          this.#events.drop(action.reason, action.mac);
+          break;
+        case 'send':
+          this.#events.send(action.to, action.pdu);
+          break;
+        default:
+          this.#step(action, now);
+      }
+    }
+  }
+
+  #step(action: Extract<AuthenticatorAction, { do: 'authenticate' | 'authorised' | 'failed' }>, now: Now): void {
+    const node = this.#events.nodeOf(action.mac);
+    if (node === undefined) return;
+    if (action.do === 'authenticate') {
+      const { identity, credential, mac, attempt } = action;
+      this.#asked.set(this.#events.ask(node, { ...credential, identity }), { mac, attempt });
+    } else if (action.do === 'authorised') {
+      node.ended(node.attempt, 'accepted', now);
+    } else {
+      this.#events.failed(node, action.reason);
+      if (node.isActive || node.state === 'authenticating') node.gone(now);
+    }
+  }
+}

@@ -1,0 +1,219 @@
+/**
+ * The device of an adapter: packets of the general nodes on its inner link beside those of its own TUN, so that the rest of
+ * the data path knows nothing of frames. Going out, a packet is a general node's if its addresses, MAC address and tag are
+ * what the control plane admitted; its Ethernet header is left behind. Coming in, what is for a general node's address goes
+ * to that device in a frame, everything else to the TUN. Frames that are no packets for the overlay go to the control plane.
+ */
+
+import type { Address, Prefix } from '../lib/ip.ts';
+import { EtherType } from '../net/ethernet.ts';
+import { completeChecksum, Ip4, Ip6, Protocol, Udp } from '../net/packet.ts';
+import { ETHERNET_HEADER, FRAME_HEAD, type FramePort } from '../sys/frame-port.ts';
+import { libc } from '../sys/libc.ts';
+import { allocate, memoryAt } from '../sys/memory.ts';
+import { GsoType, type PacketDevice, VIRTIO_HEADER, VirtioFlag } from '../sys/tun.ts';
+import { IOVEC, setVector, vectorAddress, vectorLength } from '../sys/vectors.ts';
+import type { EventWriter } from './event-ring.ts';
+import { type Host, type HostTable, VLAN_ID } from './hosts.ts';
+import { AddressSet, Ranges } from './ranges.ts';
+import type { Tally } from './tally.ts';
+
+export type LinkDeviceParts = {
+  readonly tun: PacketDevice;
+  readonly port: FramePort;
+  readonly hosts: HostTable;
+  /** The overlay's ranges, and the addresses in them that are the adapter's own on the inner link. */
+  readonly overlay: readonly Prefix[];
+  readonly gateways: readonly Address[];
+  readonly tally: Tally;
+  readonly events: EventWriter;
+  /** Whether the control plane takes one more frame of a device. */
+  readonly admit: (macHigh: number, macLow: number) => boolean;
+};
+
+/** Frames for the control plane that are read in one go, before the others' turn. */
+const FRAMES_AT_ONCE = 32;
+/** Packets of the inner link after which the TUN has its turn. */
+const TURN = 16;
+/** As much of a packet as is looked at: IPv6 and TCP headers with all options. */
+const PEEK = 128;
+/** The longest frame for the control plane; DHCP has no longer ones. */
+const MAX_FRAME = 1_600;
+const MAX_PIECES = 66;
+
+const PEEK_AT = 0;
+const HEAD_AT = PEEK_AT + VIRTIO_HEADER + PEEK;
+/** Virtio-net header, Ethernet header with a tag. */
+const HEAD_ROOM = VIRTIO_HEADER + 18;
+const VECTORS_AT = HEAD_AT + HEAD_ROOM + 4;
+
+const Head = { type: 22, destinationHigh: 10, destinationLow: 12, sourceHigh: 16, sourceLow: 18 } as const;
+const ICMP6_NDP = { first: 133, last: 137 } as const;
+
+export class LinkDevice implements PacketDevice {
+  readonly #parts: LinkDeviceParts;
+  readonly #overlay: Ranges;
+  readonly #gateways: AddressSet;
+  readonly #memory = allocate(VECTORS_AT + MAX_PIECES * IOVEC);
+  #turn = 0;
+
+  constructor(parts: LinkDeviceParts) {
+    this.#parts = parts;
+    this.#overlay = new Ranges(parts.overlay);
+    this.#gateways = new AddressSet(parts.gateways);
+  }
+
+  read(address: number, room: number): number {
+    const { port, tun, events } = this.#parts;
+    if (++this.#turn % TURN === 0) {
+      const length = tun.read(address, room);
+      if (length > 0) return length;
+    }
+    for (let i = 0; i < FRAMES_AT_ONCE; i++) {
+      const octets = port.read(address + VIRTIO_HEADER, room - VIRTIO_HEADER);
+      if (octets < 0) break;
+      const length = this.#frame(address, octets);
+      if (length > 0) return length;
+    }
+    events.flush();
+    return tun.read(address, room);
+  }
+
+  write(address: number, octets: number): number {
+    const host = this.#hostOf(address, octets);
+    if (host === undefined) return this.#parts.tun.write(address, octets);
+    const head = this.#writeHead(host);
+    setVector(this.#memory, VECTORS_AT, this.#memory.address + HEAD_AT, head);
+    setVector(this.#memory, VECTORS_AT + IOVEC, address + VIRTIO_HEADER, octets - VIRTIO_HEADER);
+    return this.#parts.port.write(this.#memory.address + VECTORS_AT, 2);
+  }
+
+  writeVectors(vectors: number, count: number): number {
+    const { address, view } = this.#memory;
+    const own = VECTORS_AT + IOVEC;
+    libc().memcpy(address + own, vectors, count * IOVEC);
+    const first = vectorAddress(view, own);
+    const length = vectorLength(view, own);
+    const host = this.#hostOf(first, length);
+    if (host === undefined) return this.#parts.tun.writeVectors(vectors, count);
+    setVector(this.#memory, VECTORS_AT, address + HEAD_AT, this.#writeHead(host));
+    setVector(this.#memory, own, first + VIRTIO_HEADER, length - VIRTIO_HEADER);
+    return this.#parts.port.write(address + VECTORS_AT, count + 1);
+  }
+
+  /** The device that a packet behind its virtio-net header is for. */
+  #hostOf(address: number, octets: number): Host | undefined {
+    const { view } = this.#memory;
+    libc().memcpy(this.#memory.address + PEEK_AT, address, Math.min(octets, VIRTIO_HEADER + Ip6.length));
+    const ip = PEEK_AT + VIRTIO_HEADER;
+    return view.getUint8(ip) >> 4 === 6
+      ? this.#parts.hosts.find6(view, ip + Ip6.destination)
+      : this.#parts.hosts.find4(view, ip + Ip4.destination);
+  }
+
+  /** Virtio-net header, as it was peeked at, and Ethernet header; returns their length. */
+  #writeHead(host: Host): number {
+    const { view, bytes } = this.#memory;
+    const six = view.getUint8(PEEK_AT + VIRTIO_HEADER) >> 4 === 6;
+    const header = six ? host.header6 : host.header4;
+    bytes.copyWithin(HEAD_AT, PEEK_AT, PEEK_AT + VIRTIO_HEADER);
+    bytes.set(header, HEAD_AT + VIRTIO_HEADER);
+    shiftOffload(view, HEAD_AT, header.length);
+    return VIRTIO_HEADER + header.length;
+  }
+
+  /** Takes the frame just read, whose packet stands behind room for a virtio-net header; octets of the packet with it, or 0. */
+  #frame(address: number, octets: number): number {
+    const { port, tally } = this.#parts;
+    const { head } = port;
+    const type = head.getUint16(Head.type);
+    if (type !== EtherType.ipv4 && type !== EtherType.ipv6) return this.#handOver(address, octets);
+    const { view } = this.#memory;
+    libc().memcpy(this.#memory.address, address + VIRTIO_HEADER, Math.min(octets, PEEK));
+    const six = type === EtherType.ipv6;
+    if (octets < (six ? Ip6.length : Ip4.length) || !this.#isForOverlay(view, six)) {
+      return this.#handOver(address, octets);
+    }
+    const { hosts } = this.#parts;
+    const host = six ? hosts.find6(view, Ip6.source) : hosts.find4(view, Ip4.source);
+    if (host === undefined) return this.#handOver(address, octets);
+    const { tag } = port;
+    const genuine =
+      head.getUint16(Head.sourceHigh) === host.macHigh &&
+      head.getUint32(Head.sourceLow) === host.macLow &&
+      (tag < 0 ? -1 : tag & VLAN_ID) === host.vlan;
+    if (!genuine) {
+      tally.drop('inner-source');
+      return this.#handOver(address, octets);
+    }
+    return this.#packet(address, octets, six);
+  }
+
+  /** Whether a packet is to be carried: for an address of the overlay, and no neighbour discovery. */
+  #isForOverlay(view: DataView, six: boolean): boolean {
+    if (!six) return this.#overlay.has4(view, Ip4.destination) && !this.#gateways.has4(view, Ip4.destination);
+    if (!this.#overlay.has6(view, Ip6.destination) || this.#gateways.has6(view, Ip6.destination)) return false;
+    const type = view.getUint8(Ip6.length);
+    return view.getUint8(Ip6.next) !== Protocol.icmp6 || type < ICMP6_NDP.first || type > ICMP6_NDP.last;
+  }
+
+  /** Puts the virtio-net header before the packet, and leaves out the link's padding. */
+  #packet(address: number, octets: number, six: boolean): number {
+    const { head } = this.#parts.port;
+    const { view, bytes } = this.#memory;
+    const gso = head.getUint8(1) !== GsoType.none;
+    const length = six ? Ip6.length + view.getUint16(Ip6.payloadLength) : view.getUint16(Ip4.totalLength);
+    for (let i = 0; i < VIRTIO_HEADER; i++) bytes[HEAD_AT + i] = head.getUint8(i);
+    if (!shiftOffload(view, HEAD_AT, -ETHERNET_HEADER)) {
+      this.#parts.tally.drop('inner-malformed');
+      return 0;
+    }
+    libc().memcpy(address, this.#memory.address + HEAD_AT, VIRTIO_HEADER);
+    return VIRTIO_HEADER + (gso ? octets : Math.min(octets, length));
+  }
+
+  /** Gives the whole frame, with its tag, to the control plane. */
+  #handOver(address: number, octets: number): 0 {
+    const { port, tally, events, admit } = this.#parts;
+    const { head } = port;
+    if (!admit(head.getUint16(Head.sourceHigh), head.getUint32(Head.sourceLow))) tally.drop('rate-limited');
+    else {
+      const { bytes: payload, view } = memoryAt(address + VIRTIO_HEADER, Math.min(octets, MAX_FRAME));
+      completeOffload(head, view);
+      if (events.frame(headerOf(port), payload)) tally.add('handedOver', 1);
+      else tally.drop('queue-full');
+    }
+    return 0;
+  }
+}
+
+/** Moves the place of a checksum to complete; false if it was before what is left. */
+function shiftOffload(view: DataView, at: number, by: number): boolean {
+  if ((view.getUint8(at) & VirtioFlag.needsChecksum) === 0) return true;
+  const start = view.getUint16(at + 6, true) + by;
+  if (start < 0) return false;
+  view.setUint16(at + 6, start, true);
+  view.setUint16(at + 2, Math.max(0, view.getUint16(at + 2, true) + by), true);
+  return true;
+}
+
+/** Computes a checksum that the sender left to its hardware. */
+function completeOffload(head: DataView, payload: DataView): void {
+  if ((head.getUint8(0) & VirtioFlag.needsChecksum) === 0) return;
+  const start = head.getUint16(6, true) - ETHERNET_HEADER;
+  const field = head.getUint16(8, true);
+  if (start < 0 || start + field + 2 > payload.byteLength) return;
+  completeChecksum(payload, start, field, payload.byteLength, field === Udp.checksum);
+}
+
+/** The Ethernet header as it was on the link. */
+function headerOf({ head, tag, tagProtocol }: FramePort): Uint8Array {
+  const header = new DataView(new ArrayBuffer(tag < 0 ? ETHERNET_HEADER : ETHERNET_HEADER + 4));
+  for (let i = 0; i < 12; i++) header.setUint8(i, head.getUint8(VIRTIO_HEADER + i));
+  if (tag >= 0) {
+    header.setUint16(12, tagProtocol);
+    header.setUint16(14, tag);
+  }
+  header.setUint16(header.byteLength - 2, head.getUint16(FRAME_HEAD - 2));
+  return new Uint8Array(header.buffer);
+}

@@ -1,0 +1,252 @@
+/** An adapter's inner side at work: its machine, and an identity of the overlay for each general node. Wiring only. */
+
+import { AdapterMachine } from '../../core/adapter/machine.ts';
+import type { AdapterAction, Proof } from '../../core/adapter/types.ts';
+import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
+import { CyphonicError } from '../../lib/errors.ts';
+import type { Address } from '../../lib/ip.ts';
+import { type Now, readClock } from '../../lib/time.ts';
+import type { UdpDatagram } from '../../net/datagram.ts';
+import type { LookupResult, LookupTarget } from '../../net/dns-responder.ts';
+import { monitorNetwork } from '../../sys/netlink.ts';
+import type { Attachment, ExtensionStatus, Host } from '../member/extension.ts';
+import { Member, type MemberEvent } from '../member/member.ts';
+import { ResolverService } from '../member/resolver.ts';
+import { Shell } from '../shell.ts';
+import { FrameSender } from './frame-sender.ts';
+import { gatewaysOf, linkLocalOf, takeInnerDown } from './inner-interface.ts';
+import { GeneralLogins } from './logins.ts';
+import { RegisterClient } from './register-client.ts';
+import { NodeTlsEngine } from './tls-engine.ts';
+import { Vault } from './vault.ts';
+
+type Own = Exclude<AdapterAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
+
+export type AdapterSettings = { readonly inner: string; readonly outer: string; readonly internet: boolean };
+
+export class Adapter implements Attachment {
+  readonly #host: Host;
+  readonly #settings: AdapterSettings;
+  readonly #machine: AdapterMachine;
+  readonly #shell: Shell<Own>;
+  readonly #frames: FrameSender;
+  readonly #vault: Vault;
+  readonly #logins: GeneralLogins;
+  readonly #register: RegisterClient;
+  readonly #resolver: ResolverService;
+  readonly #members = new Map<string, Member>();
+  readonly #monitor: { close(): void };
+  /** By which it speaks TLS to general nodes. */
+  #tls: TlsIdentity | null = null;
+
+  constructor(host: Host, settings: AdapterSettings) {
+    this.#host = host;
+    this.#settings = settings;
+    const { session, plane, primitives, counters, log, netlink, stateDirectory, mtu } = host;
+    const port = plane.link!;
+    const { domain, overlay } = session;
+    this.#frames = new FrameSender(port);
+    this.#vault = new Vault(stateDirectory, primitives, log);
+    this.#logins = new GeneralLogins(host.state, primitives);
+    this.#machine = new AdapterMachine({
+      ...gatewaysOf(overlay),
+      mac: port.mac,
+      linkLocal: linkLocalOf(settings.inner, port.mac, netlink),
+      domain,
+      mtu,
+      internet: settings.internet,
+      random: () => new DataView(primitives.random(4).buffer).getUint32(0) / 2 ** 32,
+      makeEngine: (mac, method) =>
+        new NodeTlsEngine(this.#tls ?? noIdentity, method, () =>
+          this.#input((now) => this.#machine.progressed(mac, now)),
+        ),
+    });
+    this.#shell = new Shell<Own>({
+      machine: this.#machine,
+      send: () => {},
+      counters,
+      log,
+      perform: (action) => this.#perform(action),
+    });
+    this.#resolver = new ResolverService({
+      ...{ vip4: null, vip6: null },
+      zone: { domain, overlay, server: session.fqdn },
+      lookUp: (target, requester) => this.#lookUp(target, requester),
+      log,
+      counters,
+    });
+    this.#resolver.setUpstreams(settings.internet ? host.upstreams : []);
+    this.#register = new RegisterClient({
+      state: host.state,
+      primitives,
+      log,
+      onList: (devices) => {
+        this.#vault.register = devices;
+        this.#listed();
+      },
+    });
+    this.#listed();
+    this.#register.refresh();
+    this.#monitor = monitorNetwork(() => this.#watchLink());
+  }
+
+  frame(octets: Uint8Array): void {
+    this.#input((now) => this.#machine.frame(octets, now));
+  }
+
+  registerChanged(): void {
+    this.#register.refresh();
+  }
+
+  status(): ExtensionStatus {
+    const { gateway4, gateway6 } = gatewaysOf(this.#host.session.overlay);
+    const now = readClock();
+    return {
+      inner: this.#settings.inner,
+      gateway4,
+      gateway6,
+      generalNodes: this.#machine.snapshot().map((node) => ({
+        ...node,
+        peers: this.#members.get(node.deviceId ?? '')?.machine.snapshot(now).peers ?? [],
+      })),
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#monitor.close();
+    this.#register.close();
+    this.#input((now) => this.#machine.stop(now));
+    this.#shell.stop();
+    this.#logins.close();
+    this.#resolver.close();
+    takeInnerDown(this.#settings.inner, gatewaysOf(this.#host.session.overlay), this.#host.netlink);
+  }
+
+  #input(give: (now: Now) => readonly AdapterAction[]): void {
+    this.#shell.input((_, now) => give(now));
+  }
+
+  #listed(): void {
+    const { register } = this.#vault;
+    const granted = (deviceId: string): boolean => this.#vault.sessionOf(deviceId, readClock().wall) !== null;
+    this.#input((now) => this.#machine.register(register, granted, now));
+    if (this.#tls === null && register.some(({ auth }) => auth !== 'mac')) this.#certify();
+  }
+
+  #certify(): void {
+    this.#register.certify().then(
+      (identity) => {
+        this.#tls = identity;
+      },
+      (error: unknown) => this.#host.log.warn('no certificate for 802.1X', { why: (error as Error).message }),
+    );
+  }
+
+  #perform(action: Own): void {
+    switch (action.do) {
+      case 'transmit':
+        if (!this.#frames.send(action.frame)) this.#host.counters.add('link-not-sent');
+        break;
+      case 'login':
+        void this.#logIn(action.deviceId, action.attempt, action.proof);
+        break;
+      case 'join':
+        this.#join(action.deviceId);
+        break;
+      case 'leave':
+        this.#leave(action.deviceId, action.forget);
+        break;
+      case 'hostsChanged':
+        this.#admit();
+        break;
+      case 'query':
+        void this.#query(action.deviceId, action.datagram);
+        break;
+      case 'carry':
+        this.#members
+          .get(action.deviceId)
+          ?.input((machine, now) => machine.packet(action.packet, action.destination, now));
+    }
+  }
+
+  async #logIn(deviceId: string, attempt: number, proof: Proof): Promise<void> {
+    const device = this.#vault.register.find((entry) => entry.deviceId === deviceId);
+    if (device === undefined) return;
+    const finish = (result: 'accepted' | 'refused' | 'unreachable'): void =>
+      this.#input((now) => this.#machine.loggedIn(deviceId, attempt, result, now));
+    try {
+      const identity = this.#vault.identityOf(deviceId);
+      await this.#logins.logIn(device, identity, proof, (session) => this.#vault.keep(deviceId, session));
+      finish('accepted');
+    } catch (error) {
+      const refused = error instanceof CyphonicError && error.code.startsWith('REFUSED_');
+      this.#host.log.warn('general node not logged in', { deviceId, why: (error as Error).message });
+      finish(refused ? 'refused' : 'unreachable');
+    }
+  }
+
+  #join(deviceId: string): void {
+    const session = this.#vault.sessionOf(deviceId, readClock().wall);
+    if (session === null) return;
+    const known = this.#members.get(deviceId);
+    if (known !== undefined) {
+      known.begin(session);
+      return;
+    }
+    const { suite, primitives, plane, counters, log, members } = this.#host;
+    const identity = this.#vault.identityOf(deviceId);
+    const tell = (event: MemberEvent): void => this.#told(deviceId, event);
+    const member = new Member({ identity, session, suite, primitives, plane, counters, log, tell });
+    this.#members.set(deviceId, member);
+    members.add(member);
+  }
+
+  #leave(deviceId: string, forget: boolean): void {
+    const member = this.#members.get(deviceId);
+    this.#members.delete(deviceId);
+    if (member !== undefined) this.#host.members.remove(member);
+    if (forget) this.#vault.forget(deviceId);
+  }
+
+  #told(deviceId: string, event: MemberEvent): void {
+    if (event.do === 'renewLogin') this.#input(() => this.#machine.renew(deviceId));
+    else if (event.do === 'refused') this.#input((now) => this.#machine.revoked(deviceId, now));
+  }
+
+  /** Tells the data plane whose packets are carried. */
+  #admit(): void {
+    const { plane, session } = this.#host;
+    const { hosts } = this.#machine;
+    plane.setHosts(hosts);
+    plane.setLocal([session, ...hosts].flatMap(({ vip4, vip6 }) => [vip4, vip6]).filter((vip) => vip !== null));
+  }
+
+  async #query(deviceId: string, datagram: UdpDatagram): Promise<void> {
+    const response = await this.#resolver.answer(datagram.payload, datagram.source, 'udp');
+    if (response !== null) this.#input(() => this.#machine.resolved(deviceId, datagram, response));
+  }
+
+  /** A name is looked up by the general node that asks; one beside it on the link needs no path. */
+  async #lookUp(target: LookupTarget, requester: Address): Promise<LookupResult> {
+    const question = target.by === 'name' ? { name: target.name } : { address: target.address };
+    const neighbour = this.#machine.find(question);
+    if (neighbour !== undefined) return { status: 'found', ...neighbour };
+    const asker = this.#machine.find({ address: requester });
+    const member = asker === undefined ? undefined : this.#members.get(asker.deviceId);
+    if (member === undefined) return 'refused';
+    const result = await member.resolve(question);
+    return result.status === 'found' ? result : result.status;
+  }
+
+  #linkWasUp = true;
+
+  #watchLink(): void {
+    const link = this.#host.netlink.link(this.#settings.inner);
+    const up = link?.up === true && link.running;
+    if (this.#linkWasUp && !up) this.#input((now) => this.#machine.unplugged(now));
+    this.#linkWasUp = up;
+  }
+}
+
+/** Before the adapter has a certificate its handshakes fail. */
+const noIdentity: TlsIdentity = { certificate: '', privateKey: '' };

@@ -1,0 +1,33 @@
+/** `adapter up`. */
+
+import { type Command, Option } from 'commander';
+import { raise } from '../../lib/errors.ts';
+import type { Context } from '../context.ts';
+import { addUpOptions, readUpFlags, type UpFlags } from '../member/up.ts';
+
+type AdapterFlags = UpFlags & { inner: string; outer: string; internet?: boolean };
+
+export function contribute(program: Command, context: Context): void {
+  const adapter = program.command('adapter').description('a gateway that brings devices into the overlay as they are');
+  const up = adapter
+    .command('up')
+    .description('run the daemon: a node, and general nodes on its inner interface; stays in the foreground')
+    .addOption(new Option('--inner <interface>', 'interface that the general nodes are on').makeOptionMandatory())
+    .addOption(new Option('--outer <interface>', 'interface towards the Internet').makeOptionMandatory())
+    .option('--internet', 'let general nodes reach the Internet too, behind this host’s address');
+  addUpOptions(up)
+    .addHelpText(
+      'after',
+      '\nExample:\n  cyphonic adapter up --inner eth1 --outer eth0 --state /var/lib/cyphonic-adapter --token-file token.txt',
+    )
+    .action(async (flags: AdapterFlags) => {
+      const { inner, outer } = flags;
+      if (inner === outer) raise('USAGE_VALUE', { option: '--inner', value: inner, why: 'it is the outer interface' });
+      const [{ runMember }, { extensionOf }] = await Promise.all([
+        import('../member/daemon.ts'),
+        import('./extension.ts'),
+      ]);
+      const settings = { inner, outer, internet: flags.internet === true };
+      await runMember(await readUpFlags(flags, context), context, extensionOf(settings));
+    });
+}

@@ -1,0 +1,110 @@
+/**
+ * The inner link of an adapter: frames with their headers apart from the packets in them, so that neither has to be moved.
+ *
+ *   head: virtio_net_hdr 10, destination 6, source 6, type 2      elsewhere: what the frame carries
+ */
+
+import type { Mac } from '../lib/mac.ts';
+import { raiseErrno } from './errno.ts';
+import { errno } from './ffi.ts';
+import { libc } from './libc.ts';
+import { allocate } from './memory.ts';
+import { interfaceMac, openPacketSocket, PACKET_AUXDATA, SOL_PACKET } from './packet.ts';
+import { innerFilter } from './packet-filter.ts';
+import { VIRTIO_HEADER } from './tun.ts';
+import { IOVEC, setAddress, setVector } from './vectors.ts';
+
+export const ETHERNET_HEADER = 14;
+export const FRAME_HEAD = VIRTIO_HEADER + ETHERNET_HEADER;
+const TAG_PROTOCOL = 0x8100;
+
+/** The frame edge of an adapter's data path. */
+export interface FramePort {
+  /** Virtio-net and Ethernet header of the frame just read, without its tag. */
+  readonly head: DataView;
+  /** Tag control information of that frame; -1 = it has none. */
+  readonly tag: number;
+  /** What the tag says it is, 0x8100 by IEEE 802.1Q; 0 without a tag. */
+  readonly tagProtocol: number;
+  /** Reads one frame and returns the octets it carries; -1 = none waits. */
+  read(address: number, room: number): number;
+  /** Writes one frame gathered from a list of iovecs, virtio-net header first; 0, or the errno. */
+  write(vectors: number, count: number): number;
+}
+
+/** An open port. Plain data, so that threads can share the descriptor. */
+export type FrameHandle = { readonly fd: number; readonly name: string; readonly mac: Mac };
+
+export function openFramePort(name: string): FrameHandle {
+  const mac = interfaceMac(name);
+  return { fd: openPacketSocket(name, { filter: innerFilter(mac), link: true }), name, mac };
+}
+
+export function closeFramePort(handle: FrameHandle): void {
+  libc().close(handle.fd);
+}
+
+/** Offsets of a struct mmsghdr and of what it points to, in one piece of memory. */
+const MMSGHDR = 64;
+const At = { vectors: 16, vectorCount: 24, control: 32, controlLength: 40, length: 56 } as const;
+const HEAD = MMSGHDR + 2 * IOVEC;
+const CONTROL = HEAD + 32;
+/** cmsghdr 16 octets, tpacket_auxdata 20, padded. */
+const CONTROL_ROOM = 40;
+/** tpacket_auxdata behind its cmsghdr: status 32, length 32, captured 32, mac 16, net 16, tag 16, tag protocol 16. */
+const Auxiliary = { level: 8, type: 12, status: 16, tag: 32, tagProtocol: 34 } as const;
+const STATUS_TAG_VALID = 0x10;
+const STATUS_TAG_PROTOCOL_VALID = 0x40;
+
+const EINTR = 4;
+const EAGAIN = 11;
+const ENETDOWN = 100;
+
+/** One thread's use of an open port. */
+export class PacketPort implements FramePort {
+  readonly head: DataView;
+  tag = -1;
+  tagProtocol = 0;
+  readonly #fd: number;
+  readonly #memory = allocate(CONTROL + CONTROL_ROOM);
+
+  constructor(handle: FrameHandle) {
+    this.#fd = handle.fd;
+    const { view, address, bytes } = this.#memory;
+    this.head = new DataView(bytes.buffer, bytes.byteOffset + HEAD, FRAME_HEAD);
+    setAddress(view, At.vectors, address + MMSGHDR);
+    view.setUint32(At.vectorCount, 2, true);
+    setAddress(view, At.control, address + CONTROL);
+    setVector(this.#memory, MMSGHDR, address + HEAD, FRAME_HEAD);
+  }
+
+  read(into: number, room: number): number {
+    const { view, address } = this.#memory;
+    setVector(this.#memory, MMSGHDR + IOVEC, into, room);
+    view.setUint32(At.controlLength, CONTROL_ROOM, true);
+    if (libc().recvmmsg(this.#fd, address, 1, 0, 0) !== 1) {
+      const code = errno();
+      // ENETDOWN: the interface went down, which a monitor of links tells.
+      return code === EAGAIN || code === EINTR || code === ENETDOWN ? -1 : raiseErrno('reading frames', '', code);
+    }
+    this.#readTag();
+    return Math.max(0, view.getUint32(At.length, true) - FRAME_HEAD);
+  }
+
+  #readTag(): void {
+    const { view } = this.#memory;
+    const ours =
+      view.getUint32(At.controlLength, true) > 0 &&
+      view.getUint32(CONTROL + Auxiliary.level, true) === SOL_PACKET &&
+      view.getUint32(CONTROL + Auxiliary.type, true) === PACKET_AUXDATA;
+    const status = ours ? view.getUint32(CONTROL + Auxiliary.status, true) : 0;
+    const tagged = (status & STATUS_TAG_VALID) !== 0;
+    this.tag = tagged ? view.getUint16(CONTROL + Auxiliary.tag, true) : -1;
+    const known = (status & STATUS_TAG_PROTOCOL_VALID) !== 0;
+    this.tagProtocol = !tagged ? 0 : known ? view.getUint16(CONTROL + Auxiliary.tagProtocol, true) : TAG_PROTOCOL;
+  }
+
+  write(vectors: number, count: number): number {
+    return libc().writev(this.#fd, vectors, count) < 0 ? errno() : 0;
+  }
+}

@@ -1,0 +1,114 @@
+/**
+ * Which frames of the inner link the kernel hands over (a classic BPF program, see packet(7) and linux/filter.h): IP to
+ * our MAC address, and of what is for groups only what an adapter answers: ARP, EAPOL, DHCP, neighbour discovery.
+ * Everything else, as other devices' traffic and multicast, costs nothing in user space.
+ */
+
+import { type Mac, parseMac } from '../lib/mac.ts';
+
+/** Instructions of 8 octets: code 16, jump if true 8, jump if false 8, operand 32, in host order. */
+export type FilterProgram = Uint8Array;
+
+const Op = {
+  loadHalf: 0x28,
+  loadWord: 0x20,
+  loadByte: 0x30,
+  loadHalfIndexed: 0x48,
+  /** X = 4 * (octet & 15): the length of an IPv4 header. */
+  loadHeaderLength: 0xb1,
+  and: 0x54,
+  equal: 0x15,
+  atLeast: 0x35,
+  greater: 0x25,
+  result: 0x06,
+} as const;
+
+type Target = 'next' | 'accept' | 'reject' | (string & {});
+type Step =
+  | { readonly label: string }
+  | { readonly op: number; readonly k: number; readonly yes?: Target; readonly no?: Target };
+
+const ALL = 0x40000;
+const Ethernet = { destination: 0, type: 12, payload: 14 } as const;
+const Type = { ip4: 0x0800, arp: 0x0806, tag: 0x8100, serviceTag: 0x88a8, ip6: 0x86dd, eapol: 0x888e } as const;
+const Ip4 = { fragment: 20, protocol: 23 } as const;
+const Ip6 = { next: 20, transport: 54 } as const;
+const UDP = 17;
+const ICMP6 = 58;
+
+/** The filter of an adapter whose inner interface has this MAC address. */
+export function innerFilter(mac: Mac): FilterProgram {
+  const own = new DataView(parseMac(mac).buffer);
+  return assemble([
+    { op: Op.loadHalf, k: Ethernet.type },
+    ...[Type.arp, Type.eapol, Type.tag, Type.serviceTag].map((k) => ({ op: Op.equal, k, yes: 'accept' })),
+    { op: Op.equal, k: Type.ip4, yes: 'ip' },
+    { op: Op.equal, k: Type.ip6, yes: 'ip', no: 'reject' },
+    { label: 'ip' },
+    { op: Op.loadWord, k: Ethernet.destination + 2 },
+    { op: Op.equal, k: own.getUint32(2), no: 'group' },
+    { op: Op.loadHalf, k: Ethernet.destination },
+    { op: Op.equal, k: own.getUint16(0), yes: 'accept' },
+    { label: 'group' },
+    { op: Op.loadByte, k: Ethernet.destination },
+    { op: Op.and, k: 1 },
+    { op: Op.equal, k: 0, yes: 'reject' },
+    { op: Op.loadHalf, k: Ethernet.type },
+    { op: Op.equal, k: Type.ip6, yes: 'ip6' },
+    { op: Op.loadByte, k: Ip4.protocol },
+    { op: Op.equal, k: UDP, no: 'reject' },
+    { op: Op.loadHalf, k: Ip4.fragment },
+    { op: Op.and, k: 0x1fff },
+    { op: Op.equal, k: 0, no: 'reject' },
+    { op: Op.loadHeaderLength, k: Ethernet.payload },
+    { op: Op.loadHalfIndexed, k: Ethernet.payload + 2 },
+    { op: Op.equal, k: 67, yes: 'accept' },
+    { op: Op.equal, k: 68, yes: 'accept', no: 'reject' },
+    { label: 'ip6' },
+    { op: Op.loadByte, k: Ip6.next },
+    { op: Op.equal, k: ICMP6, no: 'udp6' },
+    { op: Op.loadByte, k: Ip6.transport },
+    // Router solicitation to redirect.
+    { op: Op.atLeast, k: 133, no: 'reject' },
+    { op: Op.greater, k: 137, yes: 'reject', no: 'accept' },
+    { label: 'udp6' },
+    { op: Op.equal, k: UDP, no: 'reject' },
+    { op: Op.loadHalf, k: Ip6.transport + 2 },
+    { op: Op.equal, k: 547, yes: 'accept' },
+    { op: Op.equal, k: 546, yes: 'accept', no: 'reject' },
+    { label: 'reject' },
+    { op: Op.result, k: 0 },
+    { label: 'accept' },
+    { op: Op.result, k: ALL },
+  ]);
+}
+
+/** The filter for a port of a bridge: a bridge keeps EAPOL from its own interface (IEEE 802.1D section 7.12.6). */
+export function eapolFilter(): FilterProgram {
+  return assemble([
+    { op: Op.loadHalf, k: Ethernet.type },
+    { op: Op.equal, k: Type.eapol, yes: 'accept', no: 'reject' },
+    { label: 'reject' },
+    { op: Op.result, k: 0 },
+    { label: 'accept' },
+    { op: Op.result, k: ALL },
+  ]);
+}
+
+function assemble(steps: readonly Step[]): FilterProgram {
+  const places = new Map<string, number>();
+  const instructions: Extract<Step, { op: number }>[] = [];
+  for (const step of steps) {
+    if ('label' in step) places.set(step.label, instructions.length);
+    else instructions.push(step);
+  }
+  const program = new DataView(new ArrayBuffer(instructions.length * 8));
+  instructions.forEach(({ op, k, yes = 'next', no = 'next' }, i) => {
+    const jump = (target: Target): number => (target === 'next' ? 0 : places.get(target)! - i - 1);
+    program.setUint16(8 * i, op, true);
+    program.setUint8(8 * i + 2, jump(yes));
+    program.setUint8(8 * i + 3, jump(no));
+    program.setUint32(8 * i + 4, k, true);
+  });
+  return new Uint8Array(program.buffer);
+}
