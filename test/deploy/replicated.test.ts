@@ -87,10 +87,27 @@ describe.skipIf(helm === null)('the chart with replicas', () => {
     expect(only(fixed, 'Deployment').map(({ spec }) => spec.replicas)).toEqual([4, undefined]);
   });
 
+  it('runs as many TRSs as it takes, all alike, where devices reach them at their hosts', async () => {
+    const objects = rendered('replicated.trs.reachedBy=hosts');
+    expect(await Promise.all(objects.map(schemaError))).toEqual(objects.map(() => null));
+    expect(only(objects, 'StatefulSet')).toEqual([]);
+    const [trs] = only(objects, 'Deployment').filter((deployment) => roleOf(deployment) === 'trs');
+    const [container] = trs!.spec.template.spec.containers;
+    expect(container!.ports).toContainEqual({ name: 'trs', containerPort: 7442, hostPort: 7442, protocol: 'UDP' });
+    expect(container!.env).toContainEqual({ name: 'CYPHONIC_CONFIG', value: '/etc/cyphonic/trs.yaml' });
+    expect(container!.env).toContainEqual({
+      name: 'CYPHONIC_ADDRESS',
+      valueFrom: { fieldRef: { fieldPath: 'status.hostIP' } },
+    });
+    expect(only(objects, 'HorizontalPodAutoscaler').map(({ metadata }) => metadata.name)).toContain('net-cyphonic-trs');
+    const services = only(objects, 'Service').map(({ metadata }) => metadata.name.replace('net-cyphonic-', ''));
+    expect(services.sort()).toEqual(['metrics', 'tcp', 'udp']);
+  });
+
   it.each([
     [['replicated.nms.secret='], 'replicated.nms.secret'],
     [['mode=both'], 'mode'],
-    [['replicated.trs.autoscaling.enabled=true'], 'autoscaling'],
+    [['replicated.trs.reachedBy=luck'], 'reachedBy'],
     [['replicated.as.autoscaling.cpu=200'], 'cpu'],
   ])('refuses %j', (values, what) => {
     const { status, stderr } = run('template', 'net', chart, '-f', example, ...values.flatMap((v) => ['--set', v]));

@@ -19,6 +19,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 {{- $root := index . 0 }}
 {{- $role := index . 1 }}
 {{- $values := index $root.Values.replicated $role }}
+{{- $onHost := and (eq $role "trs") (eq $values.reachedBy "hosts") }}
 metadata:
   labels: {{- include "cyphonic.roleLabels" . | nindent 4 }}
   {{- with $root.Values.podAnnotations }}
@@ -42,18 +43,21 @@ spec:
       env:
         - name: CYPHONIC_ROLE
           value: {{ $role }}
-        {{- if eq $role "trs" }}
+        {{- if $onHost }}
+        - name: CYPHONIC_ADDRESS
+          valueFrom: { fieldRef: { fieldPath: status.hostIP } }
+        {{- else if eq $role "trs" }}
         - name: ORDINAL
           valueFrom: { fieldRef: { fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']" } }
         {{- end }}
         - name: CYPHONIC_CONFIG
-          value: /etc/cyphonic/{{ get (dict "as" "cloud" "nms" "nms" "trs" "trs-$(ORDINAL)") $role }}.yaml
+          value: /etc/cyphonic/{{ get (dict "as" "cloud" "nms" "nms" "trs" (ternary "trs" "trs-$(ORDINAL)" $onHost)) $role }}.yaml
         - name: CYPHONIC_GRACE
           value: {{ $root.Values.replicated.graceSeconds | quote }}
         {{- include "cyphonic.metricsEnv" $root | nindent 8 }}
       ports:
         {{- range $name, $protocol := include "cyphonic.rolePorts" $role | fromYaml }}
-        - { name: {{ $name }}, containerPort: {{ index $root.Values.ports $name }}, protocol: {{ $protocol }} }
+        - { name: {{ $name }}, containerPort: {{ index $root.Values.ports $name }}, protocol: {{ $protocol }}{{ if $onHost }}, hostPort: {{ index $root.Values.ports $name }}{{ end }} }
         {{- end }}
         - { name: metrics, containerPort: {{ $root.Values.metrics.port }}, protocol: TCP }
       {{- include "cyphonic.life" $root | nindent 6 }}
