@@ -21,6 +21,7 @@ for command in "$@"; do
     dig) package=dnsutils ;;
     unshare) package=util-linux ;;
     pg_ctlcluster) package=postgresql ;;
+    wpa_supplicant) package=wpasupplicant ;;
     bird) package=bird2 ;;
     dhclient) package=isc-dhcp-client ;;
     dhcpcd) package=dhcpcd-base ;;
