@@ -16,7 +16,13 @@ import { ReplayWindow } from '../crypto/replay.ts';
 import { type Endpoint, formatEndpoint, sameEndpoint } from '../lib/ip.ts';
 import type { Now } from '../lib/time.ts';
 import { type Draft, type Envelope, layout, type Message } from '../proto/codec.ts';
-import { REJECT_AFTER_PACKETS, SIGNALLING_WINDOW, type Suite } from '../proto/constants.ts';
+import {
+  MAX_SIGNALLING,
+  MAX_SIZE_PROBE,
+  REJECT_AFTER_PACKETS,
+  SIGNALLING_WINDOW,
+  type Suite,
+} from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { Flag } from '../proto/messages.ts';
 import type { SenderKind } from '../proto/options.ts';
@@ -107,7 +113,8 @@ export class Channel {
     if (this.#closed || this.exhausted) return [];
     const { own } = this.#options;
     const signed = { ...draft, options: { instance: own, ...draft.options } } as Draft;
-    return layout(signed, this.#aead, () => ++this.#sequence).map((laid) => {
+    const maximum = draft.type === 'sizeProbe' ? MAX_SIZE_PROBE : MAX_SIGNALLING;
+    return layout(signed, this.#aead, () => ++this.#sequence, maximum).map((laid) => {
       this.#aead.seal(laid.bytes, 0, laid.bodyStart, laid.plainLength, laid.sequence);
       return laid.bytes;
     });

@@ -30,6 +30,8 @@ export type PathCommand =
       readonly partialChecksum?: boolean;
       /** Both ends agreed that outer headers carry the inner ones' ECN field (RFC 6040). */
       readonly ecn?: boolean;
+      /** Both ends agreed that packets longer than the path carries go in parts. */
+      readonly parts?: boolean;
     }
   | { readonly do: 'activateKey'; readonly pathId: string; readonly epoch: number }
   /** Zeroes the keys of one epoch. */
@@ -41,6 +43,8 @@ export type PathCommand =
       readonly endpoint: Endpoint | null;
       readonly relayed: boolean;
     }
+  /** The largest inner packet that the path carries in one piece. */
+  | { readonly do: 'setMtu'; readonly pathId: string; readonly mtu: number }
   /** Packets from `local` to `peer` take this path from now on; null = they are handed to the control plane again. */
   | {
       readonly do: 'route';
@@ -65,12 +69,17 @@ export type PathEvent =
 /** A frame from the inner link that is no packet of an admitted device for the overlay. */
 export type LinkEvent = { readonly on: 'frame'; readonly frame: Uint8Array };
 
+/** What every path carries in one piece: 1,280 octets less the outer IPv6 and UDP headers and our own. */
+export const LARGE_PACKET = 1_180;
+
 /** Running totals of one path since its installation; the shell reports them to the control plane every second if they changed. */
 export type PathTraffic = {
   readonly pathId: string;
   readonly txPackets: number;
   readonly txBytes: number;
   readonly txDropped: number;
+  /** Those of the packets sent that are longer than LARGE_PACKET. */
+  readonly txLarge: number;
   readonly rxPackets: number;
   readonly rxBytes: number;
   readonly rxDropped: number;

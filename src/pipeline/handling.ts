@@ -29,6 +29,8 @@ export const SealField = {
   inner: 15,
   /** DSCP and ECN of the outer headers; the I/O thread's. */
   tos: 16,
+  /** The longest inner packet, for flows that can be cut anywhere. */
+  limit: 17,
 } as const;
 
 /** Cells of a record: one capsule. */
@@ -85,7 +87,8 @@ export class Sealer {
     let size = 0;
     let inner = 0;
     const partial = records[at + SealField.partial] === 1;
-    splitter.begin(records[at + SealField.header]!, records[at + SealField.end]!, partial);
+    const limit = records[at + SealField.limit]!;
+    splitter.begin(records[at + SealField.header]!, records[at + SealField.end]!, partial, limit);
     for (let ip = splitter.next(); ip >= 0; ip = splitter.next()) {
       const { length } = splitter;
       const flags = splitter.partial ? CapsuleFlag.partialChecksum : 0;

@@ -12,27 +12,27 @@
  */
 
 import type { Address, Prefix } from '../lib/ip.ts';
-import type { PathCommand } from '../lib/path.ts';
+import { LARGE_PACKET, type PathCommand } from '../lib/path.ts';
+import { clampMss } from '../net/mss.ts';
 import { Ip4, Ip6, isIp6, isWholePacket } from '../net/packet.ts';
-import { HEADER_LENGTH, REJECT_AFTER_PACKETS } from '../proto/constants.ts';
+import { HEADER_LENGTH, MAX_CAPSULE_PARTS, REJECT_AFTER_PACKETS } from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
-import { CapsuleFlag } from '../proto/messages.ts';
+import { CapsuleFlag, partFlags } from '../proto/messages.ts';
 import { allocate, type Memory } from '../sys/memory.ts';
 import { SendBatch } from '../sys/mmsg.ts';
-import { encodeSockaddr } from '../sys/sockaddr.ts';
-import { type PacketDevice, VIRTIO_HEADER } from '../sys/tun.ts';
+import { type PacketDevice, VIRTIO_HEADER, VirtioFlag } from '../sys/tun.ts';
 import type { DatagramPort } from '../sys/udp.ts';
 import { isOwnDatagram, PREFACE, sealCapsule } from './capsule.ts';
 import type { EventWriter } from './event-ring.ts';
 import { SealField, sealedBound } from './handling.ts';
 import { recordAt } from './jobs.ts';
-import { endKey } from './keys.ts';
 import { AddressSet, Ranges } from './ranges.ts';
 import { type PoolSide, SealJobs } from './seal-jobs.ts';
 import { Splitter } from './segment.ts';
-import { outerTos, type SendKey, SendPath } from './send-path.ts';
-import { PathTable, RouteTable } from './table.ts';
-import { type Tally, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
+import { outerTos, type SendPath } from './send-path.ts';
+import { SendPaths } from './send-paths.ts';
+import { type Tally, Traffic, type TrafficCounters } from './tally.ts';
+import { mayRefuse, TooBig } from './too-big.ts';
 
 /** Room for a packet and its virtio-net header; as much again would not be read in one piece. */
 const READ_ROOM = VIRTIO_HEADER + 65_536;
@@ -57,6 +57,8 @@ export type InsideParts = {
   readonly events: EventWriter;
   readonly overlay: readonly Prefix[];
   readonly localPort: number;
+  /** Monotonic milliseconds. */
+  readonly now: () => number;
   /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp?: boolean;
   readonly pool?: PoolSide | null;
@@ -76,8 +78,8 @@ export class Inside {
   readonly #jobs: SealJobs<SendPath> | null;
   readonly #copyDscp: boolean;
   readonly #batch = new SendBatch(MESSAGES);
-  readonly #paths = new PathTable<SendPath>();
-  readonly #routes = new RouteTable<SendPath>();
+  readonly #paths: SendPaths;
+  readonly #tooBig: TooBig;
   #local = new AddressSet();
   #packets = 0;
   #octets = 0;
@@ -101,6 +103,8 @@ export class Inside {
     this.#view = this.#memory.view;
     this.#splitter = new Splitter(this.#memory.view);
     this.#jobs = pool === null ? null : new SealJobs(pool, this.#memory, jobsAt, READ_ROOM);
+    this.#paths = new SendPaths(parts.traffic, this.#jobs?.keys ?? null);
+    this.#tooBig = new TooBig(parts.device, parts.now);
   }
 
   /** Addresses that packets to peers without a path may come from. */
@@ -156,12 +160,15 @@ export class Inside {
     if (!isWholePacket(view, ip, end)) return 'inner-malformed';
     if (isOwnDatagram(view, ip, end, this.#localPort)) return 'outer-loop';
     const path = isIp6(view, ip)
-      ? this.#routes.find6(view, ip + Ip6.source)
-      : this.#routes.find4(view, ip + Ip4.source);
+      ? this.#paths.routes.find6(view, ip + Ip6.source)
+      : this.#paths.routes.find4(view, ip + Ip4.source);
     if (path === undefined) return this.#handOver(ip, end);
     const splitter = this.#splitter;
-    if (!splitter.begin(this.#readAt, end, path.active?.partial === true)) return 'inner-malformed';
-    if (this.#jobs !== null) {
+    if (!splitter.begin(this.#readAt, end, path.active?.partial === true, path.mtu)) return 'inner-malformed';
+    if (splitter.count === 1) {
+      clampMss(view, ip, end, path.mtu, (view.getUint8(this.#readAt) & VirtioFlag.needsChecksum) !== 0);
+    }
+    if (this.#jobs !== null && splitter.largest <= path.mtu) {
       const dropped = this.#enqueue(this.#jobs, path, end);
       if (dropped !== null) this.#dropped(path, dropped);
       return null;
@@ -188,6 +195,7 @@ export class Inside {
     records[at + SealField.relayed] = path.relayed ? 1 : 0;
     records[at + SealField.epoch] = key.epoch;
     records[at + SealField.datagrams] = count;
+    records[at + SealField.limit] = path.mtu;
     records[at + SealField.tos] = outerTos(key, this.#view, this.#readAt + VIRTIO_HEADER, this.#copyDscp);
     for (let i = 0; i < 4; i++) records[at + SealField.id + i] = path.id.getInt32(4 * i);
     key.next += count;
@@ -221,6 +229,7 @@ export class Inside {
     }
     this.#traffic.add(path.place, Traffic.txPackets, datagrams);
     this.#traffic.add(path.place, Traffic.txBytes, records[at + SealField.inner]!);
+    if (size > LARGE_PACKET) this.#traffic.add(path.place, Traffic.txLarge, datagrams);
   }
 
   /** Waits for the workers: before keys are freed, and before anything is sent past them. */
@@ -254,12 +263,35 @@ export class Inside {
   }
 
   #seal(path: SendPath, at: number, length: number, flags: number): void {
-    const dropped = this.#trySeal(path, at, length, flags);
+    const dropped =
+      length > path.mtu ? this.#sealLarge(path, at, length, flags) : this.#trySeal(path, at, length, flags);
     if (dropped !== null) this.#dropped(path, dropped);
+    else if (length > 0) {
+      this.#traffic.add(path.place, Traffic.txPackets, 1);
+      this.#traffic.add(path.place, Traffic.txBytes, length);
+      if (length > LARGE_PACKET) this.#traffic.add(path.place, Traffic.txLarge, 1);
+    }
   }
 
-  /** Seals the packet at `at` into the send buffer and adds it to the batch. */
-  #trySeal(path: SendPath, at: number, length: number, flags: number): DropReason | null {
+  /** A packet longer than the path carries: its sender is told, or it goes in parts. */
+  #sealLarge(path: SendPath, at: number, length: number, flags: number): DropReason | null {
+    const { mtu } = path;
+    if (mayRefuse(this.#view, at, length)) {
+      const packet = this.#memory.bytes.subarray(at, at + length);
+      if (this.#tooBig.tell(packet, mtu)) this.#tally.add('tooBigSent', 1);
+      return 'inner-too-large';
+    }
+    const count = Math.ceil(length / mtu);
+    if (path.active?.parts !== true || count > MAX_CAPSULE_PARTS) return 'inner-too-large';
+    for (let i = 0, done = 0; i < count; i++, done += mtu) {
+      const dropped = this.#trySeal(path, at + done, Math.min(mtu, length - done), flags | partFlags(i, count), at);
+      if (dropped !== null) return dropped;
+    }
+    return null;
+  }
+
+  /** Seals what is at `at`, the packet that begins at `ip` or a part of it, and adds it to the batch. */
+  #trySeal(path: SendPath, at: number, length: number, flags: number, ip = at): DropReason | null {
     const key = path.active;
     const destination = path.destination;
     if (key === null || destination === null) return 'no-route';
@@ -269,12 +301,9 @@ export class Inside {
     if (this.#batch.full || this.#sealAt + size > SEAL_AT + SEAL_ROOM) this.flush();
     const out = this.#sealAt;
     this.#sealAt += size;
+    const tos = length === 0 ? 0 : outerTos(key, this.#view, ip, this.#copyDscp);
     sealCapsule(this.#memory, key.aead, at, length, flags, out, path.id, path.relayed, key.next++, key.epoch);
-    this.#add(path, destination, out, size, length === 0 ? 0 : outerTos(key, this.#view, at, this.#copyDscp));
-    if (length > 0) {
-      this.#traffic.add(path.place, Traffic.txPackets, 1);
-      this.#traffic.add(path.place, Traffic.txBytes, length);
-    }
+    this.#add(path, destination, out, size, tos);
     return null;
   }
 
@@ -318,70 +347,13 @@ export class Inside {
 
   /** Carries out a command of the control plane; `place` is where the path's counters are. */
   command(command: PathCommand, place: number): void {
-    if (command.do === 'route') {
-      const target = command.pathId === null ? null : (this.#paths.get(command.pathId) ?? null);
-      this.#routes.set(command.local, command.peer, target);
-      return;
-    }
-    this.#settle();
-    if (command.do === 'installPath') {
-      this.#remove(command.pathId);
-      this.#traffic.clear(place, 0, TRAFFIC_RECEIVED);
-      this.#paths.set(command.pathId, new SendPath(command.pathId, place, command.local, command.peer));
+    if (command.do !== 'route') this.#settle();
+    if (command.do !== 'sendPackets') {
+      this.#paths.command(command, place);
       return;
     }
     const path = this.#paths.get(command.pathId);
-    if (path === undefined) return;
-    switch (command.do) {
-      case 'installKey': {
-        this.#retire(path, command.epoch);
-        const aead = endKey(command.suite, command.sendKey);
-        const key: SendKey = {
-          epoch: command.epoch,
-          aead,
-          slot: this.#jobs?.keys.add(aead) ?? -1,
-          partial: command.partialChecksum === true,
-          ecn: command.ecn === true,
-          next: 1,
-        };
-        path.keys.push(key);
-        if (command.activate) path.active = key;
-        break;
-      }
-      case 'activateKey':
-        path.active = path.key(command.epoch) ?? path.active;
-        break;
-      case 'retireKey':
-        this.#retire(path, command.epoch);
-        break;
-      case 'setEndpoint':
-        path.destination = command.endpoint === null ? null : encodeSockaddr(command.endpoint);
-        path.relayed = command.relayed;
-        // What was sealed for the old endpoint is sent there; new datagrams begin a new message.
-        path.message = -1;
-        break;
-      case 'removePath':
-        this.#remove(command.pathId);
-        break;
-      case 'sendPackets':
-        this.#sendPackets(path, command.packets);
-    }
-  }
-
-  #retire(path: SendPath, epoch: number): void {
-    const key = path.key(epoch);
-    if (key === undefined) return;
-    this.#jobs?.keys.remove(key.slot);
-    key.aead.close();
-    path.retire(epoch);
-  }
-
-  #remove(pathId: string): void {
-    const path = this.#paths.get(pathId);
-    if (path === undefined) return;
-    for (const { epoch } of path.keys) this.#retire(path, epoch);
-    this.#routes.removeIf(path.local, path.peer, path);
-    this.#paths.remove(pathId);
+    if (path !== undefined) this.#sendPackets(path, command.packets);
   }
 
   #sendPackets(path: SendPath, packets: readonly Uint8Array[]): void {

@@ -110,7 +110,7 @@ function routineOutside(outside: Outside): void {
   }
 }
 
-const parts = { port: udp, tally, traffic, events };
+const parts = { port: udp, tally, traffic, events, now: () => performance.now() };
 const hosts = setup.link === null ? null : new HostTable(setup.link.port.mac);
 const device = openDevice();
 if (device !== null) warmUp();
@@ -134,7 +134,6 @@ if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
     relay: setup.relay ? (received) => new Relay(udp, received, tally, traffic) : null,
     forbidden: setup.forbidden,
     signalling: setup.signalling,
-    now: () => performance.now(),
     pool: setup.pool,
   });
   report({ ready: true });

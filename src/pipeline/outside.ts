@@ -11,33 +11,33 @@
  * Everything else is signalling and goes to the control plane.
  */
 
-import { ReplayWindow } from '../crypto/replay.ts';
 import type { Prefix } from '../lib/ip.ts';
 import type { PathCommand } from '../lib/path.ts';
+import { clampMss } from '../net/mss.ts';
 import { Ecn, handOnEcn, isWholePacket } from '../net/packet.ts';
-import { CAPSULE_WINDOW, MAX_SIGNALLING } from '../proto/constants.ts';
+import { MAX_SIGNALLING, MAX_SIZE_PROBE } from '../proto/constants.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { HeaderOffset, plausible } from '../proto/header.ts';
-import { CapsuleFlag } from '../proto/messages.ts';
+import { CapsuleFlag, messageTable, partCount, partNumber } from '../proto/messages.ts';
 import type { Memory } from '../sys/memory.ts';
 import { ReceiveBatch } from '../sys/mmsg.ts';
 import { AF_INET, decodeSockaddr, isSockaddr, SOCKADDR_ROOM } from '../sys/sockaddr.ts';
 import type { PacketDevice } from '../sys/tun.ts';
 import type { DatagramPort } from '../sys/udp.ts';
+import { Assembly } from './assembly.ts';
 import { CAPSULE_TYPE, capsuleBody, PREFACE } from './capsule.ts';
 import { Coalescer } from './coalesce.ts';
 import type { EventWriter } from './event-ring.ts';
 import { OpenField } from './handling.ts';
 import { JobBoard, RECORDS, recordAt, SLOTS } from './jobs.ts';
 import { KeySlots } from './key-slots.ts';
-import { endKey } from './keys.ts';
 import { Ranges } from './ranges.ts';
-import { type ReceiveKey, ReceivePath } from './receive-path.ts';
+import type { ReceiveKey, ReceivePath } from './receive-path.ts';
+import { ReceivePaths } from './receive-paths.ts';
 import type { Relay } from './relay.ts';
 import type { PoolSide } from './seal-jobs.ts';
 import { type SourceLimit, SourceLimiter } from './source-limiter.ts';
-import { PathTable } from './table.ts';
-import { type Tally, TRAFFIC_END, TRAFFIC_RECEIVED, Traffic, type TrafficCounters } from './tally.ts';
+import { type Tally, Traffic, type TrafficCounters } from './tally.ts';
 
 /** Messages per system call. */
 const MESSAGES = 4;
@@ -79,14 +79,13 @@ export class Outside {
   readonly #view: DataView;
   readonly #names: DataView;
   readonly #jobs: JobBoard | null;
-  readonly #keys: KeySlots | null;
   readonly #openings: Opening[] = [];
   /** The job being filled. */
   #slot = -1;
   #count = 0;
   /** ECN field of the outer header at hand. */
   #ecn = 0;
-  readonly #paths = new PathTable<ReceivePath>();
+  readonly #paths: ReceivePaths;
 
   constructor(parts: OutsideParts) {
     this.#port = parts.port;
@@ -103,7 +102,7 @@ export class Outside {
     this.#view = this.#memory.view;
     this.#names = this.#batch.names;
     this.#jobs = pool === null ? null : new JobBoard(pool.board, pool.work, this.#memory, pool.ordered);
-    this.#keys = pool === null ? null : new KeySlots(pool.board.keys);
+    this.#paths = new ReceivePaths(parts.traffic, pool === null ? null : new KeySlots(pool.board.keys));
     if (pool !== null) {
       this.#openings = Array.from({ length: SLOTS * RECORDS }, () => ({ path: null, key: null, from: 0, ecn: 0 }));
     }
@@ -233,7 +232,8 @@ export class Outside {
   }
 
   #handOver(at: number, length: number, from: number): DropReason | null {
-    if (length > MAX_SIGNALLING) return 'length';
+    const measures = this.#memory.bytes[at + HeaderOffset.type] === messageTable.sizeProbe.type;
+    if (length > (measures ? MAX_SIZE_PROBE : MAX_SIGNALLING)) return 'length';
     if (this.#isForbidden(from)) return 'forbidden-address';
     if (!this.#limiter.admit(this.#names, from, this.#now())) return 'rate-limited';
     const datagram = this.#memory.bytes.subarray(at, at + length);
@@ -314,23 +314,53 @@ export class Outside {
     key.window.accept(sequence);
     if (!key.opened || !isSockaddr(this.#names, from, path.from)) this.#cameFrom(path, key, from);
 
-    const inner = at + body + key.aead.lead + PREFACE;
-    const octets = plain < PREFACE ? -1 : view.getUint16(inner - PREFACE);
+    let inner = at + body + key.aead.lead + PREFACE;
+    let octets = plain < PREFACE ? -1 : view.getUint16(inner - PREFACE);
     if (octets < 0 || PREFACE + octets > plain) return this.#rejected(path, 'body-malformed');
     // Sealed options may stand behind the packet, if the header announced options at all.
     if (PREFACE + octets < plain && view.getUint8(at + HeaderOffset.nextOption) === 0) {
       return this.#rejected(path, 'body-trailing');
     }
     if (octets === 0) return null;
+    const flags = view.getUint16(inner - PREFACE + 2);
+    let ecn = this.#ecn;
+    if (partCount(flags) > 0) {
+      path.assembly ??= new Assembly();
+      octets = this.#join(coalescer, path.assembly, key, sequence, flags, inner, octets);
+      if (octets < 0) return this.#rejected(path, 'body-malformed');
+      if (octets === 0) return null;
+      inner = this.#batch.spare;
+      ecn = path.assembly.ecn;
+    }
     if (!isWholePacket(view, inner, inner + octets)) return this.#rejected(path, 'inner-malformed');
     const misaddressed = path.misaddressed(view, inner);
     if (misaddressed !== null) return this.#rejected(path, misaddressed);
-    if (!handOnEcn(view, inner, this.#ecn)) return this.#rejected(path, 'ecn-dropped');
-    const partial = (view.getUint16(inner - PREFACE + 2) & CapsuleFlag.partialChecksum) !== 0;
+    if (!handOnEcn(view, inner, ecn)) return this.#rejected(path, 'ecn-dropped');
+    const partial = (flags & CapsuleFlag.partialChecksum) !== 0;
+    clampMss(view, inner, inner + octets, path.mtu, partial);
     this.#traffic.add(path.place, Traffic.rxPackets, 1);
     this.#traffic.add(path.place, Traffic.rxBytes, octets);
     coalescer.add(inner, octets, partial, path.place);
     return null;
+  }
+
+  /** Keeps a part of a packet; once that is whole, puts it in the spare room. Its length, 0 before that, -1 if it can't be. */
+  #join(
+    coalescer: Coalescer,
+    assembly: Assembly,
+    key: ReceiveKey,
+    sequence: number,
+    flags: number,
+    inner: number,
+    octets: number,
+  ): number {
+    const part = this.#memory.bytes.subarray(inner, inner + octets);
+    const length = assembly.add(key, sequence, partNumber(flags), partCount(flags), part, this.#ecn);
+    if (length <= 0) return length;
+    // What was put there before is still to be written.
+    this.#write(coalescer);
+    this.#memory.bytes.set(assembly.bytes.subarray(0, length), this.#batch.spare);
+    return length;
   }
 
   /** The first capsule of an epoch, or one from a new address. */
@@ -357,42 +387,6 @@ export class Outside {
   /** Carries out a command of the control plane; `place` is where the path's counters are. */
   command(command: PathCommand, place: number): void {
     while (this.isBusy) this.settle();
-    if (command.do === 'installPath') {
-      this.#remove(command.pathId);
-      this.#traffic.clear(place, TRAFFIC_RECEIVED, TRAFFIC_END);
-      this.#paths.set(command.pathId, new ReceivePath(command.pathId, place, command.local, command.peer));
-    } else if (command.do === 'installKey') {
-      const path = this.#paths.get(command.pathId);
-      if (path === undefined) return;
-      this.#retire(path, command.epoch);
-      const aead = endKey(command.suite, command.receiveKey);
-      path.keys.push({
-        epoch: command.epoch,
-        aead,
-        slot: this.#keys?.add(aead) ?? -1,
-        window: new ReplayWindow(CAPSULE_WINDOW),
-        opened: false,
-      });
-    } else if (command.do === 'retireKey') {
-      const path = this.#paths.get(command.pathId);
-      if (path !== undefined) this.#retire(path, command.epoch);
-    } else if (command.do === 'removePath') {
-      this.#remove(command.pathId);
-    }
-  }
-
-  #remove(pathId: string): void {
-    const path = this.#paths.get(pathId);
-    if (path === undefined) return;
-    for (const { epoch } of path.keys) this.#retire(path, epoch);
-    this.#paths.remove(pathId);
-  }
-
-  #retire(path: ReceivePath, epoch: number): void {
-    const key = path.key(epoch);
-    if (key === undefined) return;
-    this.#keys?.remove(key.slot);
-    key.aead.close();
-    path.retire(epoch);
+    this.#paths.command(command, place);
   }
 }

@@ -6,6 +6,7 @@ import { Ip4, Ip6, isIp6 } from '../net/packet.ts';
 import type { DropReason } from '../proto/drop.ts';
 import type { EvpAead } from '../sys/evp.ts';
 import { SOCKADDR_ROOM } from '../sys/sockaddr.ts';
+import type { Assembly } from './assembly.ts';
 import { pairOf } from './table.ts';
 
 export type ReceiveKey = {
@@ -26,6 +27,10 @@ export class ReceivePath {
   keys: ReceiveKey[] = [];
   /** Where the control plane knows capsules to come from. */
   readonly from = new DataView(new ArrayBuffer(SOCKADDR_ROOM));
+  /** Of our packets to the peer; theirs to us are as large as may be. */
+  mtu = Number.POSITIVE_INFINITY;
+  /** Once a packet comes in parts. */
+  assembly: Assembly | null = null;
   movedAt = Number.NEGATIVE_INFINITY;
 
   constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {

@@ -57,9 +57,10 @@ export class Splitter {
 
   /**
    * Begins with the virtio-net header at `header` and the packet behind it, which ends at `end`. `leavePartial`: don't
-   * compute transport checksums. False if header and packet don't fit together.
+   * compute transport checksums. No piece of a TCP flow is longer than `limit`, whatever the flow wants: to its receiver that
+   * is the same. False if header and packet don't fit together.
    */
-  begin(header: number, end: number, leavePartial: boolean): boolean {
+  begin(header: number, end: number, leavePartial: boolean, limit = Number.POSITIVE_INFINITY): boolean {
     const view = this.#view;
     const ip = header + VIRTIO_HEADER;
     const gsoType = view.getUint8(header + 1) & ~GSO_ECN;
@@ -90,6 +91,7 @@ export class Splitter {
     this.#pseudo = pseudoSum(view, ip, this.#protocol);
     this.#id = view.getUint16(ip + Ip4.id);
     if (tcp) {
+      if (limit > this.#headerLength) this.#size = Math.min(this.#size, limit - this.#headerLength);
       this.#sequence = view.getUint32(transport + Tcp.sequence);
       this.#flags = view.getUint8(transport + Tcp.flags);
     }

@@ -9,6 +9,7 @@ export type SendKey = {
   readonly aead: EvpAead;
   readonly partial: boolean;
   readonly ecn: boolean;
+  readonly parts: boolean;
   /** Where the workers find it; -1 without workers. */
   readonly slot: number;
   next: number;
@@ -24,6 +25,8 @@ export class SendPath {
   active: SendKey | null = null;
   destination: Uint8Array | null = null;
   relayed = false;
+  /** The largest inner packet that gets through in one piece. */
+  mtu = Number.POSITIVE_INFINITY;
   /** The message of the current batch that this path's next datagram may join. */
   message = -1;
   round = -1;

@@ -1,7 +1,7 @@
 /** Sending single signalling datagrams from the main thread, through the same sockets as the I/O threads. */
 
 import { type Endpoint, isForbiddenOuter, type Prefix } from '../lib/ip.ts';
-import { MAX_SIGNALLING } from '../proto/constants.ts';
+import { MAX_SIZE_PROBE } from '../proto/constants.ts';
 import { allocate } from '../sys/memory.ts';
 import { SendBatch } from '../sys/mmsg.ts';
 import { encodeSockaddr } from '../sys/sockaddr.ts';
@@ -13,7 +13,7 @@ export class SignallingSender {
   readonly #tally: Tally;
   readonly #mayGoTo: (endpoint: Endpoint) => boolean;
   readonly #batch = new SendBatch(1);
-  readonly #memory = allocate(MAX_SIGNALLING);
+  readonly #memory = allocate(MAX_SIZE_PROBE);
 
   constructor(port: DatagramPort, tally: Tally, mayGoTo: (endpoint: Endpoint) => boolean) {
     this.#port = port;

@@ -19,6 +19,7 @@ export const edgeCounters = [
   'handedOver',
   'relayedDatagrams',
   'relayedBytes',
+  'tooBigSent',
 ] as const;
 export type EdgeCounter = (typeof edgeCounters)[number];
 
@@ -74,11 +75,12 @@ export const Traffic = {
   txPackets: 0,
   txBytes: 1,
   txDropped: 2,
-  rxPackets: 3,
-  rxBytes: 4,
-  rxDropped: 5,
-  rxReplayed: 6,
-  rxRejected: 7,
+  txLarge: 3,
+  rxPackets: 4,
+  rxBytes: 5,
+  rxDropped: 6,
+  rxReplayed: 7,
+  rxRejected: 8,
 } as const satisfies Record<keyof Omit<PathTraffic, 'pathId'>, number>;
 const TRAFFIC_ROW = Object.keys(Traffic).length;
 /** Where the half of the receiving thread begins. */

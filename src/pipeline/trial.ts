@@ -96,7 +96,7 @@ export async function trial(options: TrialOptions): Promise<TrialResult> {
   const device = new Source();
   const port = new Sink();
   const inside = new Inside({
-    ...{ device, port, overlay: [], localPort: 1 },
+    ...{ device, port, overlay: [], localPort: 1, now: () => 0 },
     tally: new Tally(tallyMemory(1), 0),
     traffic: new TrafficCounters(trafficMemory()),
     events: new EventWriter(eventMemory(), () => {}),

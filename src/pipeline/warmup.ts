@@ -31,7 +31,7 @@ export function warmUp(): number {
     traffic: new TrafficCounters(trafficMemory()),
     events: new EventWriter(eventMemory(), () => {}),
   };
-  const inside = new Inside({ ...common, overlay: [], localPort: 1 });
+  const inside = new Inside({ ...common, overlay: [], localPort: 1, now: () => 0 });
   const offload = { tcp: true, udp: true };
   const outside = new Outside({
     ...common,

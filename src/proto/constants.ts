@@ -4,6 +4,14 @@ export const VERSION = 1;
 export const HEADER_LENGTH = 32;
 /** Largest signalling datagram (section 3.2): fits the smallest IPv6 MTU with room for outer headers. */
 export const MAX_SIGNALLING = 1232;
+/** The one message that is longer: it measures how large datagrams may be. Room for the largest inner packet. */
+export const MAX_SIZE_PROBE = 9_100;
+/** Outer packets that every path carries (RFC 8200 section 5), and what can be had of a larger one at most. */
+export const BASE_MTU = 1_280;
+/** Largest inner packets: by default 1,500 less the outer IPv6 and UDP headers and our own, 1,400. */
+export const InnerMtu = { least: 1_280, usual: 1_400, most: 9_000 } as const;
+/** Capsules that one inner packet may take. */
+export const MAX_CAPSULE_PARTS = 15;
 export const MAX_CERTIFICATE = 512;
 
 /** Reassembly of parts (section 3.2): per sender, and octets over all senders. */

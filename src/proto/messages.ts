@@ -154,6 +154,14 @@ export const messageTable = {
       ['subject', 'id'],
     ],
   },
+  /** As large as the datagrams that a way may carry (RFC 8899); answered by an ACK like a Keep Alive. */
+  sizeProbe: {
+    type: 17,
+    body: [
+      ['padding', 'len16'],
+      ['padding', 'octets'],
+    ],
+  },
 } as const satisfies Record<string, MessageDeclaration>;
 
 /** What a field holds once decoded. Ids are 32 hex digits; an absent address or date (all zeroes) is null. */
@@ -221,5 +229,22 @@ export const NoticeReason = {
   refused: 7,
 } as const;
 
-/** Capsule flags (the figure's Padding field). */
+/**
+ * Capsule flags (the figure's Padding field). A packet that is longer than the path carries, and may not be refused, goes in
+ * parts: capsules of consecutive Sequence Numbers, with the part's number, from 0, and how many there are (0 = one).
+ */
 export const CapsuleFlag = { partialChecksum: 1 } as const;
+const PART_NUMBER = 8;
+const PART_COUNT = 12;
+
+export function partFlags(number: number, count: number): number {
+  return (number << PART_NUMBER) | (count << PART_COUNT);
+}
+
+export function partNumber(flags: number): number {
+  return (flags >> PART_NUMBER) & 15;
+}
+
+export function partCount(flags: number): number {
+  return flags >> PART_COUNT;
+}

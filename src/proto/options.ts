@@ -176,6 +176,8 @@ export const Feature = {
   partialChecksum: 1,
   /** Outer headers carry the ECN field of inner ones, and marks on them are handed on (RFC 6040). */
   ecn: 2,
+  /** Inner packets may come in parts (capsule flags). */
+  parts: 4,
 } as const;
 
 /** Why the network refuses; carried by the `refusal` option together with Flag.failure. */

@@ -261,7 +261,7 @@ export class ReceiveBatch {
   constructor(capacity: number) {
     this.capacity = capacity;
     this.room = capacity;
-    this.memory = allocate(capacity * SLOT);
+    this.memory = allocate((capacity + 1) * SLOT);
     const vectors = capacity * MMSGHDR;
     this.#names = vectors + capacity * IOVEC;
     this.#controls = this.#names + capacity * NAME_ROOM;
@@ -285,6 +285,11 @@ export class ReceiveBatch {
       view.setUint32(i * MMSGHDR + CONTROL_LENGTH, CONTROL_ROOM, true);
     }
     return this.#headers.address + this.first * MMSGHDR;
+  }
+
+  /** Room in `memory`, behind some more of it, that no message is received in. */
+  get spare(): number {
+    return this.capacity * SLOT + SPARE_LEAD;
   }
 
   /** Where message `index` starts in `memory`. */
@@ -351,3 +356,4 @@ export class ReceiveBatch {
 
 /** A page more than a datagram can have, so that the slots don't compete for the same cache sets. */
 const SLOT = 65_536 + 4_096;
+const SPARE_LEAD = 256;

@@ -25,10 +25,12 @@ const SO_RCVBUFFORCE = 33;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_RECVTOS = 13;
-const IP_PMTUDISC_DONT = 0;
 const SOL_IPV6 = 41;
+const IPV6_MTU_DISCOVER = 23;
 const IPV6_V6ONLY = 26;
 const IPV6_RECVTCLASS = 66;
+/** Of both families: DF is set, and what ICMP says of a path is ignored. */
+const PMTUDISC_PROBE = 3;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const UDP_GRO = 104;
@@ -110,9 +112,12 @@ function openSocket(family: number, address: Address, port: number): number | nu
   const any = address === '0.0.0.0' || address === '::';
   const fd = libc().socket(family, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0);
   if (fd < 0) return any && errno() === EAFNOSUPPORT ? -1 : raiseErrno('socket');
-  if (family === AF_INET6) setOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
-  // Outer datagrams may be fragmented on the way: a path smaller than expected still carries full inner packets.
-  else setOption(fd, SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+  // Outer datagrams are never fragmented: NATs and firewalls drop fragments, and a forged "too big" would cause them. The
+  // size of a path is found by probes of our own, and a packet that must get through goes in several capsules.
+  if (family === AF_INET6) {
+    setOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
+    setOption(fd, SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
+  } else setOption(fd, SOL_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);
   if (!setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)) setOption(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
   if (!setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)) setOption(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
   if (family === AF_INET) setOption(fd, SOL_IP, IP_RECVTOS, 1);

@@ -67,18 +67,29 @@ describeLab('two data planes with keys installed by hand', () => {
     }),
   );
 
-  it('carry full packets over a path whose MTU is smaller than a capsule, in fragments', () =>
-    inLab('small outer MTU', async (lab) => {
-      const internet = lab.internet();
-      const hosts = [1, 2].map((n) => lab.host(`host${n}`, internet, { v4: real(n).address })) as [Host, Host];
-      for (const host of hosts) host.sh('ip link set eth0 mtu 1300');
-      internet.namespace.sh('for link in link1 link2; do ip link set $link mtu 1300; done');
-      const planes = await Promise.all([startPlane(hosts[0], 1, {}), startPlane(hosts[1], 2, {})]);
-      const { sent, received } = await stream(hosts[0], hosts[1], virtual(2).vip4, { mebibytes: 8 });
-      expect(received).toBe(sent);
-      const [a] = await Promise.all(planes.map((plane) => plane.stop()));
-      expect(a!.drops['not-sent']).toBeUndefined();
-    }));
+  it.each([0, 2])(
+    'carry everything over a path that carries less, without a single outer fragment, with %i workers',
+    (workers) =>
+      inLab('small outer MTU', async (lab) => {
+        const internet = lab.internet();
+        const hosts = [1, 2].map((n) => lab.host(`host${n}`, internet, { v4: real(n).address })) as [Host, Host];
+        for (const host of hosts) host.sh('ip link set eth0 mtu 1300');
+        internet.namespace.sh('for link in link1 link2; do ip link set $link mtu 1300; done');
+        const narrow = { workers, mtu: 1_300 - 28 - 52 };
+        const planes = await Promise.all([startPlane(hosts[0], 1, narrow), startPlane(hosts[1], 2, narrow)]);
+        for (const family of ['vip4', 'vip6'] as const) {
+          const { sent, received } = await stream(hosts[0], hosts[1], virtual(2)[family], { mebibytes: 8 });
+          expect(received).toBe(sent);
+        }
+        // IPv4 without DF, and IPv6 at its minimum, go in two capsules each.
+        await hosts[0].run(['ping', '-c', '20', '-i', '0.01', '-W', '2', '-M', 'dont', '-s', '1372', virtual(2).vip4]);
+        await hosts[0].run(['ping', '-c', '20', '-i', '0.01', '-W', '2', '-s', '1232', virtual(2).vip6]);
+        const [a, b] = await Promise.all(planes.map((plane) => plane.stop()));
+        expect(a!.drops['not-sent']).toBeUndefined();
+        expect(b!.traffic).toMatchObject({ rxDropped: 0, rxReplayed: 0, rxRejected: 0 });
+        for (const host of hosts) expect(host.sh('nstat -asz IpFragCreates')).toMatch(/IpFragCreates +0 /);
+      }),
+  );
 
   it.each(['random', 'plausible'])('keep talking during a flood of %s datagrams', (kind) =>
     inLab(`flood of ${kind} datagrams`, async (lab) => {

@@ -1,6 +1,7 @@
 /** What people do with a network, by the tools they do it with: iperf3, files, many flows, on roads that lose and narrow. */
 
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { until } from './toolkit/command.ts';
 import { Lab } from './toolkit/lab.ts';
 import type { Node } from './toolkit/network.ts';
 import { type Small, smallNetwork } from './toolkit/small.ts';
@@ -100,7 +101,16 @@ describeLab('two nodes', () => {
     for (const family of families) {
       const { sent, received } = await stream(a.host, b.host, to[family], { mebibytes: 4 });
       expect(received).toBe(sent);
-      await a.systemPing(to[family], ['-s', '1300']);
+      // The first one is answered with what the path carries.
+      const ping = ['ping', '-c', '1', '-W', '1', '-s', '1300', to[family]];
+      await until(
+        () =>
+          a.host.run(ping).then(
+            () => true,
+            () => false,
+          ),
+        { what: 'a ping of 1,300 octets' },
+      );
       const { sum } = (await iperf(to[family], ['-u', '-b', '20M', '-k', '200', '-l', '1340'])).end;
       expect(sum?.lost_packets).toBeLessThanOrEqual(Number(sum?.packets) / 10);
     }
@@ -112,7 +122,6 @@ describeLab('two nodes', () => {
       [b, a],
     ] as const) {
       const peer = await node.peer(other);
-      expect(peer?.tx).toMatchObject({ dropped: 0 });
       expect(peer?.rx).toMatchObject({ dropped: 0, replayed: 0, rejected: 0 });
     }
   });

@@ -49,6 +49,7 @@ export class End {
       tally: new Tally(this.#tally, 0),
       traffic: this.#traffic,
       events: new EventWriter(this.#ring, () => {}),
+      now: () => this.now,
     };
     this.inside = new Inside({ ...parts, overlay, localPort: 7444, pool: side(pool?.seal) });
     this.inside.setLocal(Object.values(virtual(host)));
@@ -58,7 +59,6 @@ export class End {
       relay: null,
       forbidden: overlay,
       signalling,
-      now: () => this.now,
       pool: side(pool?.open),
     });
   }
@@ -102,13 +102,14 @@ export type PairOptions = {
   readonly suite?: number;
   readonly partialChecksum?: boolean;
   readonly ecn?: boolean;
+  readonly parts?: boolean;
   readonly epoch?: number;
 };
 
 export const keyOf = (host: number, epoch: number): Uint8Array => new Uint8Array(32).fill(16 * host + epoch);
 
 export function installKey(end: End, host: number, options: PairOptions = {}): void {
-  const { suite = 2, epoch = 1, partialChecksum = false, ecn = false } = options;
+  const { suite = 2, epoch = 1, partialChecksum = false, ecn = false, parts = false } = options;
   const peer = 3 - host;
   end.command({
     do: 'installKey',
@@ -120,6 +121,7 @@ export function installKey(end: End, host: number, options: PairOptions = {}): v
     activate: true,
     partialChecksum,
     ecn,
+    parts,
   });
 }
 

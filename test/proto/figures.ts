@@ -283,6 +283,16 @@ export const figures: { readonly [N in MessageName]: Figure } = {
       ${other} # subject
       00000000000000000000000000000000`,
   },
+  sizeProbe: {
+    draft: { type: 'sizeProbe', ...from, body: { padding: new Uint8Array(6) } },
+    sequence: 13,
+    bytes: `
+      01020304 01001100 0000000d 0038 00 00 # Message Length 56
+      ${id}
+      0006 # Padding Length
+      000000000000 # padding
+      00000000000000000000000000000000`,
+  },
 };
 
 const four = '00000000000000000000ffff'; // the IPv4-mapped prefix

@@ -38,7 +38,7 @@ describe('header', () => {
     ['version', HeaderOffset.version, 0],
     ['version', HeaderOffset.version, 2],
     ['type', HeaderOffset.type, 0],
-    ['type', HeaderOffset.type, 17],
+    ['type', HeaderOffset.type, 18],
     ['type', HeaderOffset.type, 255],
     ['count', HeaderOffset.count, 1],
     ['length', HeaderOffset.length, 1],

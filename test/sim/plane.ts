@@ -254,6 +254,7 @@ function newPath(pathId: string, local: VirtualAddresses, peer: VirtualAddresses
     txPackets: 0,
     txBytes: 0,
     txDropped: 0,
+    txLarge: 0,
     rxPackets: 0,
     rxBytes: 0,
     rxDropped: 0,

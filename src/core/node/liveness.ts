@@ -63,8 +63,13 @@ export class Liveness {
     if (sending) this.sentAt = now.ms;
     if (receiving) this.heard(now);
     if (sending || receiving) this.#heartbeatSoon(now);
-    if (sending && now.ms - this.#heardAt > SILENCE_MS) this.suspect(now);
+    if (sending && this.isSilent(now)) this.suspect(now);
     return sending;
+  }
+
+  /** Nothing authentic has come for a moment. */
+  isSilent(now: Now): boolean {
+    return now.ms - this.#heardAt > SILENCE_MS;
   }
 
   /** Whether the way in use still works; meanwhile another one is made ready. */

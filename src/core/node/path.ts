@@ -8,14 +8,16 @@ import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Message } from '../../proto/codec.ts';
 import { IDLE_PATH_MS } from '../../proto/constants.ts';
-import { Flag, NoticeReason, nameOfProcess } from '../../proto/messages.ts';
+import { NoticeReason, nameOfProcess } from '../../proto/messages.ts';
 import { SenderKind } from '../../proto/options.ts';
 import type { Channel, Sender } from '../channel.ts';
-import { Answers, sendAll } from '../exchange.ts';
+import { Answers } from '../exchange.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
+import { bidFarewell, sayGoodbye } from './farewell.ts';
 import { Liveness } from './liveness.ts';
 import { peerChannel, peerKindOf, relayChannel } from './path-channels.ts';
+import { PathMtu } from './path-mtu.ts';
 import type { Peer } from './peer.ts';
 import { Reach } from './reach.ts';
 import { Timers } from './timers.ts';
@@ -28,7 +30,6 @@ const ESTABLISH_MS = 10_000;
 const ESTABLISH_RESPONDER_MS = 30_000;
 /** A path used within this time is wanted (ms). */
 const WANTED_MS = 10_000;
-const FAREWELL_TRIES = 3;
 
 export type PathEnd = 'failed' | 'idle' | 'closed by the peer';
 
@@ -62,6 +63,7 @@ export class Path {
   readonly reach: Reach;
   readonly #tunnel: Tunnel;
   readonly #liveness: Liveness;
+  readonly #mtu: PathMtu;
   #closed = false;
   upSince: Now | null = null;
 
@@ -77,6 +79,7 @@ export class Path {
     this.reach = new Reach(context, this);
     this.#tunnel = new Tunnel(context, this);
     this.#liveness = new Liveness(context, this, now);
+    this.#mtu = new PathMtu(context, this);
   }
 
   get id(): string {
@@ -110,6 +113,11 @@ export class Path {
     return this.chosen?.rttMs ?? null;
   }
 
+  /** The largest packet it carries in one piece; null before the first use. */
+  get mtu(): number | null {
+    return this.#mtu.mtu;
+  }
+
   get totals(): PathTraffic | null {
     return this.#liveness.totals;
   }
@@ -141,7 +149,7 @@ export class Path {
   }
 
   get next(): number {
-    const parts = [this.timers, this.reach.timers, this.#tunnel.timers, this.#liveness.timers];
+    const parts = [this.timers, this.reach.timers, this.#tunnel.timers, this.#liveness.timers, this.#mtu.timers];
     return Math.min(...parts.map(({ next }) => next));
   }
 
@@ -175,6 +183,9 @@ export class Path {
     switch (message.type) {
       case 'holePunching':
         this.reach.punched(message, arrival);
+        break;
+      case 'sizeProbe':
+        this.#acknowledge(message, arrival);
         break;
       case 'keepAlive':
         this.#acknowledge(message, arrival);
@@ -210,13 +221,17 @@ export class Path {
 
   traffic(totals: PathTraffic, now: Now): void {
     if (this.#closed) return;
+    const large = totals.txLarge > (this.totals?.txLarge ?? 0);
     const sending = this.#liveness.traffic(totals, now);
+    if (large) this.#mtu.sending(this.#liveness.isSilent(now), now);
     this.#tunnel.traffic(totals, sending, now);
   }
 
   /** Our own addresses changed. */
   readdress(now: Now): void {
-    if (!this.#closed) this.reach.readdress(now);
+    if (this.#closed) return;
+    this.reach.readdress(now);
+    this.#mtu.moved(now);
   }
 
   /** The NMS sees us elsewhere. */
@@ -227,6 +242,7 @@ export class Path {
   /** Another way is in use, or none works any more. */
   wayChanged(now: Now): void {
     this.#tunnel.wayChanged(now);
+    if (this.wasUp) this.#mtu.follow(this.chosen, now);
     this.keysChanged(now);
   }
 
@@ -284,6 +300,7 @@ export class Path {
     this.reach.tick(now);
     this.#tunnel.tick(now);
     this.#liveness.tick(now);
+    this.#mtu.tick(now);
     for (const timer of this.timers.due(now.ms)) {
       if (this.#closed) return;
       if (timer === 'spare') this.#events.changed(now);
@@ -300,6 +317,7 @@ export class Path {
     this.timers.clearAll();
     this.#tunnel.stop();
     this.#liveness.stop();
+    this.#mtu.stop();
     this.reach.stop();
     this.#context.emit({ do: 'removePath', pathId: this.id });
     const end = (): void => {
@@ -312,27 +330,12 @@ export class Path {
       end();
       return;
     }
-    this.#context.ask(
-      {
-        owner: this,
-        channel: this.channel,
-        request: this.#farewell(this.chosen),
-        to: this.chosen.endpoint,
-        tries: FAREWELL_TRIES,
-        from: this.peerKind,
-        expects: 'ack',
-        answered: end,
-        failed: end,
-      },
-      now,
-    );
+    bidFarewell(this.#context, this, this.chosen, end, now);
   }
 
-  /** The goodbye of a node that stops: said once, as nobody waits for the answer. */
+  /** The goodbye of a node that stops. */
   sayGoodbye(): void {
-    if (this.chosen === null || this.#closed) return;
-    const notice = { ...this.#farewell(this.chosen), transactionId: 1 };
-    this.#context.emit(...sendAll(this.channel.seal(notice), this.chosen.endpoint));
+    if (this.chosen !== null && !this.#closed) sayGoodbye(this.#context, this, this.chosen);
   }
 
   say(what: 'up' | 'changed' | 'silent, looking for another way' | PathEnd): void {
@@ -343,20 +346,12 @@ export class Path {
     this.#context.log('info', `path ${what}`, { peer: this.peer.fqdn, path: this.kind, endpoint });
   }
 
-  #farewell({ origin }: Way) {
-    return {
-      type: 'notice' as const,
-      id: this.id,
-      flags: origin === 'relay' ? Flag.relayed : 0,
-      body: { reason: NoticeReason.pathClosed, subject: this.id },
-    };
-  }
-
   #established(now: Now): void {
     this.upSince = now;
     this.timers.clear('establish');
     this.reach.established(now);
     this.#liveness.keepAliveSoon(now);
+    this.#mtu.follow(this.chosen, now);
     this.say('up');
   }
 

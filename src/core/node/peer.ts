@@ -27,6 +27,7 @@ const noTraffic: Traffic = {
   txPackets: 0,
   txBytes: 0,
   txDropped: 0,
+  txLarge: 0,
   rxPackets: 0,
   rxBytes: 0,
   rxDropped: 0,

@@ -54,6 +54,7 @@ function peerSnapshot(peer: Peer, seeking: boolean, now: Now): PeerSnapshot {
     epoch: path?.epoch ?? null,
     since: path?.upSince == null ? null : new Date(path.upSince.wall).toISOString(),
     rttMs: path?.rttMs ?? null,
+    mtu: path?.mtu ?? null,
     handshakeAgeMs: path?.keyedAt == null ? null : Math.round(now.ms - path.keyedAt),
     tx: { packets: traffic.txPackets, bytes: traffic.txBytes, dropped: traffic.txDropped },
     rx: {

@@ -58,7 +58,7 @@ const EXPIRE_EARLY_PACKETS = 2 ** 27;
 const OFFER_MS = 15_000;
 /** Addresses remembered of those that our answer went to. */
 const MAX_ANSWERED_TO = 4;
-const FEATURES = Feature.partialChecksum | Feature.ecn;
+const FEATURES = Feature.partialChecksum | Feature.ecn | Feature.parts;
 /** How far ahead of the last common epoch a request may be, as failed attempts use numbers up. */
 const EPOCHS_AHEAD = 16;
 /** The answerer's empty capsules (ms after activation): one may be lost, and nobody asks for it again. */
@@ -308,7 +308,8 @@ export class Tunnel {
     const agreed = (this.#features.features?.mask ?? 0) & (peers.features?.mask ?? 0);
     const partialChecksum = (agreed & Feature.partialChecksum) !== 0;
     const ecn = (agreed & Feature.ecn) !== 0;
-    const key = { epoch, suite, sendKey, receiveKey, activate, partialChecksum, ecn };
+    const parts = (agreed & Feature.parts) !== 0;
+    const key = { epoch, suite, sendKey, receiveKey, activate, partialChecksum, ecn, parts };
     this.#context.emit({ do: 'installKey', pathId, ...key });
   }
 

@@ -12,6 +12,8 @@ export type NodeOptions = {
   /** The suite this device wants: `cbcMd5` talks to its like only, the others never to that one. */
   readonly suite: Suite;
   readonly identity: Identity;
+  /** Of the TUN; by default the usual one. */
+  readonly mtu?: number;
 };
 
 /** What a login brought: the result of `readLoginResponse`, with the public key the enrolment token gave. */
@@ -99,6 +101,8 @@ export type PeerSnapshot = {
   /** RFC 3339: when the path in use came up. */
   readonly since: string | null;
   readonly rttMs: number | null;
+  /** The largest packet that the path carries in one piece. */
+  readonly mtu: number | null;
   /** Since the key in use was agreed. */
   readonly handshakeAgeMs: number | null;
   readonly tx: { readonly packets: number; readonly bytes: number; readonly dropped: number };

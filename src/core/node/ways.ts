@@ -18,6 +18,8 @@ export type Way = {
   /** There are signs that the peer has left it: another proven way goes before it. */
   doubted: boolean;
   rttMs: number | null;
+  /** Octets of the largest datagram that it was found to carry. */
+  carries: number | null;
   /** Last time a message from there made us probe it (ms). */
   triggeredAt: number;
 };
@@ -120,7 +122,8 @@ export class Ways {
 }
 
 function newWay(endpoint: Endpoint, origin: WayOrigin): Way {
-  return { endpoint, origin, provenAt: null, doubted: false, rttMs: null, triggeredAt: Number.NEGATIVE_INFINITY };
+  const unknown = { provenAt: null, doubted: false, rttMs: null, carries: null };
+  return { endpoint, origin, ...unknown, triggeredAt: Number.NEGATIVE_INFINITY };
 }
 
 function textOf(candidates: readonly Candidate[]): string {

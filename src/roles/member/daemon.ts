@@ -40,6 +40,7 @@ export type DaemonOptions = {
   readonly workers: number | 'auto';
   /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp: boolean;
+  readonly mtu: number;
   readonly dns: DnsMode;
   readonly verbose: boolean;
   /** Where metrics and health are served. */

@@ -23,8 +23,6 @@ import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 import { type DaemonState, peerFile } from './state.ts';
 
-/** Largest inner packet: 1,500 less the outer IPv6 and UDP headers, our own, and room for a tunnel below. */
-export const INNER_MTU = 1400;
 /** How often the machine hears of traffic, from which it tells whether a path still works (ms). */
 const TRAFFIC_MS = 250;
 /** How long a node that was online before waits for the NMS until it says that it serves all the same. */
@@ -43,6 +41,8 @@ export type LiveOptions = {
   /** Threads that seal and open. */
   readonly workers: number | 'auto';
   readonly copyDscp: boolean;
+  /** Of the TUN. */
+  readonly mtu: number;
   readonly dns: DnsMode;
   readonly primitives: Primitives;
   readonly log: Log;
@@ -59,6 +59,7 @@ export type LiveStatus = {
   readonly snapshot: NodeSnapshot;
   readonly natType: NatType | null;
   readonly interface: string;
+  readonly mtu: number;
   readonly resolver: string | null;
   readonly offload: Offload;
   readonly workers: number;
@@ -111,7 +112,7 @@ export class LiveNode {
   }
 
   async #open(): Promise<void> {
-    const { session, state, log, port, portIsDefault, dns, workers, copyDscp } = this.#options;
+    const { session, state, log, port, portIsDefault, dns, workers, copyDscp, mtu } = this.#options;
     const { identity, primitives, suite } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
@@ -135,14 +136,14 @@ export class LiveNode {
     this.#plane = plane;
     this.#cleanup.defer(() => plane.close());
     const { vip4, vip6, overlay } = session;
-    const plan = { stateDirectory: state, interface: plane.interfaceName, overlay, mtu: INNER_MTU, vip4, vip6 };
+    const plan = { stateDirectory: state, interface: plane.interfaceName, overlay, mtu, vip4, vip6 };
     this.#warnings = await bringInterfaceUp(plan);
     this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
     const tell = (event: MemberEvent): void => this.#told(event);
     const peers = peerFile(state, log);
     const counters = this.#counters;
-    const self = new Member({ identity, session, suite, primitives, plane, counters, log, tell, peers });
+    const self = new Member({ identity, session, suite, mtu, primitives, plane, counters, log, tell, peers });
     this.#self = self;
     this.#members.add(self);
     this.#cleanup.defer(() => this.#members.remove(self));
@@ -183,7 +184,7 @@ export class LiveNode {
     }
     if (extension === null) return;
     const attachment = await extension.attach({
-      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu: INNER_MTU, plane },
+      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, plane },
       ...{ members: this.#members, netlink: this.#netlink, primitives, counters, log, upstreams: setup.upstreams },
     });
     this.#attachment = attachment;
@@ -218,6 +219,7 @@ export class LiveNode {
       snapshot: this.#self.machine.snapshot(readClock()),
       natType: this.#natWatch.natType,
       interface: interfaceName,
+      mtu: this.#options.mtu,
       resolver: this.#resolver === null ? null : formatEndpoint(this.#resolver.endpoint),
       offload,
       workers,

@@ -18,6 +18,8 @@ export type MemberOptions = {
   readonly identity: Identity;
   readonly session: Session;
   readonly suite: Suite;
+  /** Of its packets. */
+  readonly mtu: number;
   readonly primitives: Primitives;
   readonly plane: Pick<DataPlane, 'command' | 'sendSignalling'>;
   readonly counters: Counters;
@@ -46,10 +48,10 @@ export class Member {
   #tickets = 0;
 
   constructor(options: MemberOptions) {
-    const { identity, primitives, suite, session, plane, counters, log } = options;
+    const { identity, primitives, suite, mtu, session, plane, counters, log } = options;
     this.#options = options;
     this.#session = session;
-    this.machine = new NodeMachine({ primitives, suite, identity });
+    this.machine = new NodeMachine({ primitives, suite, identity, mtu });
     this.#shell = new Shell<Own>({
       machine: this.machine,
       send: (to, datagram) => void plane.sendSignalling(to, datagram),

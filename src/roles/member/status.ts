@@ -1,10 +1,8 @@
 /** `status --json` as the interface documentation lists it: every field always there, unknown = null, lists = []. */
 
-import type { PeerSnapshot } from '../../core/node/types.ts';
 import { suiteNames } from '../../proto/constants.ts';
 import { version } from '../../version.ts';
 import type { LiveNode } from './live.ts';
-import { INNER_MTU } from './live.ts';
 import type { DaemonState } from './state.ts';
 
 export function buildStatus(state: DaemonState, live: LiveNode | null, role: 'node' | 'adapter') {
@@ -21,7 +19,7 @@ export function buildStatus(state: DaemonState, live: LiveNode | null, role: 'no
     vip4: snapshot?.vip4 ?? state.session?.vip4 ?? null,
     vip6: snapshot?.vip6 ?? state.session?.vip6 ?? null,
     interface: status?.interface ?? null,
-    mtu: status === null ? null : INNER_MTU,
+    mtu: status?.mtu ?? null,
     resolver: status?.resolver ?? null,
     suite: snapshot?.suite ?? suiteNames[state.session?.suite ?? 2],
     nat: snapshot?.nat ?? null,
@@ -32,17 +30,13 @@ export function buildStatus(state: DaemonState, live: LiveNode | null, role: 'no
     offload: status?.offload ?? { tunTcp: false, tunUdp: false, udpSegment: false, udpGro: false },
     workers: status?.workers ?? 0,
     warnings: status?.warnings ?? [],
-    peers: (snapshot?.peers ?? []).map(withMtu),
+    peers: snapshot?.peers ?? [],
     inner: extension?.inner ?? null,
     gateway4: extension?.gateway4 ?? null,
     gateway6: extension?.gateway6 ?? null,
-    generalNodes: (extension?.generalNodes ?? []).map((node) => ({ ...node, peers: node.peers.map(withMtu) })),
+    generalNodes: extension?.generalNodes ?? [],
     counters: status?.counters ?? {},
   };
-}
-
-function withMtu(peer: PeerSnapshot): PeerSnapshot & { readonly mtu: number } {
-  return { ...peer, mtu: INNER_MTU };
 }
 
 export type Status = ReturnType<typeof buildStatus>;

@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { Port, type Suite, suiteNames } from '../../proto/constants.ts';
+import { InnerMtu, Port, type Suite, suiteNames } from '../../proto/constants.ts';
 import type { Context } from '../context.ts';
 import { readMetricsOption } from '../telemetry.ts';
 import type { DaemonOptions } from './daemon.ts';
@@ -26,6 +26,14 @@ function parseWorkers(text: string): number | 'auto' {
   return count;
 }
 
+function parseMtu(text: string): number {
+  const mtu = Number(text);
+  if (!/^\d{4}$/.test(text) || mtu < InnerMtu.least || mtu > InnerMtu.most) {
+    throw new InvalidArgumentError(`The MTU is ${InnerMtu.least} to ${InnerMtu.most}.`);
+  }
+  return mtu;
+}
+
 const MAX_WORKERS = 64;
 
 export function stateOption(): Option {
@@ -42,6 +50,7 @@ export type UpFlags = {
   suite: string;
   workers: number | 'auto';
   dscp: 'copy' | 'clear';
+  mtu: number;
   verbose?: boolean;
   metrics: string;
 };
@@ -80,6 +89,7 @@ export async function readUpFlags(flags: UpFlags, context: Context): Promise<Dae
     suite: suites[flags.suite]!,
     workers: flags.workers,
     copyDscp: flags.dscp === 'copy',
+    mtu: flags.mtu,
     verbose: flags.verbose === true,
     metrics: readMetricsOption(flags.metrics),
   };
@@ -117,6 +127,14 @@ export function addUpOptions(command: Command): Command {
       new Option('--dscp <mode>', 'DSCP of outer headers: copy that of the packets inside, or none')
         .choices(['copy', 'clear'])
         .default('clear'),
+    )
+    .addOption(
+      new Option(
+        '--mtu <octets>',
+        'largest packet inside the tunnel; paths that carry less are found out, and used as they are',
+      )
+        .argParser(parseMtu)
+        .default(InnerMtu.usual),
     )
     .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')

@@ -11,7 +11,7 @@ import { overlay, PATH, real, virtual } from '../../pipeline/pair.ts';
 const [hostNumber = '1', json = '{}'] = process.argv.slice(2);
 const host = Number(hostNumber);
 const peer = 3 - host;
-const { suite = 2, partialChecksum = false, without = [], workers = 0 } = JSON.parse(json);
+const { suite = 2, partialChecksum = false, without = [], workers = 0, mtu = 1400 } = JSON.parse(json);
 
 const plane = await openDataPlane({
   port: 7444,
@@ -42,8 +42,10 @@ plane.command({
   activate: true,
   partialChecksum,
   ecn: partialChecksum,
+  parts: true,
 });
 plane.command({ do: 'setEndpoint', pathId: PATH, endpoint: real(peer), relayed: false });
+plane.command({ do: 'setMtu', pathId: PATH, mtu });
 plane.command({ do: 'route', local: virtual(host), peer: virtual(peer), pathId: PATH });
 console.log('ready');
 
