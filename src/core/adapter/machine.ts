@@ -31,6 +31,8 @@ export type ActiveHost = {
 
 /** Devices that are not registered and are listed all the same, the latest. */
 const MAX_STRANGERS = 256;
+/** How long a device is taken to wait for an answer (ms). */
+const STILL_THERE_MS = 10_000;
 /** Frames of a device that wait for its admission: a client asks again only after seconds. */
 const MAX_WAITING = 4;
 /** What a device does to others, or claims to be: worth a line in the log. */
@@ -48,7 +50,8 @@ export class AdapterMachine {
   readonly #options: AdapterOptions;
   readonly #nodes = new Map<string, GeneralNode>();
   readonly #byMac = new Map<Mac, GeneralNode>();
-  readonly #strangers = new Map<Mac, true>();
+  /** By MAC address, with what they said last: it is answered if they are registered soon after. */
+  readonly #strangers = new Map<Mac, { readonly octets: Uint8Array; readonly at: number }>();
   readonly #waiting = new Map<Mac, Uint8Array[]>();
   readonly #link: Link;
   readonly #supplicants: Supplicants;
@@ -86,32 +89,14 @@ export class AdapterMachine {
       for (const device of devices) {
         const known = this.#nodes.get(device.deviceId);
         if (known !== undefined) this.#change(known, device, now);
-        else this.#add(device, granted(device.deviceId));
+        else this.#add(device, granted(device.deviceId), now);
       }
     });
   }
 
   /** A frame of the inner link. */
   frame(octets: Uint8Array, now: Now): AdapterAction[] {
-    return this.#run(() => {
-      const frame = decodeFrame(octets);
-      if (typeof frame === 'string') {
-        this.#actions.push({ do: 'count', name: `link-drop-${frame}` });
-        return;
-      }
-      const node = this.#byMac.get(frame.source);
-      if (node === undefined) {
-        this.#stranger(frame.source);
-        return;
-      }
-      if (node.tag !== frame.tag) {
-        node.tag = frame.tag;
-        if (node.isActive) this.#actions.push({ do: 'hostsChanged' });
-      }
-      node.heard(now);
-      this.#link.receive(frame, now);
-      if (!node.isActive && frame.etherType !== EtherType.eapol) this.#keep(frame.source, octets);
-    });
+    return this.#run(() => this.#receive(octets, now));
   }
 
   /** The outcome of a `login`. */
@@ -220,7 +205,27 @@ export class AdapterMachine {
     return actions;
   }
 
-  #add(device: RegisteredDevice, granted: boolean): void {
+  #receive(octets: Uint8Array, now: Now): void {
+    const frame = decodeFrame(octets);
+    if (typeof frame === 'string') {
+      this.#actions.push({ do: 'count', name: `link-drop-${frame}` });
+      return;
+    }
+    const node = this.#byMac.get(frame.source);
+    if (node === undefined) {
+      this.#stranger(frame.source, octets, now);
+      return;
+    }
+    if (node.tag !== frame.tag) {
+      node.tag = frame.tag;
+      if (node.isActive) this.#actions.push({ do: 'hostsChanged' });
+    }
+    node.heard(now);
+    this.#link.receive(frame, now);
+    if (!node.isActive && frame.etherType !== EtherType.eapol) this.#keep(frame.source, octets);
+  }
+
+  #add(device: RegisteredDevice, granted: boolean, now: Now): void {
     const node = new GeneralNode(device, granted, {
       authenticate: (which, now) => this.#begin(which, now),
       joined: (which, now) => this.#joined(which, now),
@@ -228,14 +233,16 @@ export class AdapterMachine {
       probe: (which) => this.#link.probe(which),
     });
     this.#nodes.set(device.deviceId, node);
-    this.#place(node);
+    this.#place(node, now);
   }
 
-  #place(node: GeneralNode): void {
+  #place(node: GeneralNode, now: Now): void {
     const { mac } = node.device;
     if (mac === null) return;
     this.#byMac.set(mac, node);
+    const stranger = this.#strangers.get(mac);
     this.#strangers.delete(mac);
+    if (stranger !== undefined && now.ms - stranger.at < STILL_THERE_MS) this.#receive(stranger.octets, now);
   }
 
   #change(node: GeneralNode, device: RegisteredDevice, now: Now): void {
@@ -244,7 +251,7 @@ export class AdapterMachine {
     node.changed(device, now);
     if (!moved) return;
     this.#unplace(node, mac, now);
-    this.#place(node);
+    this.#place(node, now);
   }
 
   #remove(deviceId: string, node: GeneralNode, now: Now): void {
@@ -261,9 +268,9 @@ export class AdapterMachine {
     this.#supplicants.forget(mac, now);
   }
 
-  #stranger(mac: Mac): void {
+  #stranger(mac: Mac, octets: Uint8Array, { ms: at }: Now): void {
     const isNew = !this.#strangers.delete(mac);
-    this.#strangers.set(mac, true);
+    this.#strangers.set(mac, { octets, at });
     if (this.#strangers.size > MAX_STRANGERS) this.#strangers.delete(this.#strangers.keys().next().value!);
     this.#actions.push({ do: 'count', name: 'link-unregistered' });
     if (isNew) {

@@ -60,6 +60,8 @@ export type PingResult = {
   readonly received: number;
 };
 
+export type DeviceRecord = { readonly nodeId: string; readonly vip4: string | null; readonly vip6: string | null };
+
 export type Ended = Exit & { readonly stdout: string; readonly stderr: string };
 
 export type NetworkOptions = {
@@ -139,6 +141,13 @@ export class Network {
   /** `device show`, `remove`, `disable` … */
   async device(action: string, deviceId: string): Promise<string> {
     return this.cloud.run([this.program, 'device', action, deviceId, '--dir', this.directory]);
+  }
+
+  /** What the register has of a device. */
+  async show(deviceId: string): Promise<DeviceRecord> {
+    return JSON.parse(
+      await this.cloud.run([this.program, 'device', 'show', deviceId, '--dir', this.directory, '--json']),
+    );
   }
 
   /** A registered device's node, not up yet. */
