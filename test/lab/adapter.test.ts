@@ -1,21 +1,152 @@
 /** The adapter: devices that know nothing of the overlay are members of it. */
 
-import { expect, it } from 'vitest';
-import { Adapter } from './toolkit/adapter.ts';
-import { smallNetwork } from './toolkit/small.ts';
-import { describeLab, inLab } from './toolkit/suite.ts';
+import { afterAll, beforeAll, describe, expect, it, onTestFailed } from 'vitest';
+import { Adapter, type Device } from './toolkit/adapter.ts';
+import { until } from './toolkit/command.ts';
+import { Lab } from './toolkit/lab.ts';
+import { Network, type Node } from './toolkit/network.ts';
+import { describeLab } from './toolkit/suite.ts';
+import { stream } from './toolkit/traffic.ts';
+
+const DEVICES = 5;
 
 describeLab('an adapter', () => {
-  it('brings a device into the overlay that has nothing but DHCP', () =>
-    inLab('adapter', async (lab) => {
-      const { internet, network, nodes } = await smallNetwork(lab, ['peer']);
-      const adapter = await Adapter.add(lab, network, 'adapter', internet, { v4: '192.0.2.80' });
-      const camera = adapter.device('camera');
-      await adapter.register(camera);
-      await camera.dhcp();
-      const { vip4 } = await camera.is('active');
-      expect(camera.host.sh('ip -o -4 address show eth0')).toContain(`${vip4}/16`);
-      await camera.host.run(['ping', '-c', '3', '-W', '4', nodes.peer.fqdn]);
-      await nodes.peer.systemPing(camera.fqdn, ['-4', '-c', '3']);
-    }));
+  let lab: Lab;
+  let network: Network;
+  let adapter: Adapter;
+  let peer: Node;
+  let devices: Device[];
+
+  beforeAll(async () => {
+    lab = new Lab('adapter');
+    const internet = lab.internet();
+    network = await Network.start(lab, lab.host('cloud', internet, { v4: '198.51.100.10' }));
+    const lan = (title: string, number: number) => {
+      const inside = lab.lan(`${title}-lan`, { subnet4: `10.${number}.0.0/24` });
+      lab.router(`${title}-router`, { outside: internet, inside, nat: 'port-restricted', v4: `198.51.100.${number}` });
+      return inside;
+    };
+    const [plant, office] = [lan('plant', 20), lan('office', 21)];
+    [adapter, peer] = await Promise.all([
+      Adapter.add(lab, network, 'adapter', plant),
+      network.addNode(lab.host('peer', office)),
+    ]);
+    devices = Array.from({ length: DEVICES }, (_, i) => adapter.device(`camera${i}`));
+    for (const device of devices) await adapter.register(device);
+    await Promise.all(devices.map((device) => device.dhcp()));
+  });
+
+  afterAll(() => lab?.close());
+
+  const failing = (): void => onTestFailed(() => console.error(lab.report()));
+
+  it('brings five devices behind one NAT to a node behind another, by name and directly', async () => {
+    failing();
+    await Promise.all(devices.map(({ host }) => host.run(['ping', '-4', '-c', '2', '-W', '4', peer.fqdn])));
+    for (const device of devices) {
+      const { peers } = await until(
+        async () => {
+          const status = await device.is('active');
+          return status.peers[0]?.path === 'direct' ? status : undefined;
+        },
+        { what: `${device.deviceId} to reach the peer directly`, timeoutMs: 20_000 },
+      );
+      expect(peers.map(({ fqdn }) => fqdn)).toEqual([peer.fqdn]);
+    }
+    const paths = (await peer.status()).peers;
+    expect(new Set(paths.map(({ nodeId }) => nodeId)).size).toBe(DEVICES);
+  });
+
+  it('lets nodes begin', async () => {
+    failing();
+    for (const { fqdn } of devices) await peer.systemPing(fqdn, ['-4']);
+  });
+
+  it('carries streams both ways, unchanged, also from devices that ignore its MTU', async () => {
+    failing();
+    const [camera] = devices as [Device];
+    const { vip4 } = await camera.is('active');
+    const { vip4: far } = await peer.status();
+    for (const [from, to, address] of [
+      [camera.host, peer.host, far],
+      [peer.host, camera.host, vip4],
+    ] as const) {
+      const { sent, received } = await stream(from, to, String(address), { mebibytes: 20 });
+      expect(received).toBe(sent);
+    }
+    await camera.host.run(['ping', '-c', '2', '-s', '1472', '-M', 'dont', '-W', '4', String(far)]);
+    const refused = camera.host.spawn(['ping', '-c', '2', '-s', '1472', '-M', 'do', '-W', '2', String(far)]);
+    await refused.ended();
+    expect(refused.stdout).toMatch(/Frag needed|message too long/i);
+  });
+
+  it('leaves two devices of one link to each other', async () => {
+    failing();
+    const [one, two] = devices as [Device, Device];
+    await one.host.run(['ping', '-4', '-c', '2', '-W', '4', two.fqdn]);
+    const status = await one.is('active');
+    expect(status.peers.map(({ fqdn }) => fqdn)).not.toContain(two.fqdn);
+    const [, mac] = /lladdr (\S+)/.exec(one.host.sh(`ip neigh show ${(await two.is('active')).vip4}`)) ?? [];
+    expect(mac).toBe(two.mac);
+  });
+
+  it('answers for no address that a device might take itself', async () => {
+    failing();
+    const [one] = devices as [Device];
+    const { vip4 } = await one.is('active');
+    // Duplicate address detection (RFC 5227) of its own address finds nobody.
+    await one.host.run(['arping', '-0', '-c', '2', '-w', '2', '-i', 'eth0', String(vip4)]).then(
+      () => expect.fail('the address was defended'),
+      () => {},
+    );
+    const stranger = adapter.device('stranger');
+    stranger.host.sh('ip address add 100.80.200.1/16 dev eth0');
+    const asked = stranger.host.spawn(['arping', '-c', '2', '-w', '2', '-i', 'eth0', '100.80.0.1']);
+    expect((await asked.ended()).code).not.toBe(0);
+    expect(await stranger.status()).toMatchObject({ state: 'seen', deviceId: null });
+  });
+
+  describe('follows the register', () => {
+    it('within two seconds: disabled, enabled, removed', async () => {
+      failing();
+      const device = adapter.device('plc');
+      await adapter.register(device);
+      await device.dhcp();
+      const target = String((await peer.status()).vip4);
+      await device.host.run(['ping', '-c', '1', '-W', '4', target]);
+      await network.device('disable', 'plc');
+      await device.is('refused', 6_000);
+      await expect(device.host.run(['ping', '-c', '2', '-W', '1', target])).rejects.toThrow();
+      await network.device('enable', 'plc');
+      await until(
+        () =>
+          device.host
+            .spawn(['ping', '-c', '1', '-W', '1', target])
+            .ended()
+            .then(({ code }) => code === 0),
+        {
+          what: 'a way back in',
+          timeoutMs: 20_000,
+        },
+      );
+      await network.device('remove', 'plc');
+      await until(async () => ((await device.status())?.deviceId ?? null) === null, { what: 'it to be nobody' });
+    });
+  });
+
+  it('goes on after kill -9', async () => {
+    failing();
+    const [camera] = devices as [Device];
+    const target = String((await peer.status()).vip4);
+    const pinger = camera.host.spawn(['ping', '-n', '-i', '0.2', target], { input: '' });
+    await pinger.output(/bytes from/);
+    adapter.daemon.signal('SIGKILL');
+    await adapter.daemon.ended();
+    await adapter.up();
+    await camera.is('active');
+    const seen = (): number => [...pinger.stdout.matchAll(/bytes from/g)].length;
+    const before = seen();
+    await until(() => seen() > before + 5, { what: 'answers again', timeoutMs: 20_000 });
+    await pinger.stop();
+  });
 });

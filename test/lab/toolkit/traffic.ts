@@ -1,13 +1,13 @@
 import { fileURLToPath } from 'node:url';
-import type { Host } from './lab.ts';
+import type { Namespace } from './namespace.ts';
 import { UdpAgent } from './udp.ts';
 
 const streamFile = fileURLToPath(new URL('./stream.ts', import.meta.url));
 
 /** Sends a file's worth of octets by TCP and returns what each end counted and hashed, as text. */
 export async function stream(
-  from: Host,
-  to: Host,
+  from: Namespace,
+  to: Namespace,
   address: string,
   { mebibytes, port = 5001, perSecond }: { mebibytes: number; port?: number; perSecond?: number },
 ): Promise<{ readonly sent: string; readonly received: string }> {
@@ -20,7 +20,12 @@ export async function stream(
 }
 
 /** UDP there and back between two addresses, with datagrams of several sizes. */
-export async function datagrams(here: Host, hereAddress: string, there: Host, thereAddress: string): Promise<void> {
+export async function datagrams(
+  here: Namespace,
+  hereAddress: string,
+  there: Namespace,
+  thereAddress: string,
+): Promise<void> {
   const [a, b] = await Promise.all([
     UdpAgent.start(here, 6001, hereAddress),
     UdpAgent.start(there, 6002, thereAddress),
