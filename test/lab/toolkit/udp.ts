@@ -1,6 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { until } from './command.ts';
-import type { Host } from './lab.ts';
+import type { Addresses, Namespace } from './namespace.ts';
 import type { Program } from './program.ts';
 
 export type Arrival = { readonly from: string; readonly port: number; readonly text: string };
@@ -20,7 +20,11 @@ export class UdpAgent {
   }
 
   /** By default on the host's own address. */
-  static async start(host: Host, port: number, address = host.addresses.v4 ?? host.addresses.v6): Promise<UdpAgent> {
+  static async start(
+    host: Namespace & { readonly addresses?: Addresses },
+    port: number,
+    address = host.addresses?.v4 ?? host.addresses?.v6 ?? null,
+  ): Promise<UdpAgent> {
     if (address === null) throw new Error(`${host.title} has no address`);
     const program = host.spawn([process.execPath, agentFile, address, String(port)]);
     await program.output(/^ready$/m);
