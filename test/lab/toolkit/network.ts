@@ -18,6 +18,7 @@ export type PeerStatus = {
   readonly path: 'direct' | 'lan' | 'relay' | null;
   readonly endpoint: string | null;
   readonly rttMs: number | null;
+  readonly mtu: number | null;
   readonly epoch: number | null;
   readonly tx: { readonly packets: number; readonly bytes: number; readonly dropped: number };
   readonly rx: {
