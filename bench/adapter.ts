@@ -1,0 +1,165 @@
+/**
+ * `npm run bench:adapter -- [--devices 5] [--workers 1,2,4,8] [--seconds 5] [--crowd 200]`: the thesis's experiment with general nodes.
+ * One to five devices behind an adapter talk at the same time to a node behind another NAT, directly: total and each
+ * device's throughput, fairness, round trip and jitter. Beside them, in the same run, a node at the adapter's place. With
+ * `--crowd 200` instead: so many devices plugged in at once, the time until all have an address and reach the node, and the
+ * adapter's memory.
+ */
+
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { Adapter, type Device } from '../test/lab/toolkit/adapter.ts';
+import { until } from '../test/lab/toolkit/command.ts';
+import { type Host, Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
+import type { Namespace } from '../test/lab/toolkit/namespace.ts';
+import type { Node, PeerStatus } from '../test/lab/toolkit/network.ts';
+import { smallNetwork } from '../test/lab/toolkit/small.ts';
+
+const { values: flags } = parseArgs({
+  options: {
+    devices: { type: 'string', default: '5' },
+    workers: { type: 'string', default: '1,2,4,8' },
+    seconds: { type: 'string', default: '5' },
+    crowd: { type: 'string' },
+  },
+});
+const most = Number(flags.devices);
+const seconds = Number(flags.seconds);
+/** Thesis: 30 Mbit/s offered by each device. */
+const OFFERED = '30M';
+const FIRST_PORT = 5_201;
+
+type Sum = { readonly bits_per_second: number; readonly jitter_ms?: number };
+
+async function iperf(from: Namespace, to: Host, address: string, port: number, words: readonly string[]): Promise<Sum> {
+  const server = to.spawn(['iperf3', '-s', '-1', '-p', String(port), '--forceflush'], { input: '' });
+  try {
+    await server.output(/Server listening/);
+    // The first second, in which flows start one after the other, does not count.
+    const client = ['iperf3', '-c', address, '-p', String(port), '-t', String(seconds), '-O', '1', '-J', ...words];
+    const { end, error } = JSON.parse(await from.run(client));
+    if (error !== undefined) throw new Error(error);
+    return end.sum_received ?? end.sum;
+  } finally {
+    await server.stop(100);
+  }
+}
+
+/** Average round trip in milliseconds. */
+async function roundTrip(from: Namespace, address: string): Promise<number> {
+  const said = await from.run(['ping', '-n', '-i', '0.02', '-c', String(seconds * 25), '-W', '2', address]);
+  return Number(/= [\d.]+\/([\d.]+)\//.exec(said)?.[1]);
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+/** Jain's index: 1 = all alike. */
+const fairness = (values: readonly number[]): number =>
+  sum(values) ** 2 / (values.length * sum(values.map((value) => value ** 2)));
+const megabits = ({ bits_per_second }: Sum): number => bits_per_second / 1e6;
+
+function direct(peers: readonly PeerStatus[], peer: Node): boolean {
+  const found = peers.find(({ fqdn }) => fqdn === peer.fqdn);
+  return found?.state === 'up' && found.path === 'direct';
+}
+
+async function measure(devices: readonly Device[], peer: Node, address: string): Promise<string[]> {
+  const hosts = devices.map(({ host }) => host);
+  const idle = await roundTrip(hosts[0]!, address);
+  const all = (words: readonly string[]): Promise<Sum[]> =>
+    Promise.all(hosts.map((host, i) => iperf(host, peer.host, address, FIRST_PORT + i, words)));
+  const tcp = (await all([])).map(megabits);
+  const [udp, loaded] = await Promise.all([all(['-u', '-b', OFFERED, '-l', '1300']), roundTrip(hosts[0]!, address)]);
+  const jitter = sum(udp.map(({ jitter_ms = 0 }) => jitter_ms)) / udp.length;
+  return [
+    sum(tcp).toFixed(0),
+    tcp.map((value) => value.toFixed(0)).join(' '),
+    fairness(tcp).toFixed(3),
+    udp.map((value) => megabits(value).toFixed(1)).join(' '),
+    jitter.toFixed(2),
+    idle.toFixed(2),
+    loaded.toFixed(2),
+  ];
+}
+
+/** Resident memory in MiB. */
+function memory({ daemon }: Node): number {
+  return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))?.[1]) / 1024;
+}
+
+async function crowd(adapter: Adapter, address: string, count: number): Promise<void> {
+  const before = memory(adapter);
+  const devices = Array.from({ length: count }, (_, i) => adapter.device(`device${i}`));
+  for (const device of devices) await adapter.register(device);
+  const began = performance.now();
+  const waits: number[] = [];
+  await Promise.all(
+    devices.map(async (device) => {
+      await device.dhcp();
+      await device.host.run(['ping', '-n', '-c', '1', '-w', '60', address]);
+      waits.push((performance.now() - began) / 1_000);
+    }),
+  );
+  waits.sort((a, b) => a - b);
+  const half = waits[Math.floor(count / 2)]!;
+  console.log(
+    `${count} devices at once: half of them served in ${half.toFixed(1)} s, all in ${waits.at(-1)!.toFixed(1)} s`,
+  );
+  const { generalNodes } = await adapter.status();
+  console.log(`active: ${generalNodes.filter(({ state }) => state === 'active').length}`);
+  console.log(`memory of the adapter, MiB: ${before.toFixed(0)} before, ${memory(adapter).toFixed(0)} with all`);
+}
+
+async function main(lab: Lab): Promise<void> {
+  const { internet, network } = await smallNetwork(lab, []);
+  const home = lab.lan('home', { subnet4: '10.20.0.0/24' });
+  lab.router('home-nat', { outside: internet, inside: home, nat: 'port-restricted', v4: '203.0.113.1' });
+  const office = lab.lan('office', { subnet4: '10.30.0.0/24' });
+  lab.router('office-nat', { outside: internet, inside: office, nat: 'port-restricted', v4: '203.0.113.2' });
+  const peer = await network.addNode(lab.host('peer', home));
+  const node = await network.addNode(lab.host('node', office));
+  const address = String((await peer.status()).vip4);
+  await node.systemPing(address);
+  await node.reaches(peer, 'direct');
+  const whole = megabits(await iperf(node.host, peer.host, address, FIRST_PORT, []));
+  console.log(`node to node, TCP: ${whole.toFixed(0)} Mbit/s`);
+  await node.daemon.stop();
+
+  const adapter = await Adapter.add(lab, network, 'adapter', office);
+  if (flags.crowd !== undefined) return crowd(adapter, address, Number(flags.crowd));
+  const devices: Device[] = [];
+  for (let i = 0; i < most; i++) {
+    const device = adapter.device(`device${i}`);
+    await adapter.register(device);
+    await device.dhcp();
+    devices.push(device);
+  }
+  console.log(
+    '| workers | devices | TCP in all, Mbit/s | each | fairness | UDP at 30 Mbit/s each | jitter, ms | round trip idle, ms | under load |',
+  );
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+  for (const workers of flags.workers.split(',')) {
+    await adapter.daemon.stop();
+    await adapter.up(['--workers', workers]);
+    for (const device of devices) {
+      // What a device sends before it is let in again is not kept.
+      await device.host.run(['ping', '-n', '-c', '1', '-w', '20', address]);
+      await until(async () => direct((await device.status())?.peers ?? [], peer), {
+        what: `a direct path from ${device.deviceId}`,
+        intervalMs: 200,
+      });
+    }
+    for (let count = 1; count <= devices.length; count++) {
+      const cells = await measure(devices.slice(0, count), peer, address);
+      console.log(`| ${[workers, count, ...cells].join(' | ')} |`);
+    }
+  }
+}
+
+const reason = whyNoLab();
+if (reason !== null) throw new Error(`no laboratory: ${reason}`);
+const lab = new Lab('adapter-bench');
+try {
+  await main(lab);
+} finally {
+  await lab.close();
+}
