@@ -1,9 +1,18 @@
 /** An adapter in the laboratory, with a switch on its inner interface and devices that know nothing of the overlay. */
 
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { until } from './command.ts';
 import type { Lab } from './lab.ts';
 import type { Namespace, Segment, Wish } from './namespace.ts';
 import { type Network, Node, type NodeStatus, type PeerStatus } from './network.ts';
+
+const LEASE_SCRIPT = `#!/bin/sh
+case $1 in bound|renew)
+  ip address replace $ip/$mask dev $interface; ip route replace default via $router
+  printf 'search %s\\n' "$search$domain" >/etc/resolv.conf
+  for server in $dns; do echo nameserver $server; done >>/etc/resolv.conf;; esac
+`;
 
 export type GeneralNodeStatus = {
   readonly deviceId: string | null;
@@ -60,26 +69,36 @@ export class Device {
   /** An address by DHCPv4, and the resolver that comes with it. */
   async dhcp(): Promise<void> {
     this.host.resolver('');
-    const script = `case $1 in bound|renew)
-      ip address replace $ip/$mask dev $interface; ip route replace default via $router
-      printf 'search %s\\n' "$search$domain" >/etc/resolv.conf
-      for server in $dns; do echo nameserver $server; done >>/etc/resolv.conf;; esac`;
-    const file = `${this.adapter.lab.directory}/udhcpc`;
-    const { writeFileSync } = await import('node:fs');
-    writeFileSync(file, `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-    await this.host.run(['udhcpc', '-i', 'eth0', '-s', file, '-n', '-q', '-f', '-t', '10', '-T', '1']);
+    await this.host.run([
+      'udhcpc',
+      '-i',
+      'eth0',
+      '-s',
+      this.adapter.leaseScript,
+      '-n',
+      '-q',
+      '-f',
+      '-t',
+      '10',
+      '-T',
+      '1',
+    ]);
   }
 }
 
 export class Adapter extends Node {
   readonly lab: Lab;
   readonly link: Namespace;
+  /** What udhcpc calls with a lease. */
+  readonly leaseScript: string;
   #ports = 0;
 
   constructor(lab: Lab, network: Network, title: string, segment: Segment, token: string, wish: Wish = {}) {
     const host = lab.host(title, segment, wish);
     super(network, host, title, token);
     this.lab = lab;
+    this.leaseScript = join(lab.directory, `${title}-lease`);
+    writeFileSync(this.leaseScript, LEASE_SCRIPT, { mode: 0o755 });
     this.link = lab.namespace(`${title}-link`);
     this.link.sh(
       'ip link add bridge type bridge; echo 8 >/sys/class/net/bridge/bridge/group_fwd_mask; ip link set bridge up',
