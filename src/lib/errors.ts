@@ -78,7 +78,7 @@ export const errorTable = {
   DAEMON_ENDED: 'the daemon of {directory} ended before it answered; see its log',
   SYS_RESOLVER: 'the resolver cannot listen on {address} port {port} ({why}); see what does with `ss -lnp`',
   SYS_DNS: 'the system cannot be made to ask for the overlay names by --dns {mode} ({why}); use --dns auto or none',
-  SYS_SETTING: '{file} cannot be set to {value} ({why}); run as root, or in a container with a writable /proc/sys/net',
+  SYS_SETTING: '{file} cannot be set ({why}); run as root, or in a container with a writable /proc/sys/net',
   SYS_NO_INTERFACE: 'there is no network interface {name} in this network namespace; check the name with `ip link`',
   USAGE_OTHER_NAMESPACE:
     'the daemon ran in another network namespace; run this there (ip netns exec), or remove {file} if that namespace is gone',

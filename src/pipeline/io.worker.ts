@@ -48,7 +48,9 @@ function openDevice(): PacketDevice | null {
   const { gateways } = setup.link;
   const limiter = new FrameLimiter();
   const admit = (high: number, low: number): boolean => limiter.admit(high, low, performance.now());
-  return new LinkDevice({ tun, port: new PacketPort(setup.link.port), hosts, overlay, gateways, tally, events, admit });
+  const { local: own } = setup;
+  const port = new PacketPort(setup.link.port);
+  return new LinkDevice({ tun, port, hosts, overlay, gateways, own, tally, events, admit });
 }
 
 /** Tells once of every offload that was given up on the way. */

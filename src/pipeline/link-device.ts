@@ -25,6 +25,8 @@ export type LinkDeviceParts = {
   /** The overlay's ranges, and the addresses in them that are the adapter's own on the inner link. */
   readonly overlay: readonly Prefix[];
   readonly gateways: readonly Address[];
+  /** Virtual addresses of the adapter itself, which are its TUN's. */
+  readonly own: readonly Address[];
   readonly tally: Tally;
   readonly events: EventWriter;
   /** Whether the control plane takes one more frame of a device. */
@@ -54,6 +56,7 @@ export class LinkDevice implements PacketDevice {
   readonly #parts: LinkDeviceParts;
   readonly #overlay: Ranges;
   readonly #gateways: AddressSet;
+  readonly #own: AddressSet;
   readonly #memory = allocate(VECTORS_AT + MAX_PIECES * IOVEC);
   #turn = 0;
 
@@ -61,12 +64,13 @@ export class LinkDevice implements PacketDevice {
     this.#parts = parts;
     this.#overlay = new Ranges(parts.overlay);
     this.#gateways = new AddressSet(parts.gateways);
+    this.#own = new AddressSet(parts.own);
   }
 
   read(address: number, room: number): number {
-    const { port, tun, events } = this.#parts;
+    const { port, events } = this.#parts;
     if (++this.#turn % TURN === 0) {
-      const length = tun.read(address, room);
+      const length = this.#readTun(address, room);
       if (length > 0) return length;
     }
     for (let i = 0; i < FRAMES_AT_ONCE; i++) {
@@ -76,7 +80,17 @@ export class LinkDevice implements PacketDevice {
       if (length > 0) return length;
     }
     events.flush();
-    return tun.read(address, room);
+    return this.#readTun(address, room);
+  }
+
+  /** What the adapter itself sends to its general nodes goes straight to them. */
+  #readTun(address: number, room: number): number {
+    for (let i = 0; i < TURN; i++) {
+      const length = this.#parts.tun.read(address, room);
+      if (length === 0 || this.#hostOf(address, length) === undefined) return length;
+      if (this.write(address, length) !== 0) this.#parts.tally.drop('not-written');
+    }
+    return 0;
   }
 
   write(address: number, octets: number): number {
@@ -146,7 +160,11 @@ export class LinkDevice implements PacketDevice {
       tally.drop('inner-source');
       return this.#handOver(address, octets);
     }
-    return this.#packet(address, octets, six);
+    const length = this.#packet(address, octets, six);
+    const isOwn = six ? this.#own.has6(view, Ip6.destination) : this.#own.has4(view, Ip4.destination);
+    if (length === 0 || !isOwn) return length;
+    if (this.#parts.tun.write(address, length) !== 0) tally.drop('not-written');
+    return 0;
   }
 
   /** Whether a packet is to be carried: for an address of the overlay, and no neighbour discovery. */

@@ -2,9 +2,11 @@
 
 import { AdapterMachine } from '../../core/adapter/machine.ts';
 import type { AdapterAction, Proof } from '../../core/adapter/types.ts';
+import type { ResolveQuestion, ResolveResult } from '../../core/node/types.ts';
 import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
 import { CyphonicError } from '../../lib/errors.ts';
 import type { Address } from '../../lib/ip.ts';
+import type { VirtualAddresses } from '../../lib/path.ts';
 import { type Now, readClock } from '../../lib/time.ts';
 import type { UdpDatagram } from '../../net/datagram.ts';
 import type { LookupResult, LookupTarget } from '../../net/dns-responder.ts';
@@ -14,15 +16,14 @@ import { Member, type MemberEvent } from '../member/member.ts';
 import { ResolverService } from '../member/resolver.ts';
 import { Shell } from '../shell.ts';
 import { FrameSender } from './frame-sender.ts';
-import { gatewaysOf, linkLocalOf, takeInnerDown } from './inner-interface.ts';
+import { type AdapterSettings, gatewaysOf, linkLocalOf } from './inner-interface.ts';
 import { GeneralLogins } from './logins.ts';
 import { RegisterClient } from './register-client.ts';
+import { RoutedHosts } from './routed-hosts.ts';
 import { NodeTlsEngine } from './tls-engine.ts';
 import { Vault } from './vault.ts';
 
 type Own = Exclude<AdapterAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
-
-export type AdapterSettings = { readonly inner: string; readonly outer: string; readonly internet: boolean };
 
 export class Adapter implements Attachment {
   readonly #host: Host;
@@ -35,6 +36,8 @@ export class Adapter implements Attachment {
   readonly #register: RegisterClient;
   readonly #resolver: ResolverService;
   readonly #members = new Map<string, Member>();
+  /** Null without `--internet`. */
+  readonly #routed: RoutedHosts | null;
   readonly #monitor: { close(): void };
   /** By which it speaks TLS to general nodes. */
   #tls: TlsIdentity | null = null;
@@ -46,6 +49,7 @@ export class Adapter implements Attachment {
     const port = plane.link!;
     const { domain, overlay } = session;
     this.#frames = new FrameSender(port);
+    this.#routed = settings.internet ? new RoutedHosts(plane.interfaceName, settings.inner, log) : null;
     this.#vault = new Vault(stateDirectory, primitives, log);
     this.#logins = new GeneralLogins(host.state, primitives);
     this.#machine = new AdapterMachine({
@@ -94,6 +98,15 @@ export class Adapter implements Attachment {
     this.#input((now) => this.#machine.frame(octets, now));
   }
 
+  find(question: ResolveQuestion): Extract<ResolveResult, { status: 'found' }> | null {
+    const { session } = this.#host;
+    const isOwn = 'name' in question ? question.name === session.fqdn : owns(session, question.address);
+    const found = isOwn ? session : this.#machine.find(question);
+    if (found === undefined) return null;
+    const { fqdn, vip4, vip6, nodeId } = found;
+    return { status: 'found', fqdn, vip4, vip6, nodeId };
+  }
+
   registerChanged(): void {
     this.#register.refresh();
   }
@@ -119,7 +132,7 @@ export class Adapter implements Attachment {
     this.#shell.stop();
     this.#logins.close();
     this.#resolver.close();
-    takeInnerDown(this.#settings.inner, gatewaysOf(this.#host.session.overlay), this.#host.netlink);
+    await this.#routed?.close();
   }
 
   #input(give: (now: Now) => readonly AdapterAction[]): void {
@@ -218,6 +231,7 @@ export class Adapter implements Attachment {
     const { plane, session } = this.#host;
     const { hosts } = this.#machine;
     plane.setHosts(hosts);
+    this.#routed?.set(hosts);
     plane.setLocal([session, ...hosts].flatMap(({ vip4, vip6 }) => [vip4, vip6]).filter((vip) => vip !== null));
   }
 
@@ -229,8 +243,8 @@ export class Adapter implements Attachment {
   /** A name is looked up by the general node that asks; one beside it on the link needs no path. */
   async #lookUp(target: LookupTarget, requester: Address): Promise<LookupResult> {
     const question = target.by === 'name' ? { name: target.name } : { address: target.address };
-    const neighbour = this.#machine.find(question);
-    if (neighbour !== undefined) return { status: 'found', ...neighbour };
+    const here = this.find(question);
+    if (here !== null) return here;
     const asker = this.#machine.find({ address: requester });
     const member = asker === undefined ? undefined : this.#members.get(asker.deviceId);
     if (member === undefined) return 'refused';
@@ -244,8 +258,14 @@ export class Adapter implements Attachment {
     const link = this.#host.netlink.link(this.#settings.inner);
     const up = link?.up === true && link.running;
     if (this.#linkWasUp && !up) this.#input((now) => this.#machine.unplugged(now));
+    // The kernel forgot its routes there.
+    if (!this.#linkWasUp && up) this.#admit();
     this.#linkWasUp = up;
   }
+}
+
+function owns({ vip4, vip6 }: VirtualAddresses, address: Address): boolean {
+  return address === vip4 || address === vip6;
 }
 
 /** Before the adapter has a certificate its handshakes fail. */

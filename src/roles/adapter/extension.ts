@@ -2,19 +2,16 @@
 
 import { linkIndex } from '../../sys/netlink.ts';
 import type { Extension } from '../member/extension.ts';
-import { Adapter, type AdapterSettings } from './adapter.ts';
-import { bringInnerUp, gatewaysOf } from './inner-interface.ts';
+import { Adapter } from './adapter.ts';
+import { type AdapterSettings, gatewaysOf, settingsOf } from './inner-interface.ts';
 
 export function extensionOf(settings: AdapterSettings): Extension {
-  const { inner, outer } = settings;
   return {
     role: 'adapter',
-    inner,
-    prepare({ overlay }, netlink) {
-      linkIndex(netlink, outer);
-      const gateways = gatewaysOf(overlay);
-      bringInnerUp(inner, gateways, netlink);
-      return [gateways.gateway4, gateways.gateway6];
+    plan({ overlay }, netlink) {
+      for (const name of [settings.inner, settings.outer]) linkIndex(netlink, name);
+      const { gateway4, gateway6 } = gatewaysOf(overlay);
+      return { ...settings, gateways: [gateway4, gateway6], settings: settingsOf(settings) };
     },
     attach: async (host) => new Adapter(host, settings),
   };

@@ -4,11 +4,12 @@
  * adapter says itself.
  */
 
-import { readFileSync, writeFileSync } from 'node:fs';
 import { raise } from '../../lib/errors.ts';
 import { type Address, addressAt, familyOf, formatAddress, isLinkLocal, type Prefix } from '../../lib/ip.ts';
 import { type Mac, parseMac } from '../../lib/mac.ts';
-import { hostPrefix, linkIndex, type Netlink } from '../../sys/netlink.ts';
+import { linkIndex, type Netlink } from '../../sys/netlink.ts';
+
+export type AdapterSettings = { readonly inner: string; readonly outer: string; readonly internet: boolean };
 
 /** The host number of the gateway in both ranges; the AS gives it to no device. */
 const GATEWAY = 1;
@@ -28,40 +29,31 @@ export function gatewaysOf(overlay: readonly Prefix[]): Gateways {
   return { range4, range6, gateway4: addressAt(range4, GATEWAY), gateway6: addressAt(range6, GATEWAY) };
 }
 
-const settings4 = {
-  /** The kernel answers no ARP there. */
-  arp_ignore: '8',
-  send_redirects: '0',
-  accept_redirects: '0',
-  proxy_arp: '0',
-};
-const settings6 = {
-  disable_ipv6: '0',
-  accept_ra: '0',
-  accept_redirects: '0',
-  /** A router says so in its neighbour advertisements, else devices give up their default route. */
-  forwarding: '1',
-};
-
-/** Sets the interface up, also when that was done before. */
-export function bringInnerUp(name: string, { gateway4, gateway6 }: Gateways, netlink: Netlink): void {
-  const index = linkIndex(netlink, name);
-  for (const [family, settings] of [
-    ['ipv4', settings4],
-    ['ipv6', settings6],
-  ] as const) {
-    for (const [setting, value] of Object.entries(settings))
-      set(`/proc/sys/net/${family}/conf/${name}/${setting}`, value);
-  }
-  netlink.setLink(index, { up: true });
-  for (const address of [gateway4, gateway6]) netlink.addAddress(index, hostPrefix(address));
-}
-
-/** Takes the gateway addresses away again; an interface that is gone has none. */
-export function takeInnerDown(name: string, { gateway4, gateway6 }: Gateways, netlink: Netlink): void {
-  const link = netlink.link(name);
-  if (link === null) return;
-  for (const address of [gateway4, gateway6]) netlink.removeAddress(link.index, hostPrefix(address));
+/** What the kernel does on the inner interface, and for `internet` beyond. */
+export function settingsOf({ inner, outer, internet }: AdapterSettings): [file: string, value: string][] {
+  const conf = (family: 'ipv4' | 'ipv6', name: string, setting: string): string =>
+    `/proc/sys/net/${family}/conf/${name}/${setting}`;
+  const quiet: [string, string][] = [
+    // It answers no ARP there, and sends no redirects.
+    [conf('ipv4', inner, 'arp_ignore'), '8'],
+    [conf('ipv4', inner, 'send_redirects'), '0'],
+    [conf('ipv4', inner, 'accept_redirects'), '0'],
+    [conf('ipv4', inner, 'proxy_arp'), '0'],
+    [conf('ipv6', inner, 'disable_ipv6'), '0'],
+    [conf('ipv6', inner, 'accept_ra'), '0'],
+    [conf('ipv6', inner, 'accept_redirects'), '0'],
+    // A router says so in its neighbour advertisements, else devices give up their default route.
+    [conf('ipv6', inner, 'forwarding'), '1'],
+    [conf('ipv4', inner, 'forwarding'), internet ? '1' : '0'],
+  ];
+  if (!internet) return quiet;
+  return [
+    ...quiet,
+    [conf('ipv4', outer, 'forwarding'), '1'],
+    // Also as a router this host learns its own way out by router advertisements.
+    [conf('ipv6', outer, 'accept_ra'), '2'],
+    [conf('ipv6', 'all', 'forwarding'), '1'],
+  ];
 }
 
 /** The interface's link-local address, as the kernel has it; one is added where it has none. */
@@ -78,13 +70,4 @@ export function linkLocalOf(name: string, mac: Mac, netlink: Netlink): Address {
   const address = formatAddress(made);
   netlink.addAddress(index, { address, length: 64 });
   return address;
-}
-
-function set(file: string, value: string): void {
-  try {
-    if (readFileSync(file, 'latin1').trim() !== value) writeFileSync(file, value);
-  } catch (cause) {
-    const why = (cause as NodeJS.ErrnoException).code;
-    raise('SYS_SETTING', { file, value, why }, cause);
-  }
 }

@@ -1,7 +1,7 @@
 /** What an adapter adds to a node: an inner link, and the devices on it, each an identity of its own. */
 
 import type { GeneralNodeSnapshot } from '../../core/adapter/types.ts';
-import type { PeerSnapshot, Session } from '../../core/node/types.ts';
+import type { PeerSnapshot, ResolveQuestion, ResolveResult, Session } from '../../core/node/types.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { Counters } from '../../lib/counters.ts';
 import type { Address, Endpoint } from '../../lib/ip.ts';
@@ -9,6 +9,7 @@ import type { Log } from '../../lib/log.ts';
 import type { DataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import type { Netlink } from '../../sys/netlink.ts';
+import type { InnerPlan } from './interface-setup.ts';
 import type { Members } from './members.ts';
 import type { DaemonState } from './state.ts';
 
@@ -34,6 +35,8 @@ export type Attachment = {
   /** A frame of the inner link. */
   frame(octets: Uint8Array): void;
   registerChanged(): void;
+  /** Who is here rather than at the end of a path: the adapter itself, or an active general node. */
+  find(question: ResolveQuestion): Extract<ResolveResult, { readonly status: 'found' }> | null;
   status(): ExtensionStatus;
   close(): Promise<void>;
 };
@@ -47,9 +50,7 @@ export type ExtensionStatus = {
 
 export type Extension = {
   readonly role: 'adapter';
-  /** The host's interface on the inner link. */
-  readonly inner: string;
-  /** Brings the inner interface up, after a killed adapter too; returns the adapter's own addresses there. */
-  prepare(session: Session, netlink: Netlink): readonly Address[];
+  /** What is to be set up on the host for it. */
+  plan(session: Session, netlink: Netlink): InnerPlan;
   attach(host: Host): Promise<Attachment>;
 };

@@ -5,12 +5,16 @@
  */
 
 import { familyOf, formatPrefix, type Prefix } from '../../lib/ip.ts';
+import type { Mac } from '../../lib/mac.ts';
+import type { VirtualAddresses } from '../../lib/path.ts';
 import { requireTool, runTool } from '../../sys/tool.ts';
 
 export type FirewallPlan = {
   readonly interface: string;
   /** The overlay's ranges. */
   readonly overlay: readonly Prefix[];
+  /** An adapter that routes its general nodes to elsewhere, from one interface to the other. */
+  readonly internet?: { readonly inner: string; readonly outer: string } | null;
 };
 
 const counters = [
@@ -27,7 +31,7 @@ export function tableName(interfaceName: string): string {
   return `cyphonic_${interfaceName}`;
 }
 
-export function firewallRules({ interface: name, overlay }: FirewallPlan): string {
+export function firewallRules({ interface: name, overlay, internet = null }: FirewallPlan): string {
   const rules = (direction: 'in' | 'out'): string =>
     (['destination', 'source'] as const)
       .flatMap((end) =>
@@ -41,18 +45,67 @@ export function firewallRules({ interface: name, overlay }: FirewallPlan): strin
   // Loopback: a host reaches its own virtual addresses through lo.
   return `table inet ${tableName(name)} {
 ${counters.map((counter) => `  counter ${counter} {}`).join('\n')}
-  chain inward {
+${internet === null ? '' : hostSets}  chain inward {
     type filter hook prerouting priority raw; policy accept;
     iifname { "lo", "${name}" } accept
-${rules('in')}
+${internet === null ? '' : ways(overlay, (field, range, set) => `iifname "${internet.inner}" ${field} daddr != ${range} ether saddr . ${field} saddr @${set} accept`)}${rules('in')}
   }
   chain outward {
     type filter hook postrouting priority srcnat + 1; policy accept;
     oifname { "lo", "${name}" } accept
-${rules('out')}
+${internet === null ? '' : `    oifname "${internet.inner}" ct state { established, related } accept\n`}${rules('out')}
   }
-}
+${internet === null ? '' : routing(internet, overlay)}}
 `;
+}
+
+/** Which general node has which MAC address: what says otherwise is not routed. */
+const hostSets = `  set hosts4 { type ether_addr . ipv4_addr; }
+  set hosts6 { type ether_addr . ipv6_addr; }
+`;
+
+/** One rule for each range. */
+function ways(
+  overlay: readonly Prefix[],
+  rule: (field: 'ip' | 'ip6', range: string, set: 'hosts4' | 'hosts6') => string,
+): string {
+  return overlay
+    .map((range) => {
+      const four = familyOf(range.address) === 4;
+      return `    ${rule(four ? 'ip' : 'ip6', formatPrefix(range), four ? 'hosts4' : 'hosts6')}\n`;
+    })
+    .join('');
+}
+
+/** General nodes reach what is beyond the outer interface, behind its address; nothing there reaches them by itself. */
+function routing({ inner, outer }: NonNullable<FirewallPlan['internet']>, overlay: readonly Prefix[]): string {
+  return `  chain forward {
+    type filter hook forward priority filter; policy accept;
+    iifname "${inner}" oifname != "${outer}" drop
+    oifname "${inner}" iifname != "${outer}" drop
+    oifname "${inner}" ct state != { established, related } drop
+  }
+  chain input {
+    type filter hook input priority filter; policy accept;
+${ways(overlay, (field, range) => `iifname "${inner}" ${field} saddr ${range} drop`)}  }
+  chain translate {
+    type nat hook postrouting priority srcnat; policy accept;
+${ways(overlay, (field, range) => `${field} saddr ${range} oifname "${outer}" masquerade`)}  }
+`;
+}
+
+/** Replaces the general nodes that are routed; nothing happens without the table. */
+export async function setRoutedHosts(
+  interfaceName: string,
+  hosts: readonly (VirtualAddresses & { readonly mac: Mac })[],
+): Promise<void> {
+  const table = tableName(interfaceName);
+  const fill = (set: string, key: 'vip4' | 'vip6'): string => {
+    const elements = hosts.flatMap((host) => (host[key] === null ? [] : [`${host.mac} . ${host[key]}`]));
+    const add = elements.length === 0 ? '' : `add element inet ${table} ${set} { ${elements.join(', ')} }\n`;
+    return `flush set inet ${table} ${set}\n${add}`;
+  };
+  await requireTool('nft', ['-f', '-'], fill('hosts4', 'vip4') + fill('hosts6', 'vip6'));
 }
 
 /** Sets the table, in place of an older one, in one transaction. */

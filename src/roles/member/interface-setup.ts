@@ -3,12 +3,13 @@
  * directory says what was set up before it is, so that `down` can undo it after the daemon was killed.
  */
 
-import { readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { raise } from '../../lib/errors.ts';
 import { type Address, familyOf, type Prefix } from '../../lib/ip.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
 import { hostPrefix, linkIndex, Netlink } from '../../sys/netlink.ts';
+import { runTool } from '../../sys/tool.ts';
 import { raiseFirewall, removeFirewall } from './firewall.ts';
 import { writeAtomically } from './state.ts';
 
@@ -17,6 +18,18 @@ export type InterfacePlan = VirtualAddresses & {
   readonly interface: string;
   readonly overlay: readonly Prefix[];
   readonly mtu: number;
+  /** An adapter's other side. */
+  readonly inner?: InnerPlan | null;
+};
+
+export type InnerPlan = {
+  readonly inner: string;
+  readonly outer: string;
+  readonly internet: boolean;
+  /** The adapter's own addresses on the inner link. */
+  readonly gateways: readonly Address[];
+  /** Of the kernel: file and value. */
+  readonly settings: readonly (readonly [file: string, value: string])[];
 };
 
 /** Packets the kernel queues for us while the data plane is busy: a TUN drops what doesn't fit. */
@@ -30,9 +43,19 @@ export async function bringInterfaceUp(plan: InterfacePlan): Promise<string[]> {
   const namespace = ownNamespace();
   const former = readRecord(plan.stateDirectory);
   if (former?.namespace === namespace && former.interface !== plan.interface) await removeFirewall(former.interface);
-  const record: SetupRecord = { interface: plan.interface, namespace };
+  const inner = plan.inner ?? null;
+  const known = former?.namespace === namespace ? former.settings : {};
+  const settings = Object.fromEntries(
+    (inner?.settings ?? []).map(([file]) => [file, known[file] ?? readSetting(file)]),
+  );
+  const gateways = inner === null ? null : { interface: inner.inner, addresses: inner.gateways };
+  const outer = inner?.internet ? inner.outer : null;
+  const record: SetupRecord = { interface: plan.interface, namespace, settings, gateways, outer };
   writeAtomically(recordFile(plan.stateDirectory), JSON.stringify(record));
-  await raiseFirewall(plan);
+  await raiseFirewall({ ...plan, internet: inner?.internet ? inner : null });
+  for (const [file, value] of inner?.settings ?? []) writeSetting(file, value);
+  if (gateways !== null) configureGateways(gateways, true);
+  if (outer !== null) await routeInward(outer, true);
   return configureLink(plan);
 }
 
@@ -45,6 +68,9 @@ export async function takeInterfaceDown(stateDirectory: string): Promise<boolean
   if (record === null) return false;
   if (record.namespace !== ownNamespace()) raise('USAGE_OTHER_NAMESPACE', { file: recordFile(stateDirectory) });
   await removeFirewall(record.interface);
+  for (const [file, value] of Object.entries(record.settings)) if (existsSync(file)) writeSetting(file, value);
+  if (record.gateways !== null) configureGateways(record.gateways, false);
+  if (record.outer !== null) await routeInward(record.outer, false);
   rmSync(recordFile(stateDirectory), { force: true });
   return true;
 }
@@ -82,8 +108,67 @@ function enableIpv6(interfaceName: string): string[] {
   }
 }
 
-/** What was set up, and in which network namespace. */
-type SetupRecord = { readonly interface: string; readonly namespace: string };
+type GatewayRecord = { readonly interface: string; readonly addresses: readonly Address[] };
+
+/** As single hosts: no connected route appears beside the TUN's. */
+function configureGateways({ interface: name, addresses }: GatewayRecord, present: boolean): void {
+  const netlink = new Netlink();
+  try {
+    const link = netlink.link(name);
+    if (link === null) return;
+    if (present) netlink.setLink(link.index, { up: true });
+    for (const address of addresses) {
+      if (present) netlink.addAddress(link.index, hostPrefix(address));
+      else netlink.removeAddress(link.index, hostPrefix(address));
+    }
+  } finally {
+    netlink.close();
+  }
+}
+
+/**
+ * Ways to general nodes that only answers from outside take (`--internet`): what this host itself sends to them goes into
+ * the overlay as anything else.
+ */
+export const INWARD_TABLE = 7444;
+
+async function routeInward(outer: string, present: boolean): Promise<void> {
+  const lines = [
+    // First the one that a killed daemon may have left.
+    `rule del iif ${outer} lookup ${INWARD_TABLE}`,
+    `route flush table ${INWARD_TABLE}`,
+    ...(present ? [`rule add iif ${outer} lookup ${INWARD_TABLE}`] : []),
+  ];
+  const input = `${lines.join('\n')}\n`;
+  for (const family of ['-4', '-6']) await runTool('ip', [family, '-force', '-batch', '-'], { input });
+}
+
+function readSetting(file: string): string {
+  try {
+    return readFileSync(file, 'latin1').trim();
+  } catch (cause) {
+    return raise('SYS_SETTING', { file, why: (cause as NodeJS.ErrnoException).code }, cause);
+  }
+}
+
+function writeSetting(file: string, value: string): void {
+  if (readSetting(file) === value) return;
+  try {
+    writeFileSync(file, value);
+  } catch (cause) {
+    raise('SYS_SETTING', { file, why: (cause as NodeJS.ErrnoException).code }, cause);
+  }
+}
+
+/** What was set up, in which network namespace, and what was there before. */
+type SetupRecord = {
+  readonly interface: string;
+  readonly namespace: string;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly gateways: GatewayRecord | null;
+  /** From where general nodes are routed to; null = they are not. */
+  readonly outer: string | null;
+};
 
 function recordFile(stateDirectory: string): string {
   return join(stateDirectory, 'interface.json');
@@ -96,9 +181,9 @@ function ownNamespace(): string {
 function readRecord(stateDirectory: string): SetupRecord | null {
   try {
     const record = JSON.parse(readFileSync(recordFile(stateDirectory), 'utf8')) as Partial<SetupRecord>;
-    const { interface: name, namespace } = record;
+    const { interface: name, namespace, settings = {}, gateways = null, outer = null } = record;
     if (typeof name !== 'string' || typeof namespace !== 'string' || !INTERFACE_NAME.test(name)) return null;
-    return { interface: name, namespace };
+    return { interface: name, namespace, settings, gateways, outer };
   } catch {
     // No record, nothing to undo; it is written in one piece, so that a damaged one is none of ours.
     return null;

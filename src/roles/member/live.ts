@@ -5,7 +5,7 @@ import type { NodeSnapshot, Session } from '../../core/node/types.ts';
 import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { Counters } from '../../lib/counters.ts';
-import { CyphonicError } from '../../lib/errors.ts';
+import { CyphonicError, raise } from '../../lib/errors.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { readClock } from '../../lib/time.ts';
@@ -17,7 +17,7 @@ import { configureDns, type DnsMode } from './dns-config.ts';
 import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
 import { candidateAddresses, refuseOverlap } from './local-addresses.ts';
-import { Member, type MemberEvent, type PingReply } from './member.ts';
+import { Member, type MemberEvent, type PingReply, questionOf } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { type Resolver, startResolver } from './resolver.ts';
@@ -117,8 +117,8 @@ export class LiveNode {
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
     const { extension } = this.#options;
-    const gateways = extension?.prepare(session, this.#netlink) ?? [];
-    refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: extension?.inner ?? null });
+    const inner = extension?.plan(session, this.#netlink) ?? null;
+    refuseOverlap(this.#netlink, { overlay: session.overlay, ownInterface: inner?.inner ?? null });
     const local = [session.vip4, session.vip6].filter((vip) => vip !== null);
     const plane = await openDataPlane({
       port,
@@ -128,7 +128,7 @@ export class LiveNode {
       workers,
       copyDscp,
       log,
-      link: extension === null ? null : { interface: extension.inner, gateways },
+      link: inner === null ? null : { interface: inner.inner, gateways: inner.gateways },
       onEvent: (event) => this.#members.event(event),
       onFrame: (frame) => this.#attachment?.frame(frame),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
@@ -136,7 +136,7 @@ export class LiveNode {
     this.#plane = plane;
     this.#cleanup.defer(() => plane.close());
     const { vip4, vip6, overlay } = session;
-    const plan = { stateDirectory: state, interface: plane.interfaceName, overlay, mtu, vip4, vip6 };
+    const plan = { stateDirectory: state, interface: plane.interfaceName, overlay, mtu, vip4, vip6, inner };
     this.#warnings = await bringInterfaceUp(plan);
     this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
@@ -162,7 +162,7 @@ export class LiveNode {
       vip4,
       vip6,
       zone: { domain, overlay, server: session.fqdn },
-      lookUp: (target) => lookUp(self, target),
+      lookUp: (target) => this.#lookUp(self, target),
       log,
       counters: this.#counters,
     });
@@ -200,7 +200,9 @@ export class LiveNode {
   }
 
   async ping(target: string): Promise<PingReply | null> {
-    return this.#self === null ? null : this.#self.ping(target);
+    if (this.#self === null) return null;
+    const here = this.#attachment?.find(questionOf(target, this.#self.session.domain));
+    return here ? raise('PEER_SELF', { target }) : this.#self.ping(target);
   }
 
   netcheck(): Promise<NetcheckReport> {
@@ -249,6 +251,12 @@ export class LiveNode {
     }
   }
 
+  async #lookUp(self: Member, target: LookupTarget): Promise<LookupResult> {
+    const question = target.by === 'name' ? { name: target.name } : { address: target.address };
+    const result = this.#attachment?.find(question) ?? (await self.resolve(question));
+    return result.status === 'found' ? result : result.status;
+  }
+
   /** Tells the machines the host's addresses, if they are not the ones they know. */
   #announceAddresses(): void {
     const port = this.#plane?.localPort;
@@ -256,18 +264,13 @@ export class LiveNode {
     const addresses = candidateAddresses(this.#netlink, {
       overlay: this.#options.session.overlay,
       ownInterface: this.#plane?.interfaceName ?? null,
+      innerInterface: this.#plane?.link?.name ?? null,
     });
     const known = addresses.join(' ');
     if (known === this.#candidates) return;
     this.#candidates = known;
     this.#members.localAddresses(addresses.map((address) => ({ address, port, kind: 'host' as const })));
   }
-}
-
-/** What the resolver asks of an identity. */
-async function lookUp(member: Member, target: LookupTarget): Promise<LookupResult> {
-  const result = await member.resolve(target.by === 'name' ? { name: target.name } : { address: target.address });
-  return result.status === 'found' ? result : result.status;
 }
 
 function asFault(error: unknown): CyphonicError {

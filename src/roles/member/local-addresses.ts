@@ -24,18 +24,23 @@ export type LocalAddressOptions = {
   readonly overlay: readonly Prefix[];
   /** Our own TUN; null before there is one. */
   readonly ownInterface: string | null;
+  /** Of an adapter: no peer comes that way. */
+  readonly innerInterface?: string | null;
 };
 
 /**
  * The host's addresses that a peer may try, best first: those of links with a default route, then the others, the
  * families taking turns so that many of one don't push out the other.
  */
-export function candidateAddresses(network: LocalNetwork, { overlay, ownInterface }: LocalAddressOptions): Address[] {
+export function candidateAddresses(
+  network: LocalNetwork,
+  { overlay, ownInterface, innerInterface = null }: LocalAddressOptions,
+): Address[] {
   const links = new Map(
     network
       .links()
       .filter((link) => link.up && link.running && !link.loopback)
-      .filter(({ name }) => name !== ownInterface && !TUN_NAME.test(name))
+      .filter(({ name }) => name !== ownInterface && name !== innerInterface && !TUN_NAME.test(name))
       .map((link) => [link.index, link]),
   );
   const usable = network

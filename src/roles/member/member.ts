@@ -92,9 +92,7 @@ export class Member {
 
   /** One round trip to a device by name or virtual address. Null: no reply in time. */
   async ping(target: string): Promise<PingReply | null> {
-    const address = canonicalAddress(target);
-    const name = target.includes('.') ? target.replace(/\.$/, '') : `${target}.${this.#session.domain}`;
-    const found = await this.resolve(address === null ? { name: name.toLowerCase() } : { address });
+    const found = await this.resolve(questionOf(target, this.#session.domain));
     if (found.status === 'unknown') raise('PEER_UNKNOWN_NAME', { target });
     if (found.status === 'refused') raise('REFUSED_POLICY', { target });
     if (found.status !== 'found') return null;
@@ -132,4 +130,12 @@ export class Member {
         this.#options.plane.command(action);
     }
   }
+}
+
+/** What a person means: a virtual address, a name, or its first label alone. */
+export function questionOf(target: string, domain: string): ResolveQuestion {
+  const address = canonicalAddress(target);
+  if (address !== null) return { address };
+  const name = target.includes('.') ? target.replace(/\.$/, '') : `${target}.${domain}`;
+  return { name: name.toLowerCase() };
 }

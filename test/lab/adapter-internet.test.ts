@@ -1,0 +1,100 @@
+/** An adapter whose general nodes reach the Internet too, and what they can't do to each other and to it. */
+
+import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { Adapter, type Device } from './toolkit/adapter.ts';
+import { until } from './toolkit/command.ts';
+import type { Host } from './toolkit/lab.ts';
+import { Lab } from './toolkit/lab.ts';
+import type { Network, Node } from './toolkit/network.ts';
+import type { Internet } from './toolkit/segments.ts';
+import { smallNetwork } from './toolkit/small.ts';
+import { describeLab } from './toolkit/suite.ts';
+
+describeLab('an adapter', () => {
+  let lab: Lab;
+  let network: Network;
+  let adapter: Adapter;
+  let peer: Node;
+  let outsider: Host;
+  let internet: Internet;
+  let camera: Device;
+  let plc: Device;
+
+  beforeAll(async () => {
+    lab = new Lab('internet');
+    const small = await smallNetwork(lab, ['peer']);
+    ({ network, outsider, internet } = small);
+    peer = small.nodes.peer;
+    adapter = await Adapter.add(lab, network, 'adapter', small.internet, { v4: '192.0.2.80' }, ['--internet']);
+    [camera, plc] = [adapter.device('camera'), adapter.device('plc')];
+    for (const device of [camera, plc]) await adapter.register(device);
+    await Promise.all([camera.dhcp(), plc.dhcp()]);
+  });
+
+  afterAll(() => lab?.close());
+
+  const failing = (): void => onTestFailed(() => console.error(lab.report()));
+  const reaches = async (device: Device, target: string): Promise<boolean> =>
+    (await device.host.spawn(['ping', '-c', '2', '-i', '0.3', '-W', '2', target]).ended()).code === 0;
+
+  it('brings general nodes to the overlay and to the Internet at once, behind its own address', async () => {
+    failing();
+    const capture = outsider.spawn(['tcpdump', '-n', '-l', '-i', 'eth0', 'icmp']);
+    await until(() => capture.stderr.includes('listening'), { what: 'the capture' });
+    expect(await reaches(camera, '203.0.113.66')).toBe(true);
+    expect(await reaches(camera, String((await peer.status()).vip4))).toBe(true);
+    await capture.output(/192\.0\.2\.80 > 203\.0\.113\.66/);
+    expect(capture.stdout).not.toContain('100.80.');
+    await capture.stop();
+  });
+
+  it('is no way in from outside', async () => {
+    failing();
+    const { vip4 } = await camera.is('active');
+    // The Internet knows where the overlay would be.
+    internet.route(`${vip4}/32`, '192.0.2.80');
+    const listener = camera.host.spawn(['tcpdump', '-n', '-l', '-i', 'eth0', 'icmp']);
+    await until(() => listener.stderr.includes('listening'), { what: 'the capture' });
+    expect((await outsider.spawn(['ping', '-c', '2', '-W', '1', String(vip4)]).ended()).code).not.toBe(0);
+    expect(listener.stdout).toBe('');
+    await listener.stop();
+  });
+
+  it('lets nobody speak under another device’s address, in the overlay or outside', async () => {
+    failing();
+    const { vip4 } = await camera.is('active');
+    const own = String((await plc.is('active')).vip4);
+    const inside = String((await peer.status()).vip4);
+    plc.host.sh(`ip address add ${vip4}/32 dev eth0`);
+    for (const target of [inside, '203.0.113.66']) {
+      const forged = plc.host.spawn(['ping', '-c', '2', '-W', '1', '-I', String(vip4), target]);
+      expect((await forged.ended()).code, target).not.toBe(0);
+    }
+    plc.host.sh(`ip address del ${vip4}/32 dev eth0`);
+    expect(await reaches(plc, inside)).toBe(true);
+    const { counters } = await adapter.status();
+    // As a packet, or already as it asks for the way under that address.
+    const caught = ['link-drop-packet-spoofed', 'link-drop-neighbour-spoofed', 'drop-inner-source'];
+    expect(caught.reduce((sum, name) => sum + (counters[name] ?? 0), 0)).toBeGreaterThan(0);
+    expect(own).not.toBe(vip4);
+  });
+
+  it('is a member itself, which its general nodes reach and which reaches them', async () => {
+    failing();
+    expect(await reaches(camera, adapter.fqdn)).toBe(true);
+    await adapter.systemPing(camera.fqdn, ['-4']);
+  });
+
+  it('undoes everything, also after kill -9', async () => {
+    failing();
+    const before = adapter.host.sh('cat /proc/sys/net/ipv6/conf/all/forwarding').trim();
+    expect(before).toBe('1');
+    adapter.daemon.signal('SIGKILL');
+    await adapter.daemon.ended();
+    await adapter.command(['down']);
+    expect(adapter.host.sh('cat /proc/sys/net/ipv6/conf/all/forwarding').trim()).toBe('0');
+    expect(adapter.host.sh('ip -o address show eth1')).not.toContain('100.80.0.1');
+    expect(adapter.host.sh('nft list tables; ip route show table 7444')).toBe('');
+    expect(adapter.host.sh('ip rule; ip -6 rule')).not.toContain('7444');
+  });
+});
