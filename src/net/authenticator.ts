@@ -32,10 +32,14 @@ export const authenticatorTiming = {
   reauthenticate: 3_600_000,
   /** A device can't start over more often. */
   restart: 1_000,
+  /** Until a device that stays authorised, as nobody could be asked, is asked again. */
+  postponed: 60_000,
 } as const;
 
 /** Conversations at once: each holds a TLS connection. */
 const MAX_CONVERSATIONS = 256;
+/** TLS handshakes of all devices together: whoever forges the names of many can't make us compute without end. */
+const HANDSHAKES = { burst: 64, perSecond: 16 };
 
 /** Why a device isn't authorised, or is no longer. */
 export type AuthenticationFailure = EapFailure | 'silent' | 'undecided' | 'logoff' | 'unregistered';
@@ -88,6 +92,8 @@ export class Authenticator {
   readonly #sessions = new Map<Mac, Session>();
   #actions: AuthenticatorAction[] = [];
   #attempts = 0;
+  /** Handshakes that may begin, as of a time. */
+  #handshakes = { left: HANDSHAKES.burst, at: Number.NEGATIVE_INFINITY };
 
   constructor(dependencies: AuthenticatorDependencies) {
     this.#dependencies = dependencies;
@@ -121,13 +127,14 @@ export class Authenticator {
     return this.#flush();
   }
 
-  /** The answer to `authenticate`. */
-  decided(mac: Mac, attempt: number, good: boolean, now: Now): AuthenticatorAction[] {
+  /** The answer to `authenticate`; null: nobody could be asked. */
+  decided(mac: Mac, attempt: number, good: boolean | null, now: Now): AuthenticatorAction[] {
     const session = this.#sessions.get(mac);
     // Only the latest question's answer counts.
     if (session?.conversation && session.attempt === attempt) {
       session.attempt = 0;
-      this.#take(session, session.conversation.decided(good), now);
+      if (good === null) this.#giveUp(session, now);
+      else this.#take(session, session.conversation.decided(good), now);
     }
     return this.#flush();
   }
@@ -148,7 +155,7 @@ export class Authenticator {
 
   #expire(session: Session, kind: Timer['kind'], now: Now): void {
     const { retransmit, longestRetransmit, retransmissions } = authenticatorTiming;
-    if (kind === 'decision') this.#fail(session, 'undecided', now);
+    if (kind === 'decision') this.#giveUp(session, now);
     else if (kind !== 'retransmit') this.#start(session, now);
     else if (session.retransmissions === retransmissions) this.#fail(session, 'silent', now);
     else {
@@ -196,7 +203,9 @@ export class Authenticator {
       return;
     }
     session.conversation?.close();
-    session.conversation = new EapConversation(methods, (method) => makeEngine(mac, method));
+    session.conversation = new EapConversation(methods, (method) => {
+      return this.#mayCompute(now) ? makeEngine(mac, method) : null;
+    });
     session.started = now.ms;
     session.attempt = 0;
     this.#take(session, session.conversation.begin(), now);
@@ -276,6 +285,19 @@ export class Authenticator {
     if (session.timer?.kind !== 'decision') session.timer = { kind: 'decision', at };
   }
 
+  /** Nothing was decided: who is authorised stays so, without having been told, and is asked again later. */
+  #giveUp(session: Session, now: Now): void {
+    if (!session.authorised) {
+      this.#fail(session, 'undecided', now);
+      return;
+    }
+    session.conversation?.close();
+    session.conversation = null;
+    session.request = null;
+    session.attempt = 0;
+    session.timer = { kind: 'reauthenticate', at: now.ms + authenticatorTiming.postponed };
+  }
+
   #fail(session: Session, reason: AuthenticationFailure, now: Now): void {
     this.#end(session, reason);
     // Who never answers has no supplicant that could be guessing; it is asked again when it shows itself.
@@ -299,6 +321,14 @@ export class Authenticator {
     session.timer = null;
     const pdu = encodeEapol('packet', encodeEap({ code, id: session.id }));
     this.#actions.push({ do: 'send', to: session.mac, pdu });
+  }
+
+  #mayCompute(now: Now): boolean {
+    const { left, at } = this.#handshakes;
+    const since = Math.max(0, now.ms - at) / 1_000;
+    const tokens = Math.min(HANDSHAKES.burst, left + since * HANDSHAKES.perSecond);
+    this.#handshakes = { left: tokens < 1 ? tokens : tokens - 1, at: now.ms };
+    return tokens >= 1;
   }
 
   #drop(mac: Mac, reason: LinkDropReason): void {

@@ -66,9 +66,9 @@ const MAX_ROUNDS = 100;
 const COMMITMENT = Uint8Array.of(0);
 
 export class EapConversation {
-  readonly #makeEngine: (method: EapMethod) => TlsEngine;
+  readonly #makeEngine: (method: EapMethod) => TlsEngine | null;
   readonly #sender = new FlightSender();
-  readonly #receiver = new FlightReceiver();
+  #receiver = new FlightReceiver();
   /** The methods still to propose, the current one first. */
   #left: readonly EapMethod[];
   #phase: 'identity' | 'proposed' | 'handshake' | 'deciding' | 'committing' = 'identity';
@@ -77,8 +77,8 @@ export class EapConversation {
   #rounds = 0;
   #waiting = false;
 
-  /** `methods`, at least one, in order of preference. */
-  constructor(methods: readonly EapMethod[], makeEngine: (method: EapMethod) => TlsEngine) {
+  /** `methods`, at least one, in order of preference; without an engine the device may try again. */
+  constructor(methods: readonly EapMethod[], makeEngine: (method: EapMethod) => TlsEngine | null) {
     this.#left = methods;
     this.#makeEngine = makeEngine;
   }
@@ -151,12 +151,14 @@ export class EapConversation {
     }
     const flight = this.#receiver.accept(fragment);
     if (typeof flight === 'string') return drop(flight);
-    if (this.#phase === 'proposed') {
-      this.#phase = 'handshake';
-      this.#engine = this.#makeEngine(this.#method);
+    this.#engine ??= this.#makeEngine(this.#method);
+    if (this.#engine === null) {
+      this.#receiver = new FlightReceiver();
+      return drop('eapol-overloaded');
     }
+    if (this.#phase === 'proposed') this.#phase = 'handshake';
     if (flight === null) return this.#request(tlsAcknowledgement);
-    if (flight.length > 0) this.#engine!.feed(flight);
+    if (flight.length > 0) this.#engine.feed(flight);
     return this.#advance();
   }
 

@@ -80,6 +80,55 @@ describe('the authenticator', () => {
     expect(sentIn(t.respond(IDENTITY, text('cam1')))).toEqual([t.request(TLS, 0x20)]);
   });
 
+  it('fails a device that nobody could be asked about, unless it is authorised: then it asks it again later', () => {
+    expect(t.decide(attemptIn(t.showCertificate()), null).at(-1)).toEqual(failed('undecided'));
+    t.ms = t.wake;
+    t.tick();
+    t.respond(IDENTITY, text('cam1'));
+    const again = (): number => {
+      t.respond(TLS, hello);
+      Object.assign(t.engine, { established: true, certificateProof: certificate });
+      return attemptIn(t.respond(TLS, ACK));
+    };
+    t.decide(again(), true);
+    for (const unanswered of [true, false]) {
+      t.ms = t.wake;
+      t.tick();
+      t.respond(IDENTITY, text('cam1'));
+      const attempt = again();
+      if (unanswered) {
+        t.ms = t.wake;
+        expect(t.tick()).toEqual([]);
+      } else expect(t.decide(attempt, null)).toEqual([]);
+      expect(t.engine.closed).toBe(true);
+      expect(t.wake).toBe(t.ms + authenticatorTiming.postponed);
+    }
+    // It is still authorised: only such a device can log off.
+    expect(t.receive(logoff).at(-1)).toEqual(failed('logoff'));
+  });
+
+  it('begins only so many handshakes at once, and more as time passes', () => {
+    const macs = Array.from({ length: 100 }, (_, i) => `02:00:00:00:01:${i.toString(16).padStart(2, '0')}`);
+    const greet = (mac: string): string => {
+      t.heed(t.authenticator.receive(mac, start, t.now));
+      t.heed(t.authenticator.receive(mac, responsePdu(t.id, IDENTITY, text('cam')), t.now));
+      const actions = t.heed(t.authenticator.receive(mac, responsePdu(t.id, TLS, hello), t.now));
+      return actions.map((action) => (action.do === 'drop' ? action.reason : action.do)).join();
+    };
+    for (const mac of macs) t.methods.set(mac, ['tls']);
+    const outcomes = macs.map(greet);
+    expect(outcomes.slice(0, 64)).toEqual(Array.from({ length: 64 }, () => 'send'));
+    expect(outcomes.slice(64)).toEqual(Array.from({ length: 36 }, () => 'eapol-overloaded'));
+    expect(t.engines).toHaveLength(64);
+    t.ms += 1_000;
+    // The device repeats what was not taken when it is asked again.
+    const repeated = macs.slice(64).map((mac) => {
+      t.heed(t.authenticator.receive(mac, start, t.now));
+      return greet(mac);
+    });
+    expect(repeated.filter((outcome) => outcome === 'send')).toHaveLength(16);
+  });
+
   it('takes no decision about a conversation that was begun anew', () => {
     const attempt = attemptIn(t.showCertificate());
     t.ms += authenticatorTiming.restart;

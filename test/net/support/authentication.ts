@@ -75,7 +75,7 @@ export class Bench {
     return this.heed(this.authenticator.progressed(mac, this.now));
   }
 
-  decide(attempt: number, good: boolean) {
+  decide(attempt: number, good: boolean | null) {
     return this.heed(this.authenticator.decided(cameraMac, attempt, good, this.now));
   }
 
