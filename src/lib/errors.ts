@@ -57,6 +57,8 @@ export const errorTable = {
     'the AS at {address} belongs to another network than the enrolment token; check the address or ask for a new token',
   CONFIG_TOKEN_MISSING:
     'device not enrolled yet and no token given; run `cyphonic device add` on the cloud and pass its token with --token-file',
+  CONFIG_NOT_ENROLLED:
+    'no device has logged in with the state directory {directory} yet; correct --state, or start it first',
   CONFIG_TOKEN_OTHER:
     'state directory {directory} belongs to device {device}, the token to {other}; use another --state directory',
   REFUSED_LOGIN: 'the network refused device {device}: {why}',

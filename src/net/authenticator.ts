@@ -157,8 +157,9 @@ export class Authenticator {
     const { retransmit, longestRetransmit, retransmissions } = authenticatorTiming;
     if (kind === 'decision') this.#giveUp(session, now);
     else if (kind !== 'retransmit') this.#start(session, now);
-    else if (session.retransmissions === retransmissions) this.#fail(session, 'silent', now);
-    else {
+    else if (session.retransmissions === retransmissions) {
+      this.#fail(session, session.conversation?.denied ?? 'silent', now);
+    } else {
       session.retransmissions++;
       const wait = Math.min(longestRetransmit, retransmit * 2 ** session.retransmissions);
       session.timer = { kind, at: now.ms + wait };
@@ -214,7 +215,10 @@ export class Authenticator {
   /** EAPOL-Start: the device asks to be asked. */
   #restart(mac: Mac, now: Now): void {
     const session = this.#sessionOf(mac, now);
+    const denied = session.conversation?.denied ?? null;
     if (session.timer?.kind === 'held') this.#drop(mac, 'eapol-held');
+    // To start over spares nobody the pause after a failure.
+    else if (denied !== null) this.#fail(session, denied, now);
     else if (session.conversation?.fresh && session.request !== null) {
       this.#actions.push({ do: 'send', to: mac, pdu: session.request });
     } else if (now.ms - session.started < authenticatorTiming.restart) this.#drop(mac, 'eapol-too-often');

@@ -64,6 +64,8 @@ const MAX_IDENTITY = 253;
 const MAX_ROUNDS = 100;
 /** RFC 9190 section 2.1.1: the octet that says that nothing but success follows. */
 const COMMITMENT = Uint8Array.of(0);
+/** RFC 5246 section 6.2.1 and 7.2: a record with a fatal alert. */
+const ACCESS_DENIED = Uint8Array.of(21, 3, 3, 0, 2, 2, 49);
 
 export class EapConversation {
   readonly #makeEngine: (method: EapMethod) => TlsEngine | null;
@@ -71,7 +73,8 @@ export class EapConversation {
   #receiver = new FlightReceiver();
   /** The methods still to propose, the current one first. */
   #left: readonly EapMethod[];
-  #phase: 'identity' | 'proposed' | 'handshake' | 'deciding' | 'committing' = 'identity';
+  #phase: 'identity' | 'proposed' | 'handshake' | 'deciding' | 'committing' | 'denying' = 'identity';
+  #denied: EapFailure | null = null;
   #engine: TlsEngine | null = null;
   #identity = '';
   #rounds = 0;
@@ -86,6 +89,11 @@ export class EapConversation {
   /** Whether nothing but the question who is there has been sent. */
   get fresh(): boolean {
     return this.#phase === 'identity';
+  }
+
+  /** Why it fails as soon as the device has taken note. */
+  get denied(): EapFailure | null {
+    return this.#denied;
   }
 
   begin(): EapStep {
@@ -110,7 +118,7 @@ export class EapConversation {
   /** Whether the credential is good. */
   decided(good: boolean): EapStep {
     if (this.#phase !== 'deciding') return { step: 'wait' };
-    if (!good) return failure('refused');
+    if (!good) return this.#deny('refused');
     this.#phase = 'committing';
     if (this.#method === 'tls' && this.#engine!.tls13) this.#engine!.write(COMMITMENT);
     return this.#advance();
@@ -145,6 +153,7 @@ export class EapConversation {
   }
 
   #received(fragment: TlsFragment): EapStep {
+    if (this.#denied !== null) return failure(this.#denied);
     if (this.#sender.pending) {
       const acknowledged = !fragment.start && !fragment.more && fragment.payload.length === 0;
       return acknowledged ? this.#request(this.#sender.next()) : drop('eap-fragment');
@@ -162,22 +171,35 @@ export class EapConversation {
     return this.#advance();
   }
 
-  /** What the engine has for the peer goes out first, an alert too; then what the handshake has come to counts. */
+  /**
+   * What the engine has for the peer goes out first, an alert too; then what the handshake has come to counts. Only the end
+   * of a handshake with a certificate is held back until that has been judged: with TLS 1.2 it is a success (RFC 5216
+   * section 2.1.1), which a peer lets no failure undo.
+   */
   #advance(): EapStep {
     const engine = this.#engine!;
     this.#waiting = engine.busy;
     if (engine.busy) return { step: 'wait' };
+    const shown = this.#method === 'tls' && this.#phase === 'handshake' && engine.established && !engine.failed;
+    if (shown) return this.#askCertificate(engine);
     const flight = engine.take();
     if (flight.length > 0) return this.#request(this.#sender.begin(flight));
     if (engine.failed) return failure('tls');
     if (this.#phase === 'committing') return { step: 'success', identity: this.#identity };
-    if (!engine.established) return this.#request(tlsAcknowledgement);
-    return this.#method === 'tls' ? this.#askCertificate(engine) : this.#askPassword(engine);
+    return engine.established ? this.#askPassword(engine) : this.#request(tlsAcknowledgement);
   }
 
   #askCertificate(engine: TlsEngine): EapStep {
     const proof = engine.certificateProof;
-    return proof === null ? failure('no-certificate') : this.#ask({ kind: 'certificate', proof });
+    return proof === null ? this.#deny('no-certificate') : this.#ask({ kind: 'certificate', proof });
+  }
+
+  /** With TLS 1.2 the handshake itself has to fail; nothing is encrypted yet from our side, nor is the alert. */
+  #deny(reason: EapFailure): EapStep {
+    if (this.#method === 'ttls' || this.#engine!.tls13) return failure(reason);
+    this.#phase = 'denying';
+    this.#denied = reason;
+    return this.#request(this.#sender.begin(ACCESS_DENIED));
   }
 
   #askPassword(engine: TlsEngine): EapStep {

@@ -26,6 +26,9 @@ beforeEach(() => {
   t = new Bench();
 });
 
+/** A fatal TLS alert, access denied, whole in one packet. */
+const alert = [0, 21, 3, 3, 0, 2, 2, 49];
+
 describe('EAP-TLS', () => {
   it('goes from start to authorisation', () => {
     expect(sentIn(t.receive(start))).toEqual([t.request(IDENTITY)]);
@@ -101,7 +104,44 @@ describe('EAP-TLS', () => {
     t.identify();
     t.respond(TLS, hello);
     t.engine.established = true;
+    expect(sentIn(t.respond(TLS, ACK))).toEqual([t.request(TLS, ...alert)]);
     expect(t.respond(TLS, ACK).at(-1)).toEqual(failed('no-certificate'));
+  });
+
+  it('by TLS 1.2 does not hear that the handshake is done before its certificate was judged', () => {
+    const judge = (good: boolean) => {
+      t.identify();
+      t.respond(TLS, hello);
+      const done = { established: true, certificateProof: certificate, outgoing: Uint8Array.of(20) };
+      Object.assign(t.engine, done);
+      const asked = t.respond(TLS, ACK);
+      expect(sentIn(asked)).toEqual([]);
+      return t.decide(attemptIn(asked), good);
+    };
+    expect(sentIn(judge(false))).toEqual([t.request(TLS, ...alert)]);
+    expect(t.respond(TLS, ACK).at(-1)).toEqual(failed('refused'));
+    t.ms = t.wake;
+    t.tick();
+    expect(sentIn(judge(true))).toEqual([t.request(TLS, 0, 20)]);
+    expect(t.respond(TLS, ACK).at(-1)).toMatchObject({ do: 'authorised' });
+  });
+
+  it('is not spared the pause by not hearing that it was refused', () => {
+    t.decide(attemptIn(t.showCertificate()), false);
+    expect(t.receive(start).at(-1)).toEqual(failed('refused'));
+    expect(t.receive(start)).toEqual(dropped('eapol-held'));
+    t.ms = t.wake;
+    t.tick();
+    t.respond(IDENTITY, text('cam1'));
+    t.respond(TLS, hello);
+    Object.assign(t.engine, { established: true, certificateProof: certificate });
+    t.decide(attemptIn(t.respond(TLS, ACK)), false);
+    for (let i = 0; i <= authenticatorTiming.retransmissions; i++) {
+      t.ms = t.wake;
+      if (i < authenticatorTiming.retransmissions) expect(sentIn(t.tick())).toEqual([t.request(TLS, ...alert)]);
+    }
+    expect(t.tick().at(-1)).toEqual(failed('refused'));
+    expect(t.wake).toBe(t.ms + 2 * authenticatorTiming.held);
   });
 
   it('hands out the alert of a failed handshake before it fails', () => {

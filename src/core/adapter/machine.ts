@@ -108,11 +108,19 @@ export class AdapterMachine {
     });
   }
 
-  /** Its login shall be renewed. */
-  renew(deviceId: string): AdapterAction[] {
+  /** Its login shall be renewed: by its MAC address, or by asking the device once more. */
+  renew(deviceId: string, now: Now): AdapterAction[] {
     return this.#run(() => {
       const node = this.#nodes.get(deviceId);
-      if (node?.isActive) this.#login(node);
+      if (node?.isActive) this.#begin(node, now);
+    });
+  }
+
+  /** From now on `makeEngine` has a certificate to show: devices that came before it are asked now. */
+  certified(now: Now): AdapterAction[] {
+    return this.#run(() => {
+      this.#supplicants.certified();
+      for (const node of this.#nodes.values()) if (!node.byMac && node.state === 'seen') this.#begin(node, now);
     });
   }
 
@@ -295,13 +303,8 @@ export class AdapterMachine {
   #begin(node: GeneralNode, now: Now): void {
     const { mac } = node.device;
     if (mac === null) return;
-    if (node.byMac) this.#login(node);
+    if (node.byMac) this.#ask(node, { kind: 'mac', mac });
     else this.#supplicants.begin(mac, now);
-  }
-
-  #login(node: GeneralNode): void {
-    const { mac } = node.device;
-    if (node.byMac && mac !== null) this.#ask(node, { kind: 'mac', mac });
   }
 
   #ask(node: GeneralNode, proof: Proof): number {

@@ -6,7 +6,7 @@ import { type AuthenticationFailure, Authenticator, type AuthenticatorAction } f
 import type { EapMethod } from '../../net/eap-conversation.ts';
 import type { LinkDropReason } from '../../net/link-drop.ts';
 import type { GeneralNode } from './general-node.ts';
-import type { AdapterOptions, LoginResult, Proof } from './types.ts';
+import type { AdapterOptions, LoginResult, Proof, RegisteredDevice } from './types.ts';
 
 export type SupplicantEvents = {
   nodeOf(mac: Mac): GeneralNode | undefined;
@@ -22,12 +22,18 @@ export class Supplicants {
   readonly #authenticator: Authenticator;
   /** Which of the authenticator's questions a login answers. */
   readonly #asked = new Map<number, { readonly mac: Mac; readonly attempt: number }>();
+  /** Whether there is a certificate to show to devices: before, none is asked. */
+  #certified = false;
   due = Number.POSITIVE_INFINITY;
 
   constructor(options: Pick<AdapterOptions, 'makeEngine' | 'random'>, events: SupplicantEvents) {
     this.#events = events;
     const methodsOf = (mac: Mac): readonly EapMethod[] | null => this.#methodsOf(mac);
     this.#authenticator = new Authenticator({ ...options, methodsOf });
+  }
+
+  certified(): void {
+    this.#certified = true;
   }
 
   /** Asks a device who it is. */
@@ -53,7 +59,7 @@ export class Supplicants {
     if (asked === undefined) return false;
     this.#asked.delete(login);
     if (node.attempt !== login) return true;
-    const good = result === 'accepted';
+    const good = result === 'unreachable' ? null : result === 'accepted';
     // What is accepted counts once the authenticator has said so to the device.
     if (!good) node.ended(login, result, now);
     this.#take(this.#authenticator.decided(asked.mac, asked.attempt, good, now), now);
@@ -68,7 +74,7 @@ export class Supplicants {
 
   #methodsOf(mac: Mac): readonly EapMethod[] | null {
     const device = this.#events.nodeOf(mac)?.device;
-    if (device === undefined || device.state === 'disabled') return null;
+    if (!this.#certified || device === undefined || device.state === 'disabled') return null;
     if (device.auth === 'password') return ['ttls'];
     return device.auth === 'certificate' ? ['tls'] : null;
   }
@@ -96,12 +102,20 @@ export class Supplicants {
     if (node === undefined) return;
     if (action.do === 'authenticate') {
       const { identity, credential, mac, attempt } = action;
-      this.#asked.set(this.#events.ask(node, { ...credential, identity }), { mac, attempt });
+      if (credential.kind === 'password' && !isNameOf(node.device, identity)) {
+        this.#take(this.#authenticator.decided(mac, attempt, false, now), now);
+      } else this.#asked.set(this.#events.ask(node, { ...credential, identity }), { mac, attempt });
     } else if (action.do === 'authorised') {
       node.ended(node.attempt, 'accepted', now);
     } else {
       this.#events.failed(node, action.reason);
-      if (node.isActive || node.state === 'authenticating') node.gone(now);
+      if (node.state !== 'refused') node.gone(now);
     }
   }
+}
+
+/** A device logs in by its DeviceID, alone or with a realm behind it (RFC 7542). */
+function isNameOf({ deviceId }: RegisteredDevice, identity: string): boolean {
+  const [user = ''] = identity.split('@', 1);
+  return user.toLowerCase() === deviceId.toLowerCase();
 }

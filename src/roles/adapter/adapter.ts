@@ -3,7 +3,6 @@
 import { AdapterMachine } from '../../core/adapter/machine.ts';
 import type { AdapterAction, Proof } from '../../core/adapter/types.ts';
 import type { ResolveQuestion, ResolveResult } from '../../core/node/types.ts';
-import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
 import { CyphonicError } from '../../lib/errors.ts';
 import type { Address } from '../../lib/ip.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
@@ -20,6 +19,7 @@ import { type AdapterSettings, gatewaysOf, linkLocalOf } from './inner-interface
 import { GeneralLogins } from './logins.ts';
 import { RegisterClient } from './register-client.ts';
 import { RoutedHosts } from './routed-hosts.ts';
+import { ServerCertificate } from './server-certificate.ts';
 import { NodeTlsEngine } from './tls-engine.ts';
 import { Vault } from './vault.ts';
 
@@ -39,8 +39,7 @@ export class Adapter implements Attachment {
   /** Null without `--internet`. */
   readonly #routed: RoutedHosts | null;
   readonly #monitor: { close(): void };
-  /** By which it speaks TLS to general nodes. */
-  #tls: TlsIdentity | null = null;
+  readonly #certificate: ServerCertificate;
 
   constructor(host: Host, settings: AdapterSettings) {
     this.#host = host;
@@ -61,7 +60,7 @@ export class Adapter implements Attachment {
       internet: settings.internet,
       random: () => new DataView(primitives.random(4).buffer).getUint32(0) / 2 ** 32,
       makeEngine: (mac, method) =>
-        new NodeTlsEngine(this.#tls ?? noIdentity, method, () =>
+        new NodeTlsEngine(this.#certificate.identity!, method, () =>
           this.#input((now) => this.#machine.progressed(mac, now)),
         ),
     });
@@ -88,6 +87,11 @@ export class Adapter implements Attachment {
         this.#vault.register = devices;
         this.#listed();
       },
+    });
+    this.#certificate = new ServerCertificate({
+      fetch: () => this.#register.certify(),
+      log,
+      onIssued: () => this.#input((now) => this.#machine.certified(now)),
     });
     this.#listed();
     this.#register.refresh();
@@ -128,6 +132,7 @@ export class Adapter implements Attachment {
   async close(): Promise<void> {
     this.#monitor.close();
     this.#register.close();
+    this.#certificate.close();
     this.#input((now) => this.#machine.stop(now));
     this.#shell.stop();
     this.#logins.close();
@@ -143,16 +148,7 @@ export class Adapter implements Attachment {
     const { register } = this.#vault;
     const granted = (deviceId: string): boolean => this.#vault.sessionOf(deviceId, readClock().wall) !== null;
     this.#input((now) => this.#machine.register(register, granted, now));
-    if (this.#tls === null && register.some(({ auth }) => auth !== 'mac')) this.#certify();
-  }
-
-  #certify(): void {
-    this.#register.certify().then(
-      (identity) => {
-        this.#tls = identity;
-      },
-      (error: unknown) => this.#host.log.warn('no certificate for 802.1X', { why: (error as Error).message }),
-    );
+    if (register.some(({ auth }) => auth !== 'mac')) this.#certificate.want();
   }
 
   #perform(action: Own): void {
@@ -222,7 +218,7 @@ export class Adapter implements Attachment {
   }
 
   #told(deviceId: string, event: MemberEvent): void {
-    if (event.do === 'renewLogin') this.#input(() => this.#machine.renew(deviceId));
+    if (event.do === 'renewLogin') this.#input((now) => this.#machine.renew(deviceId, now));
     else if (event.do === 'refused') this.#input((now) => this.#machine.revoked(deviceId, now));
   }
 
@@ -267,6 +263,3 @@ export class Adapter implements Attachment {
 function owns({ vip4, vip6 }: VirtualAddresses, address: Address): boolean {
   return address === vip4 || address === vip6;
 }
-
-/** Before the adapter has a certificate its handshakes fail. */
-const noIdentity: TlsIdentity = { certificate: '', privateKey: '' };

@@ -1,5 +1,6 @@
-/** `adapter up`. */
+/** `adapter up` and `adapter ca`. */
 
+import { X509Certificate } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { raise } from '../../lib/errors.ts';
 import type { Context } from '../context.ts';
@@ -29,5 +30,23 @@ export function contribute(program: Command, context: Context): void {
       ]);
       const settings = { inner, outer, internet: flags.internet === true };
       await runMember(await readUpFlags(flags, context), context, extensionOf(settings));
+    });
+
+  adapter
+    .command('ca')
+    .description('print the CA (PEM) by which devices that use 802.1X recognise this adapter')
+    .requiredOption('--state <directory>', 'its state directory')
+    .option('--json', 'print JSON, with the name that its certificate has')
+    .addHelpText('after', '\nExample:\n  cyphonic adapter ca --state /var/lib/cyphonic-adapter >ca.pem')
+    .action(async ({ state: directory, json }: { state: string; json?: true }) => {
+      const [{ nodePrimitives }, { evpAead }, { loadState }] = await Promise.all([
+        import('../../crypto/node.ts'),
+        import('../../sys/evp.ts'),
+        import('../member/state.ts'),
+      ]);
+      const { tlsRoot = null, session = null } = loadState(directory, nodePrimitives(evpAead)) ?? {};
+      if (tlsRoot === null || session === null) return raise('CONFIG_NOT_ENROLLED', { directory });
+      const certificate = new X509Certificate(tlsRoot).toString();
+      context.print(json ? JSON.stringify({ name: session.fqdn, certificate }) : certificate.trimEnd());
     });
 }

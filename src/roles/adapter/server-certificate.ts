@@ -1,0 +1,67 @@
+/** Key and certificate by which the adapter speaks TLS to its general nodes: fetched, kept in memory, renewed in time. */
+
+import { X509Certificate } from 'node:crypto';
+import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
+import type { Log } from '../../lib/log.ts';
+import { readClock } from '../../lib/time.ts';
+
+const RETRY_MS = 1_000;
+const LONGEST_RETRY_MS = 60_000;
+/** Longest delay a timer of the runtime takes. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
+export type ServerCertificateOptions = {
+  readonly fetch: () => Promise<TlsIdentity>;
+  readonly log: Log;
+  /** There is one now, or a new one. */
+  readonly onIssued: () => void;
+};
+
+export class ServerCertificate {
+  readonly #options: ServerCertificateOptions;
+  #identity: TlsIdentity | null = null;
+  #wanted = false;
+  #retry = RETRY_MS;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: ServerCertificateOptions) {
+    this.#options = options;
+  }
+
+  get identity(): TlsIdentity | null {
+    return this.#identity;
+  }
+
+  /** There is a general node that needs it. */
+  want(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    void this.#fetch();
+  }
+
+  close(): void {
+    this.#wanted = false;
+    clearTimeout(this.#timer);
+  }
+
+  async #fetch(): Promise<void> {
+    let wait: number;
+    try {
+      const identity = await this.#options.fetch();
+      if (!this.#wanted) return;
+      this.#identity = identity;
+      this.#retry = RETRY_MS;
+      const { validToDate } = new X509Certificate(identity.certificate);
+      // At half of the time that is left, so that the cloud may be away for as long.
+      wait = (validToDate.getTime() - readClock().wall) / 2;
+      this.#options.onIssued();
+    } catch (error) {
+      if (!this.#wanted) return;
+      wait = this.#retry;
+      this.#retry = Math.min(2 * wait, LONGEST_RETRY_MS);
+      this.#options.log.warn('no certificate for 802.1X', { why: (error as Error).message, inMs: wait });
+    }
+    const delay = Math.min(Math.max(wait, RETRY_MS), MAX_TIMER_MS);
+    this.#timer = setTimeout(() => void this.#fetch(), delay).unref();
+  }
+}

@@ -1,0 +1,75 @@
+/** Devices that an adapter lets in by IEEE 802.1X, with wpa_supplicant on them. */
+
+import { expect, it } from 'vitest';
+import { makeCertificate } from '../support/certificates.ts';
+import { Adapter, type Device } from './toolkit/adapter.ts';
+import { until } from './toolkit/command.ts';
+import { secretFile, smallNetwork } from './toolkit/small.ts';
+import { describeLab, inLab } from './toolkit/suite.ts';
+import { type Supplication, WpaSupplicant } from './toolkit/wpa-supplicant.ts';
+
+describeLab('an adapter with 802.1X', () => {
+  it('lets devices in by certificate and by password, and nobody else', () =>
+    inLab('adapter-dot1x', async (lab) => {
+      const { internet, network, nodes } = await smallNetwork(lab, ['peer']);
+      const adapter = await Adapter.add(lab, network, 'gw', internet, { v4: '192.0.2.80' });
+      const ca = await adapter.command(['adapter', 'ca', '--json']);
+      const { name: server, certificate: root } = JSON.parse(ca.stdout) as { name: string; certificate: string };
+      expect(server).toBe('gw.lab.example');
+      const maker = await makeCertificate({ name: 'Maker', ca: 0 });
+      const byCertificate = ['--auth', 'certificate', '--ca', secretFile(lab, 'maker.pem', maker.certificate)];
+      const byPassword = ['--auth', 'password', '--password-file', secretFile(lab, 'password', 'correct horse\n')];
+      const supplicant = (device: Device, how: Partial<Supplication>): WpaSupplicant =>
+        new WpaSupplicant(device.host, lab.directory, {
+          identity: device.deviceId,
+          ...{ root, server },
+          ...how,
+        } as Supplication);
+
+      const [robot, camera, thief] = ['robot', 'camera', 'thief'].map((name) => adapter.device(name));
+      await adapter.register(robot!, byCertificate);
+      await adapter.register(camera!, byPassword);
+      await adapter.register(thief!, byCertificate);
+
+      // Without a supplicant there is no address for it, whatever its MAC address.
+      const asking = camera!.host.spawn([
+        'udhcpc',
+        '-i',
+        'eth0',
+        '-s',
+        '/bin/true',
+        '-n',
+        '-q',
+        '-f',
+        '-t',
+        '2',
+        '-T',
+        '1',
+      ]);
+      expect((await asking.ended()).code).toBe(1);
+      expect(await camera!.status()).toMatchObject({ auth: 'password', state: 'seen' });
+
+      const robots = await makeCertificate({ name: 'robot', issuer: maker });
+      await supplicant(robot!, { certificate: robots, tls13: true }).saw('SUCCESS');
+      const cameras = supplicant(camera!, { password: 'correct horse' });
+      await cameras.saw('SUCCESS');
+      for (const device of [robot!, camera!]) {
+        await device.dhcp();
+        await device.is('active');
+        await device.host.run(['ping', '-c', '3', '-W', '4', nodes.peer.fqdn]);
+      }
+
+      // Its own CA, but another device's certificate: the AS says so.
+      const thieves = supplicant(thief!, { certificate: robots });
+      await thieves.saw('FAILURE');
+      await thief!.is('refused');
+      expect(network.service.stderr).toMatch(/"reason":"certificateName"/);
+
+      // Whoever logs off is out, until it answers the question that its next frame brings.
+      await cameras.tell('logoff');
+      await until(() => /"reason":"logoff"/.test(adapter.daemon.stderr), { what: 'the camera to be logged off' });
+      await cameras.tell('logon');
+      await camera!.host.run(['ping', '-c', '3', '-W', '4', nodes.peer.fqdn]);
+      await camera!.is('active');
+    }));
+});
