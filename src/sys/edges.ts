@@ -1,5 +1,6 @@
 /** The two edges of the data path without a kernel behind them: for warming up before real traffic, and for tests. */
 
+import { FRAME_HEAD, type FramePort } from './frame-port.ts';
 import { libc } from './libc.ts';
 import { allocate, type Memory } from './memory.ts';
 import type { ReceiveBatch, SendBatch } from './mmsg.ts';
@@ -73,6 +74,34 @@ export class MemoryDevice implements PacketDevice {
     const errno = this.refuse(packet);
     if (errno === 0) this.written.push(packet);
     return errno;
+  }
+}
+
+/** A link whose frames, with their virtio-net headers, come from and go to lists. */
+export class MemoryFrames implements FramePort {
+  readonly toRead: { readonly frame: Uint8Array; readonly tag?: number }[] = [];
+  readonly written: Uint8Array[] = [];
+  readonly head = new DataView(new ArrayBuffer(FRAME_HEAD));
+  tag = -1;
+  tagProtocol = 0;
+  readonly #copier = new Copier();
+  readonly #list = allocate(1024 * IOVEC);
+
+  read(address: number, room: number): number {
+    const next = this.toRead.shift();
+    if (next === undefined) return -1;
+    for (let i = 0; i < FRAME_HEAD; i++) this.head.setUint8(i, next.frame[i]!);
+    this.tag = next.tag ?? -1;
+    this.tagProtocol = next.tag === undefined ? 0 : 0x8100;
+    const content = next.frame.subarray(FRAME_HEAD, FRAME_HEAD + room);
+    this.#copier.write(content, address);
+    return content.length;
+  }
+
+  write(vectors: number, count: number): number {
+    libc().memcpy(this.#list.address, vectors, count * IOVEC);
+    this.written.push(this.#copier.read(this.#list.view, 0, count));
+    return 0;
   }
 }
 

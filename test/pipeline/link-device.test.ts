@@ -1,0 +1,152 @@
+/** Frames of an inner link as packets of the data path, and back. */
+
+import { beforeEach, describe, expect, it } from 'vitest';
+import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
+import { HostTable } from '../../src/pipeline/hosts.ts';
+import { LinkDevice } from '../../src/pipeline/link-device.ts';
+import { readDrops, Tally, tallyMemory } from '../../src/pipeline/tally.ts';
+import { MemoryDevice, MemoryFrames } from '../../src/sys/edges.ts';
+import { allocate } from '../../src/sys/memory.ts';
+import { VIRTIO_HEADER } from '../../src/sys/tun.ts';
+
+const own = '02:ff:00:00:00:01';
+const camera = { mac: '02:00:00:00:00:01', tag: null, vip4: '100.80.1.1', vip6: 'fd00::1:1' };
+const tagged = { mac: '02:00:00:00:00:02', tag: 0x6005, vip4: '100.80.1.2', vip6: null };
+const hex = (text: string): Uint8Array => Uint8Array.fromHex(text.replaceAll(/[\s:.]/g, ''));
+
+/** An IPv4 packet of 20 octets and `payload`. */
+function packet(source: string, destination: string, payload = 'abcd'): Uint8Array {
+  const octets = (address: string): string =>
+    address
+      .split('.')
+      .map((part) => Number(part).toString(16).padStart(2, '0'))
+      .join('');
+  const length = (20 + payload.length / 2).toString(16).padStart(4, '0');
+  return hex(`4500${length}000000004011 0000${octets(source)}${octets(destination)}${payload}`);
+}
+
+const virtio = new Uint8Array(VIRTIO_HEADER);
+const frame = (from: string, content: Uint8Array, { to = own, type = '0800' } = {}): Uint8Array =>
+  Uint8Array.from([...virtio, ...hex(to), ...hex(from), ...hex(type), ...content]);
+
+describe('the device of an adapter', () => {
+  const room = allocate(1 << 17);
+  let tun: MemoryDevice;
+  let link: MemoryFrames;
+  let device: LinkDevice;
+  let events: EventReader;
+  let tally: SharedArrayBuffer;
+
+  beforeEach(() => {
+    tun = new MemoryDevice();
+    link = new MemoryFrames();
+    tally = tallyMemory(1);
+    const ring = eventMemory();
+    events = new EventReader(ring);
+    const hosts = new HostTable(own);
+    hosts.set([camera, tagged]);
+    device = new LinkDevice({
+      tun,
+      port: link,
+      hosts,
+      overlay: [
+        { address: '100.80.0.0', length: 16 },
+        { address: 'fd00::', length: 64 },
+      ],
+      gateways: ['100.80.0.1', 'fd00::1'],
+      own: ['100.80.0.3'],
+      tally: new Tally(tally, 0),
+      events: new EventWriter(ring, () => {}),
+      admit: () => true,
+    });
+  });
+
+  const read = (): Uint8Array | null => {
+    const length = device.read(room.address, room.bytes.length);
+    return length === 0 ? null : room.bytes.slice(VIRTIO_HEADER, length);
+  };
+  const write = (content: Uint8Array): void => {
+    room.bytes.set([...virtio, ...content]);
+    expect(device.write(room.address, VIRTIO_HEADER + content.length)).toBe(0);
+  };
+  const handedOver = (): Uint8Array | undefined => {
+    const event = events.read();
+    return event?.on === 'frame' ? event.frame : undefined;
+  };
+
+  it('leaves header and padding of a frame behind', () => {
+    const content = packet(camera.vip4, '100.80.9.9');
+    link.toRead.push({ frame: frame(camera.mac, Uint8Array.from([...content, 0, 0, 0, 0])) });
+    expect(read()).toEqual(content);
+    expect(read()).toBeNull();
+  });
+
+  it('keeps the tag of a device, and takes its packets with that tag only', () => {
+    const content = packet(tagged.vip4, '100.80.9.9');
+    link.toRead.push({ frame: frame(tagged.mac, content), tag: 0x0005 });
+    expect(read()).toEqual(content);
+    for (const tag of [0x0006, undefined]) {
+      link.toRead.push({ frame: frame(tagged.mac, content), ...(tag !== undefined && { tag }) });
+      expect(read()).toBeNull();
+    }
+    expect(readDrops(tally)).toEqual({ 'inner-source': 2 });
+    write(packet('100.80.9.9', tagged.vip4));
+    expect(link.written[0]!.subarray(VIRTIO_HEADER, VIRTIO_HEADER + 18)).toEqual(
+      hex(`${tagged.mac} ${own} 8100 6005 0800`),
+    );
+  });
+
+  it.each([
+    ['another device’s address', camera.mac, tagged.vip4],
+    ['an address under another MAC address', '02:00:00:00:00:09', camera.vip4],
+    ['the address of a peer', camera.mac, '100.80.9.9'],
+  ])('carries nothing from %s', (_, mac, source) => {
+    link.toRead.push({ frame: frame(mac, packet(source, '100.80.9.8')) });
+    expect(read()).toBeNull();
+    expect(handedOver()).toBeDefined();
+  });
+
+  it.each([
+    ['ARP', frame(camera.mac, hex('0001 0800 0604 0001'), { type: '0806' })],
+    ['a packet to the gateway', frame(camera.mac, packet(camera.vip4, '100.80.0.1'))],
+    ['a packet to elsewhere', frame(camera.mac, packet(camera.vip4, '192.0.2.1'))],
+    ['a second tag', frame(camera.mac, hex('0005 0800'), { type: '8100' })],
+    ['a torso', frame(camera.mac, hex('45'))],
+  ])('gives %s to the control plane as it was', (_, octets) => {
+    link.toRead.push({ frame: octets });
+    expect(read()).toBeNull();
+    expect(handedOver()).toEqual(octets.slice(VIRTIO_HEADER));
+  });
+
+  it('shows the control plane the tags of a frame that has two', () => {
+    link.toRead.push({ frame: frame(camera.mac, hex('0007 0800'), { type: '8100' }), tag: 5 });
+    expect(read()).toBeNull();
+    expect(handedOver()).toEqual(hex(`${own} ${camera.mac} 8100 0005 8100 0007 0800`));
+  });
+
+  it('moves the place of a checksum with the header', () => {
+    const content = packet(camera.vip4, '100.80.9.9', '00'.repeat(20));
+    const octets = frame(camera.mac, content);
+    new DataView(octets.buffer).setUint8(0, 1);
+    new DataView(octets.buffer).setUint16(6, 34, true);
+    link.toRead.push({ frame: octets });
+    expect(read()).toEqual(content);
+    expect(room.view.getUint16(6, true)).toBe(20);
+    room.view.setUint8(VIRTIO_HEADER + 16, 100);
+    room.bytes.set(hex('64500101'), VIRTIO_HEADER + 16);
+    device.write(room.address, VIRTIO_HEADER + content.length);
+    expect(new DataView(link.written[0]!.buffer).getUint16(6, true)).toBe(34);
+  });
+
+  it('takes the TUN for everything that is no general node’s, and connects the adapter with its own', () => {
+    write(packet('100.80.9.9', '100.80.0.3'));
+    expect(tun.written).toHaveLength(1);
+    link.toRead.push({ frame: frame(camera.mac, packet(camera.vip4, '100.80.0.3')) });
+    expect(read()).toBeNull();
+    expect(tun.written).toHaveLength(2);
+    tun.toRead.push(Uint8Array.from([...virtio, ...packet('100.80.0.3', camera.vip4)]));
+    tun.toRead.push(Uint8Array.from([...virtio, ...packet('100.80.0.3', '100.80.9.9')]));
+    expect(read()).toEqual(packet('100.80.0.3', '100.80.9.9'));
+    expect(link.written).toHaveLength(1);
+  });
+});
