@@ -4,9 +4,9 @@ import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { buildLoginAck, buildLoginRequest, readLoginResponse } from '../../src/core/node/login.ts';
-import { readClock } from '../../src/lib/time.ts';
 import { connectAs } from '../../src/roles/member/as-connection.ts';
 import { readNetworkFile } from '../../src/roles/network-files.ts';
+import { readClock } from '../../src/sys/clock.ts';
 import { addDevices, type Enrolled, primitives } from './population.ts';
 import { type Service, serviceAddress } from './processes.ts';
 

@@ -7,11 +7,11 @@ import { generateIdentity, type Identity, publicIdentity } from '../../src/crypt
 import { nodePrimitives } from '../../src/crypto/node.ts';
 import type { Device } from '../../src/lib/device.ts';
 import type { Endpoint } from '../../src/lib/ip.ts';
-import { readClock } from '../../src/lib/time.ts';
 import { readEnvelope } from '../../src/proto/codec.ts';
 import { readKeyFile, readNetworkFile } from '../../src/roles/network-files.ts';
 import { openRegister } from '../../src/store/open.ts';
 import { hashSecret } from '../../src/store/password.ts';
+import { readClock } from '../../src/sys/clock.ts';
 import { evpAead } from '../../src/sys/evp.ts';
 import { FakeNode, type Host } from '../../test/core/support/node.ts';
 

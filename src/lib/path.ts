@@ -36,12 +36,16 @@ export type PathCommand =
   | { readonly do: 'activateKey'; readonly pathId: string; readonly epoch: number }
   /** Zeroes the keys of one epoch. */
   | { readonly do: 'retireKey'; readonly pathId: string; readonly epoch: number }
-  /** Where capsules of this path go; null = nowhere for now. `relayed` sets the Base Header's relayed flag. */
+  /**
+   * Where capsules of this path go; null = nowhere for now. `relayed` sets the Base Header's relayed flag. `also`: the same
+   * datagrams go to that relay as well.
+   */
   | {
       readonly do: 'setEndpoint';
       readonly pathId: string;
       readonly endpoint: Endpoint | null;
       readonly relayed: boolean;
+      readonly also?: Endpoint;
     }
   /** The largest inner packet that the path carries in one piece. */
   | { readonly do: 'setMtu'; readonly pathId: string; readonly mtu: number }

@@ -153,9 +153,11 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo);
   const places = new Places();
   const permitted = (command: PathCommand): PathCommand => {
-    if (command.do !== 'setEndpoint' || command.endpoint === null || mayGoTo(command.endpoint)) return command;
+    if (command.do !== 'setEndpoint') return command;
+    const { also, ...rest } = command;
+    if ([command.endpoint, also].every((to) => to == null || mayGoTo(to))) return command;
     tally.drop('forbidden-address');
-    return { ...command, endpoint: null };
+    return { ...rest, endpoint: rest.endpoint !== null && mayGoTo(rest.endpoint) ? rest.endpoint : null };
   };
   return {
     interfaceName: tun.name,

@@ -41,6 +41,8 @@ const SEAL_AT = READ_AT + READ_ROOM + 64;
 /** Several split packets of 64 KiB, still inside a second-level cache. */
 const SEAL_ROOM = 256 * 1024;
 const MESSAGES = 128;
+/** Owner of datagrams that are sent once more, elsewhere: they count for no path. */
+const REPETITION = -1;
 /** Largest datagram, with room for the outer headers. */
 const MAX_DATAGRAM = 65_000;
 /**
@@ -224,7 +226,7 @@ export class Inside {
     let out = records[at + SealField.out]!;
     let left = records[at + SealField.octets]!;
     for (; left > 0; left -= size, out += size) {
-      if (this.#batch.full) this.flush();
+      if (this.#batch.room < 2) this.flush();
       this.#add(path, path.destination, out, Math.min(size, left), records[at + SealField.tos]!);
     }
     this.#traffic.add(path.place, Traffic.txPackets, datagrams);
@@ -298,7 +300,7 @@ export class Inside {
     if (key.next > REJECT_AFTER_PACKETS) return 'key-exhausted';
     const size = HEADER_LENGTH + key.aead.sealedSize(PREFACE + length);
     if (size > MAX_DATAGRAM) return 'inner-too-large';
-    if (this.#batch.full || this.#sealAt + size > SEAL_AT + SEAL_ROOM) this.flush();
+    if (this.#batch.room < 2 || this.#sealAt + size > SEAL_AT + SEAL_ROOM) this.flush();
     const out = this.#sealAt;
     this.#sealAt += size;
     const tos = length === 0 ? 0 : outerTos(key, this.#view, ip, this.#copyDscp);
@@ -308,9 +310,13 @@ export class Inside {
   }
 
   #add(path: SendPath, destination: Uint8Array, out: number, size: number, tos: number): void {
-    const message = path.round === this.#batch.round ? path.message : -1;
-    path.message = this.#batch.add(message, destination, path.place, this.#memory.address + out, size, size, tos);
+    const joins = path.round === this.#batch.round;
+    const at = this.#memory.address + out;
+    path.message = this.#batch.add(joins ? path.message : -1, destination, path.place, at, size, size, tos);
     path.round = this.#batch.round;
+    this.#sealed += size;
+    if (path.also === null) return;
+    path.alsoMessage = this.#batch.add(joins ? path.alsoMessage : -1, path.also, REPETITION, at, size, size, tos);
     this.#sealed += size;
   }
 
@@ -339,7 +345,7 @@ export class Inside {
     this.#tally.drop('not-sent', failed);
     for (let i = 0; i < this.#batch.count; i++) {
       const lost = this.#batch.failed(i);
-      if (lost === 0) continue;
+      if (lost === 0 || this.#batch.owner(i) === REPETITION) continue;
       this.#traffic.add(this.#batch.owner(i), Traffic.txDropped, lost);
       this.#traffic.add(this.#batch.owner(i), Traffic.txPackets, -lost);
     }

@@ -25,10 +25,13 @@ export class SendPath {
   active: SendKey | null = null;
   destination: Uint8Array | null = null;
   relayed = false;
+  /** Where every datagram goes as well. */
+  also: Uint8Array | null = null;
   /** The largest inner packet that gets through in one piece. */
   mtu = Number.POSITIVE_INFINITY;
   /** The message of the current batch that this path's next datagram may join. */
   message = -1;
+  alsoMessage = -1;
   round = -1;
 
   constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {

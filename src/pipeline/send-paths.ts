@@ -65,8 +65,10 @@ export class SendPaths {
       case 'setEndpoint':
         path.destination = command.endpoint === null ? null : encodeSockaddr(command.endpoint);
         path.relayed = command.relayed;
+        path.also = command.also === undefined ? null : encodeSockaddr(command.also);
         // What was sealed for the old endpoint is sent there; new datagrams begin a new message.
         path.message = -1;
+        path.alsoMessage = -1;
         break;
       case 'setMtu':
         path.mtu = command.mtu;

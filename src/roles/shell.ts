@@ -7,8 +7,9 @@ import type { Counters } from '../lib/counters.ts';
 import type { RegisterAnswer, RegisterChange, RegisterQuery, SaveResult } from '../lib/device.ts';
 import { type Endpoint, formatEndpoint } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
-import { type Now, readClock } from '../lib/time.ts';
+import type { Now } from '../lib/time.ts';
 import type { DropReason } from '../proto/drop.ts';
+import { readClock } from '../sys/clock.ts';
 
 /** What a machine's load and save actions need of the register. */
 export type RegisterAccess = {

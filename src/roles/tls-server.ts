@@ -7,7 +7,7 @@ import { issueTlsServer, type TlsIdentity } from '../crypto/tls-certificate.ts';
 import { raise } from '../lib/errors.ts';
 import { canonicalAddress, type Endpoint } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
-import { readClock } from '../lib/time.ts';
+import { readClock } from '../sys/clock.ts';
 import { type NetworkFile, readTlsRoot, serviceNames } from './network-files.ts';
 
 /** Server certificates are made by each process and last for months. */

@@ -46,6 +46,10 @@ function load() {
       program,
       'int64_t recv(int fd, int64_t address, int64_t length, int flags)',
     ),
+    clock_gettime: bind<(clock: number, timespec: number) => number>(
+      program,
+      'int clock_gettime(int clock, int64_t timespec)',
+    ),
     flock: bind<(fd: number, operation: number) => number>(program, 'int flock(int fd, int operation)'),
     sendmmsg: bind<(fd: number, messages: number, count: number, flags: number) => number>(
       program,

@@ -90,6 +90,11 @@ export class SendBatch {
     }
   }
 
+  /** Messages that can still be begun. */
+  get room(): number {
+    return this.capacity - this.count;
+  }
+
   get full(): boolean {
     return this.count === this.capacity;
   }

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Flag } from '../../src/proto/messages.ts';
 import { decodeSockaddr, encodeSockaddr } from '../../src/sys/sockaddr.ts';
 import { ACK, bare, buildPacket, flowArbitrary, ordinaryFlow, sendArbitrary, split, superPacket } from './packets.ts';
 import { connectedPair, datagrams, End, installKey, overlay, PATH, real, single, virtual } from './pair.ts';
@@ -67,6 +68,35 @@ describe('a path', () => {
     expect(decodeSockaddr(runs[0]!.address)).toEqual(real(2));
     const mixed = a.send(...[100, 100, 50, 100, 60].map((length) => bare(packetOf(length))));
     expect(mixed.map((run) => datagrams([run]).length)).toEqual([3, 2]);
+  });
+
+  it('sends everything to the relay as well if told to, and delivers what comes twice once', () => {
+    const { a, b } = connectedPair();
+    const relay = { address: '198.51.100.99', port: 7442 };
+    a.command({ do: 'setEndpoint', pathId: PATH, endpoint: real(2), relayed: true, also: relay });
+    const packets = Array.from({ length: 300 }, (_, i) => packetOf(100 + (i % 5), i));
+    const runs = a.send(...packets.map(bare));
+    const to = (endpoint: { address: string; port: number }) =>
+      datagrams(runs.filter(({ address }) => decodeSockaddr(address).address === endpoint.address));
+    expect(to(relay)).toEqual(to(real(2)));
+    expect(to(relay).every((datagram) => datagram[5] === Flag.relayed)).toBe(true);
+    const mixed = to(relay).flatMap((datagram, i) => [datagram, to(real(2))[i]!]);
+    expect(b.receive(mixed.map(single)).flatMap((packet) => split(packet)!.map((made) => made.packet))).toEqual(
+      packets,
+    );
+    expect(a.traffic.txPackets).toBe(300);
+    expect(b.traffic).toMatchObject({ rxPackets: 300, rxReplayed: 300 });
+    a.command({ do: 'setEndpoint', pathId: PATH, endpoint: real(2), relayed: false });
+    expect(a.send(bare(packetOf(1))).length).toBe(1);
+  });
+
+  it('counts what the relay did not get as no loss of the path', () => {
+    const { a } = connectedPair();
+    a.command({ do: 'setEndpoint', pathId: PATH, endpoint: real(2), relayed: true, also: real(9) });
+    a.port.refuse = ({ address }) => decodeSockaddr(address).address === real(9).address;
+    a.send(bare(packetOf(1)));
+    expect(a.traffic).toMatchObject({ txPackets: 1, txDropped: 0 });
+    expect(a.drops).toEqual({ 'not-sent': 1 });
   });
 
   it('keeps the order of a flow over many batches', () => {

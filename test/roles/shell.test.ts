@@ -3,8 +3,8 @@ import type { Action } from '../../src/core/actions.ts';
 import type { Machine } from '../../src/core/machine.ts';
 import { Counters } from '../../src/lib/counters.ts';
 import type { Log } from '../../src/lib/log.ts';
-import { readClock } from '../../src/lib/time.ts';
 import { type RegisterAccess, Shell } from '../../src/roles/shell.ts';
+import { readClock } from '../../src/sys/clock.ts';
 
 type Special = { readonly do: 'special'; readonly value: number };
 

@@ -5,20 +5,27 @@ import { type Address, formatAddress, parseAddress } from '../../src/lib/ip.ts';
 import { Ip4, Ip6 } from '../../src/net/packet.ts';
 
 const UNASSIGNED_PROTOCOL = 253;
+/** At least. */
 const PAYLOAD = 8;
 
-export function makePacket(source: Address, destination: Address, flow: number, number: number): Uint8Array {
+export function makePacket(
+  source: Address,
+  destination: Address,
+  flow: number,
+  number: number,
+  payload = PAYLOAD,
+): Uint8Array {
   const [from, to] = [parseAddress(source), parseAddress(destination)];
   if (from === null || to === null || from.length !== to.length) {
     return raise('BUG_ARGUMENT', { what: `a packet from ${source} to ${destination}` });
   }
   const v6 = from.length === 16;
   const header = v6 ? Ip6.length : Ip4.length;
-  const packet = new Uint8Array(header + PAYLOAD);
+  const packet = new Uint8Array(header + payload);
   const view = new DataView(packet.buffer);
   if (v6) {
     view.setUint8(0, 0x60);
-    view.setUint16(Ip6.payloadLength, PAYLOAD);
+    view.setUint16(Ip6.payloadLength, payload);
     view.setUint8(Ip6.next, UNASSIGNED_PROTOCOL);
   } else {
     view.setUint8(0, 0x45);

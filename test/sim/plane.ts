@@ -4,7 +4,13 @@ import type { Aead, AeadFactory } from '../../src/crypto/aead.ts';
 import { ReplayWindow } from '../../src/crypto/replay.ts';
 import type { Counters } from '../../src/lib/counters.ts';
 import { type Address, type Endpoint, sameEndpoint } from '../../src/lib/ip.ts';
-import type { PathCommand, PathEvent, PathTraffic, VirtualAddresses } from '../../src/lib/path.ts';
+import {
+  LARGE_PACKET,
+  type PathCommand,
+  type PathEvent,
+  type PathTraffic,
+  type VirtualAddresses,
+} from '../../src/lib/path.ts';
 import { layout, type Message, readBody, readEnvelope } from '../../src/proto/codec.ts';
 import { CAPSULE_WINDOW, HEADER_LENGTH, REJECT_AFTER_PACKETS, type Suite } from '../../src/proto/constants.ts';
 import type { DropReason } from '../../src/proto/drop.ts';
@@ -30,6 +36,7 @@ type Path = {
   active: Key | null;
   endpoint: Endpoint | null;
   relayed: boolean;
+  also: Endpoint | null;
   from: Endpoint | null;
   movedAt: number;
   readonly totals: { -readonly [K in Exclude<keyof PathTraffic, 'pathId'>]: number };
@@ -132,6 +139,7 @@ export class Plane {
       case 'setEndpoint':
         path.endpoint = command.endpoint;
         path.relayed = command.relayed;
+        path.also = command.also ?? null;
         break;
       case 'removePath':
         this.#remove(command.pathId);
@@ -179,8 +187,10 @@ export class Plane {
     if (payload.length > 0) {
       totals.txPackets++;
       totals.txBytes += payload.length;
+      if (payload.length > LARGE_PACKET) totals.txLarge++;
     }
     this.#options.send(endpoint, bytes);
+    if (path.also !== null) this.#options.send(path.also, bytes.slice());
   }
 
   #capsule(datagram: Uint8Array, from: Endpoint): DropReason | null {
@@ -261,7 +271,7 @@ function newPath(pathId: string, local: VirtualAddresses, peer: VirtualAddresses
     rxReplayed: 0,
     rxRejected: 0,
   };
-  const place = { endpoint: null, relayed: false, from: null, movedAt: Number.NEGATIVE_INFINITY };
+  const place = { endpoint: null, relayed: false, also: null, from: null, movedAt: Number.NEGATIVE_INFINITY };
   return { pathId, local, peer, keys: [], active: null, ...place, totals, reported: 0 };
 }
 

@@ -11,14 +11,18 @@ import type { Options } from '../../proto/options.ts';
 import type { NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
-import type { Way } from './ways.ts';
+import { noteOutcome, type Way } from './ways.ts';
 
 /** Sending without hearing anything for this long is suspicious (ms). */
-const SILENCE_MS = 300;
+const SILENCE_MS = 250;
 /** Who waits for an answer on suspicion: so long, or twice the round trip if that is longer (ms). */
 const SUSPICION_MS = 300;
-const SUSPICION_TRIES = 3;
+/** A direct way is left 2 s after the last sign of life, a relay sooner: there is nothing to send beside it meanwhile. */
+const DIRECT_LEFT_MS = 1_800;
+const LEAST_TRIES = 3;
 const REGULAR_TRIES = 5;
+/** A way that was proven within this time is trusted without asking (ms). */
+const TRUST_MS = 6_500;
 /** A path used within this time is looked after by a heartbeat (ms). */
 const ACTIVE_MS = 10_000;
 const HEARTBEAT_MS = 3_000;
@@ -29,10 +33,11 @@ type Delay = (tries: number) => number;
 export class Liveness {
   readonly #context: NodeContext;
   readonly #path: Path;
-  readonly timers: Timers<'keepAlive'>;
+  readonly timers: Timers<'keepAlive' | 'owing'>;
   #totals: PathTraffic | null = null;
   #heardAt = Number.NEGATIVE_INFINITY;
   readonly #checking = new Set<Way>();
+  #suspected: Way | null = null;
   /** Last inner packet sent, and in either direction (ms). */
   sentAt = Number.NEGATIVE_INFINITY;
   usedAt: number;
@@ -75,9 +80,21 @@ export class Liveness {
   /** Whether the way in use still works; meanwhile another one is made ready. */
   suspect(now: Now): void {
     const { chosen } = this.#path;
-    if (chosen === null || this.#checking.has(chosen)) return;
+    if (chosen === null || chosen === this.#suspected) return;
+    this.#suspected = chosen;
+    this.timers.set('owing', now.ms + patienceMs(chosen));
     this.check(chosen, now);
-    this.#path.reach.suspected(now);
+    const provenAt = Math.max(this.#heardAt, chosen.provenAt ?? Number.NEGATIVE_INFINITY);
+    this.#path.reach.suspected(now.ms - provenAt < TRUST_MS, now);
+  }
+
+  /** By the way in use an answer should have come, and has not. */
+  get isOwing(): boolean {
+    return this.#suspected !== null && this.#suspected === this.#path.chosen && !this.timers.isSet('owing');
+  }
+
+  get heardAt(): number {
+    return this.#heardAt;
   }
 
   keepAliveSoon(now: Now): void {
@@ -86,24 +103,32 @@ export class Liveness {
   }
 
   tick(now: Now): void {
-    if (this.timers.due(now.ms).length === 0) return;
+    for (const timer of this.timers.due(now.ms)) {
+      if (timer === 'owing') this.#path.suspicionChanged(now);
+      else this.#keepAlive(now);
+    }
+  }
+
+  #keepAlive(now: Now): void {
     this.keepAliveSoon(now);
     const { chosen } = this.#path;
     if (chosen === null) return;
-    if (this.#isActive(now)) this.check(chosen, now);
-    else this.#check(chosen, REGULAR_TRIES, undefined, {}, now);
+    if (this.#isActive(now)) {
+      this.check(chosen, now);
+      this.#path.reach.heartbeat(now);
+    } else this.#check(chosen, REGULAR_TRIES, undefined, {}, now);
   }
 
   /** Asks the peer over one way, quickly; the path learns whether it works. */
   check(way: Way, now: Now): void {
-    this.#check(way, SUSPICION_TRIES, patienceFor(way), {}, now);
+    this.#check(way, triesFor(way), patienceFor(way), {}, now);
   }
 
   /** The same, and tells the peer where we are now. */
   announce(way: Way, now: Now): void {
     this.#context.cancel(way);
     this.#checking.delete(way);
-    this.#check(way, SUSPICION_TRIES, patienceFor(way), { candidates: { list: this.#context.announced() } }, now);
+    this.#check(way, triesFor(way), patienceFor(way), { candidates: { list: this.#context.announced() } }, now);
   }
 
   #check(way: Way, tries: number, delay: Delay | undefined, options: Options, now: Now): void {
@@ -113,13 +138,25 @@ export class Liveness {
       owner: way,
       answered: (rttMs, at) => {
         this.#checking.delete(way);
+        noteOutcome(way, rttMs === null);
         this.#path.reach.wayProven(way, rttMs, at);
+        this.#settled(way, at);
       },
       failed: (at) => {
         this.#checking.delete(way);
+        noteOutcome(way, true);
         this.#path.reach.wayDead(way, at);
+        this.#settled(way, at);
       },
     });
+  }
+
+  /** The suspicion has proved right or wrong. */
+  #settled(way: Way, now: Now): void {
+    if (way !== this.#suspected) return;
+    this.#suspected = null;
+    this.timers.clear('owing');
+    this.#path.suspicionChanged(now);
   }
 
   #isActive(now: Now): boolean {
@@ -128,7 +165,7 @@ export class Liveness {
 
   /** The next Keep Alive was set while nothing happened. */
   #heartbeatSoon(now: Now): void {
-    if (this.timers.next > now.ms + HEARTBEAT_MS * (1 + KEEP_ALIVE_JITTER)) this.keepAliveSoon(now);
+    if (this.timers.at('keepAlive') > now.ms + HEARTBEAT_MS * (1 + KEEP_ALIVE_JITTER)) this.keepAliveSoon(now);
   }
 
   /** One round trip for somebody who wants to know how long it takes; null: none in time. */
@@ -177,6 +214,16 @@ export class Liveness {
   }
 }
 
-function patienceFor({ rttMs }: Way): Delay {
-  return () => Math.max(SUSPICION_MS, 2 * (rttMs ?? 0));
+function patienceMs({ rttMs }: Way): number {
+  return Math.max(SUSPICION_MS, 2 * (rttMs ?? 0));
+}
+
+function patienceFor(way: Way): Delay {
+  const ms = patienceMs(way);
+  return () => ms;
+}
+
+function triesFor(way: Way): number {
+  if (way.origin === 'relay') return LEAST_TRIES;
+  return Math.max(LEAST_TRIES, Math.round(DIRECT_LEFT_MS / patienceMs(way)));
 }

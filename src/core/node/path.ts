@@ -286,6 +286,20 @@ export class Path {
     this.#liveness.suspect(now);
   }
 
+  /** An answer should have come, and has not. */
+  get isOwing(): boolean {
+    return this.#liveness.isOwing;
+  }
+
+  /** When something authentic last came (ms). */
+  get heardAt(): number {
+    return this.#liveness.heardAt;
+  }
+
+  suspicionChanged(now: Now): void {
+    if (!this.#closed) this.#events.changed(now);
+  }
+
   /** Tells the peer over one way where we are now. */
   announce(way: Way, now: Now): void {
     this.#liveness.announce(way, now);

@@ -290,13 +290,17 @@ function added(sum: Traffic, totals: PathTraffic | null): Traffic {
 }
 
 /**
- * Where packets go; while nothing proven leads to the peer they wait. Of several paths for one pair the newest carries the packets; of those that came up at once, because both ends asked
- * for one, the one with the lower PathID (protocol section 3), or the one that an NMS knows of.
+ * Where packets go; while nothing proven leads to the peer they wait. Of several paths for one pair the newest carries the
+ * packets; of those that came up at once, because both ends asked for one, the one with the lower PathID (protocol section 3),
+ * or the one that an NMS knows of. One that owes an answer goes last: it may lead to the peer's life before.
  */
 function preferred(paths: readonly Path[]): Path | null {
   const fit = paths.filter((path) => path.isUp && path.isHealthy);
   const newest = Math.max(...fit.map((path) => path.upSince?.ms ?? 0));
   const latest = fit.filter((path) => newest - (path.upSince?.ms ?? 0) < SIMULTANEOUS_MS);
+  const owing = ({ isOwing, heardAt }: Path): number => (isOwing ? -heardAt : Number.NEGATIVE_INFINITY);
   const rank = ({ direction }: Path): number => (direction.fresh ? 0 : 1);
-  return latest.sort((a, b) => rank(a) - rank(b) || (a.id < b.id ? -1 : 1))[0] ?? null;
+  const order = (a: Path, b: Path): number =>
+    a.isOwing || b.isOwing ? owing(a) - owing(b) : rank(a) - rank(b) || (a.id < b.id ? -1 : 1);
+  return latest.sort(order)[0] ?? null;
 }

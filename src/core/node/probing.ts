@@ -10,7 +10,7 @@ import type { MessageOf } from '../../proto/codec.ts';
 import type { SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
 import type { Arrival, NodeContext } from './context.ts';
-import type { Way, Ways } from './ways.ts';
+import { noteOutcome, type Way, type Ways } from './ways.ts';
 
 const PROBES = 12;
 /** Gaps after the first probes (ms), then the last one again and again. */
@@ -59,9 +59,24 @@ export class Probing {
     for (const way of this.#ways.direct) if (this.#context.mayReach(way.endpoint)) this.check(way, now);
   }
 
+  /** The same for those that worked before, beside the one in use. */
+  compare(now: Now): void {
+    for (const way of this.#ways.direct) {
+      const isOther = way !== this.#ways.chosen && way.rttMs !== null;
+      if (isOther && this.#context.mayReach(way.endpoint)) this.check(way, now);
+    }
+  }
+
   /** One probe, to see whether a way still works. */
   check(way: Way, now: Now): void {
-    this.#probe(way, 1, () => TRIGGERED_WAIT_MS, now);
+    const known = way.rttMs !== null;
+    this.#probe(
+      way,
+      1,
+      () => TRIGGERED_WAIT_MS,
+      now,
+      (lost) => known && noteOutcome(way, lost),
+    );
   }
 
   /** Answers a Hole Punching: the sender's proof that it reaches us and is reached. */
@@ -102,7 +117,13 @@ export class Probing {
     this.#context.cancel(this);
   }
 
-  #probe(way: Way, tries: number, delay: (tries: number) => number, now: Now): void {
+  #probe(
+    way: Way,
+    tries: number,
+    delay: (tries: number) => number,
+    now: Now,
+    ended: (lost: boolean) => void = () => {},
+  ): void {
     const challenge = this.#context.randomId();
     this.#context.ask(
       {
@@ -120,10 +141,12 @@ export class Probing {
           options: { challenge: { value: challenge } },
         },
         answered: (message, _, rttMs, at) => {
-          if (message.options.echo?.value === challenge) this.#proven(way, rttMs, at);
-          else this.#context.drop('unproven-address', way.endpoint);
+          if (message.options.echo?.value === challenge) {
+            ended(false);
+            this.#proven(way, rttMs, at);
+          } else this.#context.drop('unproven-address', way.endpoint);
         },
-        failed: () => {},
+        failed: () => ended(true),
       },
       now,
     );

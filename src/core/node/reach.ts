@@ -16,12 +16,13 @@ import { Probing } from './probing.ts';
 import { RelayBinding } from './relay-binding.ts';
 import { Timers } from './timers.ts';
 import type { PathKind } from './types.ts';
-import { kindOf, type Way, Ways } from './ways.ts';
+import { kindOf, lossOf, type Way, Ways } from './ways.ts';
 
 /** Without a direct way after this long the relay is used, where the NMS expected none to be needed (ms). */
 const RELAY_AFTER_MS = 600;
-/** With a way in use that does not answer the relay is made ready (ms). */
+/** With a way in use that does not answer the relay is made ready, and then used beside it (ms). */
 const SPARE_AFTER_MS = 250;
+const BOTH_AFTER_MS = 750;
 /** Without any proven way: ask the NMS for a new path, and later give this one up (ms). */
 const REDIRECT_AFTER_MS = 1_500;
 const ABANDON_AFTER_MS = 10_000;
@@ -37,7 +38,7 @@ const ANNOUNCEMENTS = 4;
 const LEFT_MS = 2_000;
 
 export class Reach {
-  readonly timers: Timers<'relay' | 'spare' | 'refresh' | 'redirect' | 'abandon' | 'optimise'>;
+  readonly timers: Timers<'relay' | 'spare' | 'both' | 'refresh' | 'redirect' | 'abandon' | 'optimise'>;
   readonly #context: NodeContext;
   readonly #path: Path;
   readonly #ways: Ways;
@@ -50,6 +51,9 @@ export class Reach {
   #stopped = false;
   /** The relay is wanted beside the way in use. */
   #sparing = false;
+  /** Packets shall go both ways, and do. */
+  #wantsBoth = false;
+  #sendsBoth = false;
   #movedAt = Number.NEGATIVE_INFINITY;
   #heed = ANNOUNCEMENTS;
   #heededAt = 0;
@@ -192,9 +196,20 @@ export class Reach {
     this.#choose(now);
   }
 
-  /** The way in use is silent: the relay shall be there when it turns out to be dead. */
-  suspected(now: Now): void {
-    if (!this.#isRelayed && !this.timers.isSet('spare')) this.timers.set('spare', now.ms + SPARE_AFTER_MS);
+  /**
+   * The way in use is silent: the relay and other ways shall be there when it turns out to be dead. If it is not even trusted
+   * any more, as its last proof is too old, nothing is waited for.
+   */
+  suspected(isTrusted: boolean, now: Now): void {
+    if (this.#isRelayed) return;
+    this.#probing.compare(now);
+    if (!this.timers.isSet('spare')) this.timers.set('spare', now.ms + (isTrusted ? SPARE_AFTER_MS : 0));
+    this.timers.set('both', now.ms + (isTrusted ? BOTH_AFTER_MS : 0));
+  }
+
+  /** From time to time while packets flow: where some are lost, other ways are looked at. */
+  heartbeat(now: Now): void {
+    if (this.chosen !== null && lossOf(this.chosen) > 0) this.#probing.compare(now);
   }
 
   /** A message came back from there, or a challenge: this way works. */
@@ -206,7 +221,10 @@ export class Reach {
     this.timers.clear('redirect');
     this.timers.clear('abandon');
     if (way.origin !== 'relay') this.timers.clear('relay');
-    if (way === this.chosen) this.timers.clear('spare');
+    if (way === this.chosen) {
+      this.timers.clear('spare');
+      this.#singly();
+    }
     const recovered = this.#recovering;
     this.#recovering = false;
     this.#choose(now);
@@ -233,6 +251,7 @@ export class Reach {
       else if (timer === 'abandon') this.#path.wayLost(now);
       else if (timer === 'relay') this.#useRelay(now);
       else if (timer === 'spare') this.#spare(now);
+      else if (timer === 'both') this.#both();
       else if (timer === 'refresh') this.#refresh(now);
       else this.#optimise(now);
     }
@@ -246,7 +265,10 @@ export class Reach {
     if (before?.doubted === true) before.provenAt = null;
     this.#ways.chosen = best;
     const relayed = best.origin === 'relay';
-    this.#context.emit({ do: 'setEndpoint', pathId: this.#path.id, endpoint: best.endpoint, relayed });
+    this.timers.clear('both');
+    this.#wantsBoth = false;
+    this.#sendsBoth = false;
+    this.#lead(best, null);
     if (relayed) this.timers.set('refresh', now.ms + KEEP_ALIVE_MS);
     if (this.#path.wasUp) this.#path.say('changed');
     if (now.ms - this.#movedAt < MOVING_MS) this.#path.announce(best, now);
@@ -272,6 +294,29 @@ export class Reach {
   #spare(now: Now): void {
     this.#sparing = true;
     this.#binding.bind(now);
+  }
+
+  /** Packets go by the silent way and the relay: whichever comes first counts, the other is a repetition there. */
+  #both(): void {
+    const { chosen } = this;
+    const relay = this.#relayWay();
+    this.#wantsBoth = true;
+    if (chosen === null || this.#isRelayed || relay === null) return;
+    this.#sendsBoth = true;
+    this.#lead(chosen, relay.endpoint);
+  }
+
+  /** By the way in use alone again. */
+  #singly(): void {
+    this.timers.clear('both');
+    this.#wantsBoth = false;
+    if (this.#sendsBoth && this.chosen !== null) this.#lead(this.chosen, null);
+    this.#sendsBoth = false;
+  }
+
+  #lead({ endpoint, origin }: Way, also: Endpoint | null): void {
+    const relayed = origin === 'relay' || also !== null;
+    this.#context.emit({ do: 'setEndpoint', pathId: this.#path.id, endpoint, relayed, ...(also !== null && { also }) });
   }
 
   #refresh(now: Now): void {
@@ -302,6 +347,7 @@ export class Reach {
       this.#path.wayOffered(now);
       if (this.#path.wasUp && (this.#sparing || this.#ways.best(now.ms) === null)) this.#path.announce(relay, now);
       this.#sparing = false;
+      if (this.#wantsBoth) this.#both();
     } else if (this.chosen !== null && this.#isRelayed) {
       this.wayDead(this.chosen, now);
     }

@@ -16,6 +16,8 @@ const MAX_PAIRS = 24;
 const GAP_MS = 100;
 /** While large datagrams go out the size is confirmed so often: with the trial, a black hole is noticed within 3 s. */
 const CONFIRM_MS = 1_000;
+/** The same while nothing comes back. */
+const SILENT_MS = 500;
 /** PMTU_RAISE_TIMER (RFC 8899 section 5.1.1): a path may carry more than it did. */
 const RAISE_MS = 600_000;
 /** A way that answered nothing is asked again. */
@@ -95,7 +97,7 @@ export class SizeSearch {
   /** They did, and nothing came back. */
   silent(ms: number): void {
     this.sending(ms);
-    if (this.#confirmAt !== Number.POSITIVE_INFINITY) this.#confirmAt = ms;
+    if (this.#confirmAt !== Number.POSITIVE_INFINITY) this.#confirmAt = Math.max(ms, this.#provenAt + SILENT_MS);
   }
 
   /** The probes to send now, in this order: what is answered behind a probe shows that it had its chance. */

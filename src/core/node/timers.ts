@@ -18,6 +18,11 @@ export class Timers<Name extends string> {
     return this.#at.has(name);
   }
 
+  /** When it runs out (ms), Infinity if it is not set. */
+  at(name: Name): number {
+    return this.#at.get(name) ?? Number.POSITIVE_INFINITY;
+  }
+
   set(name: Name, at: number): void {
     const before = this.#next;
     this.#at.set(name, at);

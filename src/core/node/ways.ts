@@ -18,18 +18,26 @@ export type Way = {
   /** There are signs that the peer has left it: another proven way goes before it. */
   doubted: boolean;
   rttMs: number | null;
+  /** Of its last round trips, the latest in the lowest bit, 1 = lost; and how many there were. */
+  losses: number;
+  outcomes: number;
   /** Octets of the largest datagram that it was found to carry. */
   carries: number | null;
   /** Last time a message from there made us probe it (ms). */
   triggeredAt: number;
 };
 
-/** A way not in use loses its NAT mapping and with it its proof (ms). */
-const PROOF_MS = 45_000;
+/** A way not in use is trusted for so long after its last proof (ms). */
+const PROOF_MS = 6_500;
 const MAX_REFLEXIVE = 8;
 /** A way of equal class replaces the one in use only for a gain of 20 % or 10 ms, whichever is larger. */
 const GAIN = 0.2;
 const GAIN_MS = 10;
+/** Outcomes remembered of a way; so many count; so many losses say something; one loss in a hundred weighs like this (ms). */
+const OUTCOMES = 32;
+const LEAST_OUTCOMES = 8;
+const LEAST_LOSSES = 2;
+const LOSS_MS = 10;
 
 const Class = { lan: 0, direct: 1, relay: 9, doubted: 10 } as const;
 
@@ -95,7 +103,7 @@ export class Ways {
     const [rank, thanRank] = [classOf(way), classOf(than)];
     if (rank !== thanRank) return rank < thanRank;
     if (way === this.chosen) return !outdoes(than, way);
-    return than === this.chosen ? outdoes(way, than) : roundTrip(way) < roundTrip(than);
+    return than === this.chosen ? outdoes(way, than) : costOf(way) < costOf(than);
   }
 
   /** What the peer says it may be reached at now. Returns the ways that are new, null if it said the same before. */
@@ -122,7 +130,7 @@ export class Ways {
 }
 
 function newWay(endpoint: Endpoint, origin: WayOrigin): Way {
-  const unknown = { provenAt: null, doubted: false, rttMs: null, carries: null };
+  const unknown = { provenAt: null, doubted: false, rttMs: null, losses: 0, outcomes: 0, carries: null };
   return { endpoint, origin, ...unknown, triggeredAt: Number.NEGATIVE_INFINITY };
 }
 
@@ -140,16 +148,32 @@ function classOf({ origin, endpoint, doubted }: Way): number {
   return own + (doubted ? Class.doubted : 0);
 }
 
-function roundTrip({ rttMs }: Way): number {
-  return rttMs ?? Number.POSITIVE_INFINITY;
+/** One round trip came back, or did not. */
+export function noteOutcome(way: Way, lost: boolean): void {
+  way.losses = (way.losses << 1) | (lost ? 1 : 0);
+  way.outcomes = Math.min(OUTCOMES, way.outcomes + 1);
+}
+
+/** The share of round trips that is lost; 0 while too little is known to say so. */
+export function lossOf({ losses, outcomes }: Way): number {
+  let lost = 0;
+  for (let bits = losses; bits !== 0; bits &= bits - 1) lost++;
+  return outcomes < LEAST_OUTCOMES || lost < LEAST_LOSSES ? 0 : lost / outcomes;
+}
+
+/** Round trip with the loss in it (ms). */
+function costOf(way: Way): number {
+  return (way.rttMs ?? Number.POSITIVE_INFINITY) + 100 * LOSS_MS * lossOf(way);
 }
 
 /** Whether a way is so much better than the one in use that packets move to it. */
 function outdoes(way: Way, used: Way): boolean {
-  const [rtt, usedRtt] = [roundTrip(way), roundTrip(used)];
-  const gain = Math.max(GAIN_MS, GAIN * Math.max(rtt, usedRtt));
+  const [cost, usedCost] = [costOf(way), costOf(used)];
+  const gain = Math.max(GAIN_MS, GAIN * Math.max(cost, usedCost));
   const isNewer = familyOf(way.endpoint.address) > familyOf(used.endpoint.address);
-  return isNewer ? rtt < usedRtt + gain : rtt < usedRtt - gain;
+  // A way is not left for its loss before as much is known of the other one.
+  if (lossOf(used) > 0 && way.outcomes < LEAST_OUTCOMES) return false;
+  return isNewer ? cost < usedCost + gain : cost < usedCost - gain;
 }
 
 /** How `status` names a way; `lan`: the NMS saw both ends behind one NAT. */

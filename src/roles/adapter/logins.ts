@@ -11,7 +11,7 @@ import type { Primitives } from '../../crypto/primitives.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import type { Endpoint } from '../../lib/ip.ts';
 import { parseMac } from '../../lib/mac.ts';
-import { readClock } from '../../lib/time.ts';
+import { readClock } from '../../sys/clock.ts';
 import { type AsConnection, connectAs } from '../member/as-connection.ts';
 import { atAnyAs, sessionOf } from '../member/login.ts';
 import type { DaemonState } from '../member/state.ts';

@@ -3,7 +3,7 @@
 import { X509Certificate } from 'node:crypto';
 import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
 import type { Log } from '../../lib/log.ts';
-import { readClock } from '../../lib/time.ts';
+import { readClock } from '../../sys/clock.ts';
 
 const RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;

@@ -8,10 +8,10 @@ import { Counters } from '../../lib/counters.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
-import { readClock } from '../../lib/time.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
+import { readClock } from '../../sys/clock.ts';
 import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
 import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
@@ -25,6 +25,8 @@ import { type DaemonState, peerFile } from './state.ts';
 
 /** How often the machine hears of traffic, from which it tells whether a path still works (ms). */
 const TRAFFIC_MS = 250;
+/** Who did not notice so much time go by was suspended or stopped, and may be somewhere else (ms). */
+const SLEPT_MS = 5_000;
 /** How long a node that was online before waits for the NMS until it says that it serves all the same. */
 const SERVING_ANYWAY_MS = 8_000;
 
@@ -150,7 +152,13 @@ export class LiveNode {
     this.#announceAddresses();
     const monitor: NetworkMonitor = monitorNetwork(() => this.#announceAddresses());
     this.#cleanup.defer(() => monitor.close());
-    const traffic = setInterval(() => this.#members.traffic(plane.traffic()), TRAFFIC_MS);
+    let beforeMs = readClock().ms;
+    const traffic = setInterval(() => {
+      const { ms } = readClock();
+      if (ms - beforeMs > SLEPT_MS) this.#woke(ms - beforeMs);
+      beforeMs = ms;
+      this.#members.traffic(plane.traffic());
+    }, TRAFFIC_MS);
     const anyway = setTimeout(() => this.#serving.resolve(), SERVING_ANYWAY_MS);
     this.#cleanup.defer(() => {
       clearInterval(traffic);
@@ -255,6 +263,14 @@ export class LiveNode {
     const question = target.by === 'name' ? { name: target.name } : { address: target.address };
     const result = this.#attachment?.find(question) ?? (await self.resolve(question));
     return result.status === 'found' ? result : result.status;
+  }
+
+  /** Everything known of paths is old: as after a move. */
+  #woke(sleptMs: number): void {
+    this.#counters.add('suspended');
+    this.#options.log.info('was suspended, looking at all paths again', { forMs: Math.round(sleptMs) });
+    this.#candidates = '';
+    this.#announceAddresses();
   }
 
   /** Tells the machines the host's addresses, if they are not the ones they know. */

@@ -5,8 +5,8 @@ import type { Session } from '../../core/node/types.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
-import { readClock } from '../../lib/time.ts';
 import { Refusal } from '../../proto/options.ts';
+import { readClock } from '../../sys/clock.ts';
 import { connectAs, fetchTlsRoot } from './as-connection.ts';
 import { type DaemonState, saveState } from './state.ts';
 

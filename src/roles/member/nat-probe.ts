@@ -5,8 +5,8 @@ import { once } from 'node:events';
 import { NatCheck, type NatReport, type ProbeSend, type ProbeSocket } from '../../core/node/nat-check.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { canonicalAddress, type Family } from '../../lib/ip.ts';
-import { readClock } from '../../lib/time.ts';
 import type { Mirror } from '../../proto/options.ts';
+import { readClock } from '../../sys/clock.ts';
 
 /** Without an answer from anybody a check takes three seconds (ms). */
 const LONGEST_MS = 10_000;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { SimNode, Socket } from '../../sim/node.ts';
+import { makePacket } from '../../sim/packet.ts';
 import { Lab } from './lab.ts';
 
 async function pair(sockets: (lab: Lab) => [Socket, Socket], relays = 1) {
@@ -118,8 +119,11 @@ describe('a direct way that dies', () => {
     const { lab, a, b } = await pair(publicly);
     const nodes = [a.host, b.host];
     lab.tamper = ({ host, to }) => (nodes.includes(host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass');
-    expect(outage(lab, a, b)).toBeLessThan(2_000);
-    expect(lab.peer(a, b)!.path).toBe('relay');
+    // By both after a second, by the relay alone after two.
+    expect(outage(lab, a, b)).toBeLessThan(1_500);
+    expect(lab.peer(a, b)!.path).toBe('direct');
+    for (let i = 0; i < 15; i++) expect(lab.reaches(a, b, 100)).toBe(true);
+    expect(lab.until(() => lab.peer(a, b)!.path === 'relay', 1_500)).toBe(true);
     lab.pass(5_000);
     lab.tamper = () => 'pass';
     for (let i = 0; i < 130 && lab.peer(a, b)!.path === 'relay'; i++) {
@@ -201,6 +205,22 @@ describe('a peer that starts anew', () => {
     expect(a.pathsTo(b)).toHaveLength(1);
   });
 
+  it.each([1, 2, 3, 4, 5, 6, 7, 8])(
+    'is answered on its new path within a second or so, whatever the order of the PathIDs: %i',
+    async (seed) => {
+      const lab = await Lab.open(1, seed);
+      const [a, b] = [await lab.node('a', lab.publicly()), await lab.node('b', lab.publicly())];
+      // Only its old path is quiet about its end: nothing says so.
+      expect(lab.reaches(a, b)).toBe(true);
+      lab.tamper = ({ type }) => (type === 'notice' ? 'lose' : 'pass');
+      b.kill();
+      b.start();
+      expect(lab.until(() => b.snapshot?.state === 'online', 3_000)).toBe(true);
+      expect(lab.reaches(b, a)).toBe(true);
+      expect(outage(lab, a, b)).toBeLessThan(1_100);
+    },
+  );
+
   it('is not disturbed in its new path by the news of its end', async () => {
     const { lab, a, b } = await pair(publicly);
     b.kill();
@@ -224,5 +244,32 @@ describe('a peer that starts anew', () => {
     b.start();
     lab.pass(3_000);
     expect(lab.reaches(a, b)).toBe(true);
+  });
+});
+
+describe('the size of a path', () => {
+  const inner = 52;
+  const outer = 1_280 - 28;
+
+  it('is found for a direct way and a relayed one, and again when it shrinks', async () => {
+    for (const sockets of [publicly, symmetric]) {
+      const { lab, a, b } = await pair(sockets);
+      expect(lab.peer(a, b)!.mtu).toBe(1_400);
+      let carries = 1_333;
+      lab.tamper = ({ datagram }) => (datagram.length > carries ? 'lose' : 'pass');
+      const big = (): void => a.send(makePacket(a.device.vip4!, b.device.vip4!, 1, 99, 1_370));
+      // Nothing large is sent, so nothing is known.
+      lab.pass(10_000);
+      expect(lab.peer(a, b)!.mtu).toBe(1_400);
+      for (let i = 0; i < 60 && lab.peer(a, b)!.mtu === 1_400; i++) {
+        big();
+        lab.pass(50);
+      }
+      expect(lab.peer(a, b)!.mtu).toBe(outer - inner);
+      expect(lab.until(() => lab.peer(a, b)!.mtu === carries - inner, 5_000)).toBe(true);
+      carries = 9_999;
+      lab.pass(700_000);
+      expect(lab.peer(a, b)!.mtu).toBe(1_400);
+    }
   });
 });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { kindOf, type Way, Ways } from '../../../src/core/node/ways.ts';
+import { kindOf, lossOf, noteOutcome, type Way, Ways } from '../../../src/core/node/ways.ts';
 import type { Endpoint } from '../../../src/lib/ip.ts';
 
 const host = { address: '10.0.0.3', port: 7444, kind: 'host' as const };
@@ -109,5 +109,53 @@ describe('the ways to a peer', () => {
     expect(kindOf(ways.find(host, false)!, false)).toBe('direct');
     expect(kindOf(ways.find(mapped, false)!, true)).toBe('direct');
     expect(kindOf(ways.findOrAdd(relay, true), true)).toBe('relay');
+  });
+});
+
+describe('loss', () => {
+  const lose = (way: Way, lost: number, of: number): void => {
+    for (let i = 0; i < of; i++) noteOutcome(way, i < lost);
+  };
+  const two = (): [Ways, Way, Way] => {
+    const ways = new Ways([mapped, { ...mapped, address: '203.0.113.5' }]);
+    const [one, other] = ways.direct as [Way, Way];
+    ways.chosen = prove(one, 0, 20);
+    prove(other, 0, 20);
+    return [ways, one, other];
+  };
+
+  it('is the share of the latest round trips, once there are some', () => {
+    const [, way] = two();
+    expect(lossOf(way)).toBe(0);
+    lose(way, 4, 4);
+    expect(lossOf(way)).toBe(0);
+    lose(way, 4, 12);
+    expect(lossOf(way)).toBe(0.5);
+    lose(way, 0, 32);
+    expect(lossOf(way)).toBe(0);
+    lose(way, 1, 1);
+    expect(lossOf(way)).toBe(0);
+  });
+
+  it.each([
+    ['5 % for a way that loses nothing', 2, 40, 0, true],
+    ['none, as a single one says nothing', 1, 32, 0, false],
+    ['10 % for a way that loses as much', 3, 30, 3, false],
+  ])('moves packets from a way that loses %s', (_, lost, of, others, moves) => {
+    const [ways, one, other] = two();
+    lose(other, others, 30);
+    lose(one, 0, of - lost);
+    lose(one, lost, lost);
+    expect(ways.best(0)).toBe(moves ? other : one);
+  });
+
+  it('moves nothing to a way of which less is known, nor to the relay', () => {
+    const [ways, one, other] = two();
+    lose(one, 16, 32);
+    lose(other, 0, 7);
+    prove(ways.findOrAdd(relay, true), 0, 1);
+    expect(ways.best(0)).toBe(one);
+    lose(other, 0, 1);
+    expect(ways.best(0)).toBe(other);
   });
 });

@@ -10,12 +10,12 @@ import { judgeCertificate } from '../../../src/core/as/device-certificate.ts';
 import type { TlsIdentity } from '../../../src/crypto/tls-certificate.ts';
 import type { Device } from '../../../src/lib/device.ts';
 import type { Mac } from '../../../src/lib/mac.ts';
-import { readClock } from '../../../src/lib/time.ts';
 import { Authenticator, type AuthenticatorAction } from '../../../src/net/authenticator.ts';
 import type { Credential } from '../../../src/net/eap-conversation.ts';
 import { decodeFrame, EtherType, encodeFrame } from '../../../src/net/ethernet.ts';
 import { Refusal } from '../../../src/proto/options.ts';
 import { NodeTlsEngine } from '../../../src/roles/adapter/tls-engine.ts';
+import { readClock } from '../../../src/sys/clock.ts';
 import { allocate } from '../../../src/sys/memory.ts';
 import { MAX_FRAME, PacketSocket } from '../../../src/sys/packet.ts';
 

@@ -8,9 +8,9 @@ import {
 } from '../../../src/core/node/login.ts';
 import { generateIdentity, type Identity } from '../../../src/crypto/identity.ts';
 import { decodeToken, type EnrolmentToken } from '../../../src/crypto/token.ts';
-import { readClock } from '../../../src/lib/time.ts';
 import { Refusal } from '../../../src/proto/options.ts';
 import { type AsConnection, connectAs, fetchTlsRoot } from '../../../src/roles/member/as-connection.ts';
+import { readClock } from '../../../src/sys/clock.ts';
 import { primitives } from '../../crypto/fixtures.ts';
 
 export class Client {
