@@ -9,15 +9,15 @@ case ${CYPHONIC_ROLE:-} in
   '') exec cyphonic "$@" ;;
   cloud) exec cyphonic cloud serve "$@" ;;
   as | nms | trs) exec cyphonic "$CYPHONIC_ROLE" serve "$@" ;;
-  node)
+  node | adapter)
     if [ "$(id -u)" != 0 ]; then
-      echo "a $CYPHONIC_ROLE makes network interfaces: run the container with --user root --cap-add NET_ADMIN --device /dev/net/tun" >&2
+      echo "a $CYPHONIC_ROLE makes network interfaces: run the container with --user root --cap-add NET_ADMIN --cap-add NET_RAW --device /dev/net/tun" >&2
       exit 2
     fi
     exec cyphonic "$CYPHONIC_ROLE" up "$@"
     ;;
   *)
-    echo "CYPHONIC_ROLE=$CYPHONIC_ROLE is none of cloud, as, nms, trs, node" >&2
+    echo "CYPHONIC_ROLE=$CYPHONIC_ROLE is none of cloud, as, nms, trs, node, adapter" >&2
     exit 2
     ;;
 esac

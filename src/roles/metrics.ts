@@ -51,6 +51,11 @@ export const metrics = {
   cyphonic_node_nms_round_trip_seconds: gauge('Round trip to the NMS.'),
   cyphonic_node_tun_packets_total: counter('Packets read from and written to the TUN device.'),
   cyphonic_node_tun_bytes_total: counter('Octets in these packets.'),
+
+  cyphonic_adapter_general_nodes: gauge('Devices on the inner link, by state.'),
+  cyphonic_adapter_dropped_total: counter(
+    'Frames of the inner link, and messages in them, that were dropped, by reason.',
+  ),
 } as const satisfies Record<string, MetricFamily>;
 
 export type MetricName = keyof typeof metrics;
@@ -65,6 +70,7 @@ type Meaning = readonly [metric: MetricName, labels: Sample['labels']];
 /** Names of counters with a variable part, and what they mean. */
 const patterns: readonly (readonly [RegExp, (...parts: string[]) => Meaning])[] = [
   [/^(?:port-)?drop-(.+)$/, (reason) => ['cyphonic_dropped_total', { reason: reason! }]],
+  [/^link-drop-(.+)$/, (reason) => ['cyphonic_adapter_dropped_total', { reason: reason! }]],
   [/^login-accepted$/, () => ['cyphonic_logins_total', { result: 'accepted', reason: '' }]],
   [/^login-refused-(.+)$/, (reason) => ['cyphonic_logins_total', { result: 'refused', reason: reason! }]],
   [/^registrations$/, () => ['cyphonic_registrations_total', {}]],

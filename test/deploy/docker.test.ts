@@ -47,12 +47,12 @@ describe('the container entry point', () => {
     expect(result).toMatchObject({ status: 4, stdout: `cloud init --domain lab.example ${places}` });
   });
 
-  it('runs a node only as root', () => {
-    expect(run('entrypoint.sh', ['--port', '7444'], { CYPHONIC_ROLE: 'node' }, 0)).toMatchObject({
+  it.each(['node', 'adapter'])('runs a %s only as root', (role) => {
+    expect(run('entrypoint.sh', ['--port', '7444'], { CYPHONIC_ROLE: role }, 0)).toMatchObject({
       status: 0,
-      stdout: `node up --port 7444 ${places}`,
+      stdout: `${role} up --port 7444 ${places}`,
     });
-    const refused = run('entrypoint.sh', [], { CYPHONIC_ROLE: 'node' });
+    const refused = run('entrypoint.sh', [], { CYPHONIC_ROLE: role });
     expect(refused).toMatchObject({ status: 2, stdout: '' });
     expect(refused.stderr).toContain('--cap-add NET_ADMIN');
   });
@@ -84,8 +84,8 @@ describe('the container health check', () => {
     expect(healthy('cloud', socket(7440, '0A'), socket(7441, '07'))).toBe(false);
   });
 
-  it('asks a node for its status', () => {
-    expect(run('healthcheck.sh', [], { CYPHONIC_ROLE: 'node' }).status).toBe(0);
-    expect(run('healthcheck.sh', [], { CYPHONIC_ROLE: 'node', RESULT: '3' }).status).toBe(3);
+  it.each(['node', 'adapter'])('asks a %s for its status', (role) => {
+    expect(run('healthcheck.sh', [], { CYPHONIC_ROLE: role }).status).toBe(0);
+    expect(run('healthcheck.sh', [], { CYPHONIC_ROLE: role, RESULT: '3' }).status).toBe(3);
   });
 });

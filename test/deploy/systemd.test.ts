@@ -32,7 +32,7 @@ function analyze(...words: string[]): { status: number | null; output: string } 
 
 it('there is a unit for every role', () => {
   const roles = units.map((unit) => /^cyphonic-(\w+)@?\.service$/.exec(basename(unit))?.[1]);
-  expect(roles).toEqual(['as', 'cloud', 'nms', 'node', 'trs']);
+  expect(roles).toEqual(['adapter', 'as', 'cloud', 'nms', 'node', 'trs']);
 });
 
 describe.each(units.map((unit) => [basename(unit), unit]))('%s', (_, unit) => {
@@ -41,7 +41,7 @@ describe.each(units.map((unit) => [basename(unit), unit]))('%s', (_, unit) => {
   });
 
   it.skipIf(missing)('exposes little: at most 3.0 of 10 on a device, 1.5 in the cloud', () => {
-    const threshold = unit.includes('cyphonic-node') ? '30' : '15';
+    const threshold = /cyphonic-(node|adapter)/.test(unit) ? '30' : '15';
     const { status, output } = analyze('security', '--offline=true', `--threshold=${threshold}`, copies.get(unit)!);
     expect([status, output.split('\n').filter((line) => line.includes('Overall'))]).toEqual([0, expect.anything()]);
   });
@@ -54,7 +54,7 @@ describe.each(units.map((unit) => [basename(unit), unit]))('%s', (_, unit) => {
 
   it('runs a command of its own role', () => {
     const role = /cyphonic-(\w+)/.exec(basename(unit))![1];
-    const verb = role === 'node' ? 'up' : 'serve';
+    const verb = role === 'node' || role === 'adapter' ? 'up' : 'serve';
     expect(textOf(unit)).toMatch(new RegExp(`^ExecStart=/usr/local/bin/cyphonic ${role} ${verb}\\b`, 'm'));
   });
 });

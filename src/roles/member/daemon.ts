@@ -75,7 +75,7 @@ export async function runMember(
 
   const telemetry = await startTelemetry({ address: options.metrics, byDefault: false, log });
   cleanup.defer(() => telemetry.stop());
-  telemetry.serving([observeNode(() => daemon.status)]);
+  telemetry.serving([observeNode(() => daemon.status, extension?.role)]);
   const online = daemon.start().then((line) => {
     context.print(line);
     notifyReady(context.env.NOTIFY_SOCKET);

@@ -7,10 +7,10 @@ import { counterSamples, sample } from '../metrics.ts';
 import type { Observed } from '../telemetry.ts';
 import type { LiveStatus } from './live.ts';
 
-export function observeNode(status: () => LiveStatus | null): Observed {
+export function observeNode(status: () => LiveStatus | null, role: 'node' | 'adapter' = 'node'): Observed {
   return {
-    role: 'node',
-    service: 'node',
+    role,
+    service: role,
     samples() {
       const current = status();
       return current === null ? [] : samplesOf(current);
@@ -22,7 +22,7 @@ export function observeNode(status: () => LiveStatus | null): Observed {
   };
 }
 
-export function samplesOf({ snapshot, counters }: LiveStatus): Sample[] {
+export function samplesOf({ snapshot, counters, extension }: LiveStatus): Sample[] {
   const { peers, services } = snapshot;
   const rtts = services.filter(({ rttMs }) => rttMs !== null);
   return [
@@ -30,7 +30,13 @@ export function samplesOf({ snapshot, counters }: LiveStatus): Sample[] {
     ...countPeers(peers),
     ...rtts.map(({ address, rttMs }) => sample('cyphonic_node_nms_round_trip_seconds', rttMs! / 1000, { address })),
     ...peers.flatMap(peerSamples),
+    ...countGeneralNodes(extension?.generalNodes ?? []),
   ];
+}
+
+function countGeneralNodes(nodes: readonly { readonly state: string }[]): Sample[] {
+  const groups = Map.groupBy(nodes, ({ state }) => state);
+  return [...groups].map(([state, group]) => sample('cyphonic_adapter_general_nodes', group.length, { state }));
 }
 
 function countPeers(peers: readonly PeerSnapshot[]): Sample[] {
