@@ -40,6 +40,8 @@ export const errorTable = {
     'cannot listen on TCP port {port} ({why}); stop the program that has it or choose another port in cloud.yaml',
   SYS_METRICS:
     'cannot listen on {address} for metrics ({why}); choose another address of this machine with --metrics, or off',
+  SYS_PATHS_UNKNOWN:
+    'paths are not known here: what the NMSs share cannot be reached; set `shared` in cloud.yaml as in nms.yaml, or see that server',
   SYS_WRITE: 'cannot write {file} ({why}); choose another place, or correct owner, mode and free space',
   SYS_REGISTER: 'cannot use the register {file}: {why}',
   SYS_SHARED: 'no Redis at {url} ({why}); replicas share nothing without one: start it, or correct "shared"',

@@ -43,6 +43,8 @@ export type NetworkFile = {
   readonly tlsRootKeyFile: string;
   /** Names, scopes and hashes of the controller's API tokens. */
   readonly apiTokensFile: string;
+  /** URL of the Redis where the NMSs share what they know; null = not said. */
+  readonly shared: string | null;
   /** Where metrics and health are served; null = not said. */
   readonly metrics: MetricsAddress | null;
   /** Files of the services that `cloud serve` runs beside the AS. */
@@ -80,6 +82,7 @@ export function readNetworkFile(file: string): NetworkFile {
     tlsRootFile: settings.path('tls-root'),
     tlsRootKeyFile: settings.path('tls-root-key'),
     apiTokensFile: settings.path('api-tokens'),
+    shared: settings.shared(),
     metrics: settings.metrics(),
     serviceFiles: settings.paths('services'),
   });

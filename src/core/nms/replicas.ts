@@ -127,6 +127,7 @@ function keysOf(nodeId: string): string[] {
   return ['node', 'at4', 'at6'].map((name) => `${name} ${nodeId}`);
 }
 
-function peersOf(nodeId: string): string {
+/** The set of those a node has paths with, by NodeID. */
+export function peersOf(nodeId: string): string {
   return `peers ${nodeId}`;
 }

@@ -8,7 +8,7 @@ import { startController } from '../controller/serve.ts';
 import { type Drainable, type DrainOptions, drain, drainOptions, readGrace } from '../drain.ts';
 import { readNetworkFile } from '../network-files.ts';
 import { metricsOption } from '../service.ts';
-import { awaitRegister } from '../stores.ts';
+import { awaitRegister, awaitShared } from '../stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startAs } from './serve.ts';
 
@@ -25,10 +25,12 @@ export const contribute: Contribution = (program, context) => {
       const log = createLog('as');
       const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort.as, log));
       const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
+      const shared =
+        register && file.shared !== null ? await awaitShared(file.shared, file.network, log, context.stopped) : null;
       const running: (Running & Drainable & { readonly observed: Observed })[] = [];
       try {
         if (register === null) return;
-        running.push(await startController({ file, register, log: createLog('controller') }));
+        running.push(await startController({ file, register, shared, log: createLog('controller') }));
         running.push(await startAs({ file, register, log }));
         telemetry.serving(running.map(({ observed }) => observed));
         context.print(`ready as: port ${file.asPort}/tcp, controller ${file.controllerPort}/tcp`);
@@ -39,6 +41,7 @@ export const contribute: Contribution = (program, context) => {
       } finally {
         telemetry.stopping();
         for (const service of running.reverse()) await service.stop();
+        await shared?.close();
         await register?.close();
         await telemetry.stop();
       }

@@ -3,6 +3,7 @@
 import { createLog } from '../../lib/log.ts';
 import { MetricsPort } from '../../proto/constants.ts';
 import type { Register } from '../../store/register.ts';
+import type { Shared } from '../../store/shared.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import { startAs } from '../as/serve.ts';
 import type { Context, Running } from '../context.ts';
@@ -27,14 +28,22 @@ export async function serveCloud(file: NetworkFile, options: CloudOptions, conte
     register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
     if (register === null) return;
     const services = file.serviceFiles.map((path) => readServiceFile(path));
-    for (const service of services) {
-      const start = { nms: startNms, trs: startTrs }[service.role];
-      const shared = await awaitShared(service.shared, file.network, log, context.stopped);
+    // Who shares a place shares it: within this process that is its memory.
+    const stores = new Map<string | null, Shared>();
+    for (const place of new Set([file.shared, ...services.map(({ shared }) => shared)])) {
+      const shared = await awaitShared(place, file.network, log, context.stopped);
       if (shared === null) return;
       running.push({ stop: () => shared.close() });
+      stores.set(place, shared);
+    }
+    for (const service of services) {
+      const start = { nms: startNms, trs: startTrs }[service.role];
+      const shared = stores.get(service.shared)!;
       running.push(await start({ file: service, register, shared, log: createLog(service.name) }));
     }
-    running.push(await startController({ file, register, log: createLog('controller') }));
+    running.push(
+      await startController({ file, register, shared: stores.get(file.shared)!, log: createLog('controller') }),
+    );
     // Devices come to the AS first, so it is the last to be there.
     running.push(await startAs({ file, register, log: createLog('as') }));
     telemetry.serving(running.flatMap(({ observed }) => observed ?? []));

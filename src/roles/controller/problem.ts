@@ -21,6 +21,7 @@ const known: Partial<Record<ErrorCode, readonly [status: number, title: string]>
   REGISTER_NOT_ADAPTER: [409, 'Not an adapter'],
   REGISTER_ADAPTER_IN_USE: [409, 'Adapter in use'],
   REGISTER_GENERAL_NODE: [409, 'General node'],
+  SYS_PATHS_UNKNOWN: [503, 'Not available'],
   REGISTER_RANGE_FULL: [409, 'No virtual address left'],
 };
 

@@ -1,6 +1,7 @@
 /** Everything the controller can be asked: each route declared once, for the router and for the OpenAPI document. */
 
 import { type Administration, type DeviceRequest, MAX_PAGE } from '../administration.ts';
+import type { PeerPage, PeerRequest } from './peers.ts';
 import { nullable, ref, type Schema, type Schemas } from './schema.ts';
 import type { Scope } from './tokens.ts';
 
@@ -11,6 +12,7 @@ export type Caller =
 
 export type ApiRequest = {
   readonly devices: Administration;
+  peers(nodeId: string, page: PeerRequest): Promise<PeerPage>;
   /** The DeviceID in the path. */
   readonly deviceId: string;
   readonly query: Readonly<Record<string, string | number>>;
@@ -87,6 +89,7 @@ export const schemas: Schemas = {
     publicKey: { ...text, minLength: 1, maxLength: 1024, description: 'P-256, SPKI in base64.' },
   }),
   DevicePage: pageOf('Device', { ...text, description: 'Give it as `after` for the next page.' }),
+  PeerPage: pageOf('Device', { ...text, description: 'Give it as `after` for the next page.' }),
   AuditEntry: exactly({
     number: { type: 'integer' },
     at: { type: 'string', format: 'date-time' },
@@ -177,6 +180,20 @@ export const routes: readonly Route[] = [
     status: 200,
     result: ref('Device'),
     answer: ({ devices, deviceId }) => devices.setEnabled(deviceId, true),
+  },
+  {
+    method: 'GET',
+    path: `${one}/peers`,
+    summary: 'Devices it has paths with: directed by an NMS, with keys that still count.',
+    scope: 'read',
+    query: { after: { ...text, maxLength: 32 }, limit },
+    status: 200,
+    result: ref('PeerPage'),
+    answer: async ({ devices, peers, deviceId, query }) =>
+      peers((await devices.get(deviceId)).nodeId, {
+        after: (query.after as string | undefined) ?? null,
+        limit: query.limit as number,
+      }),
   },
   {
     method: 'POST',

@@ -11,6 +11,7 @@ import { nodePrimitives } from '../../crypto/node.ts';
 import { Counters } from '../../lib/counters.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Register } from '../../store/register.ts';
+import type { Shared } from '../../store/shared.ts';
 import { readClock } from '../../sys/clock.ts';
 import { evpAead } from '../../sys/evp.ts';
 import type { Running } from '../context.ts';
@@ -21,12 +22,19 @@ import type { Observed } from '../telemetry.ts';
 import { keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-server.ts';
 import { type Authentication, authenticate } from './authentication.ts';
 import { DOCUMENT_PATH, openApi } from './openapi.ts';
+import { listPeers, type PeerPage, type PeerRequest } from './peers.ts';
 import { type Problem, problem, problemOf } from './problem.ts';
 import { match, readBody, readQuery } from './router.ts';
 import type { Caller, Route } from './routes.ts';
 import { TokenFile } from './tokens.ts';
 
-export type ControllerOptions = { readonly file: NetworkFile; readonly register: Register; readonly log: Log };
+export type ControllerOptions = {
+  readonly file: NetworkFile;
+  readonly register: Register;
+  /** What the NMSs share; null = it was not said where that is. */
+  readonly shared: Shared | null;
+  readonly log: Log;
+};
 
 export type Controller = Running & { readonly observed: Observed };
 
@@ -44,7 +52,9 @@ type Answer = {
   readonly headers?: Readonly<Record<string, string>>;
 };
 
-export async function startController({ file, register, log }: ControllerOptions): Promise<Controller> {
+export async function startController(options: ControllerOptions): Promise<Controller> {
+  const { file, register, shared, log } = options;
+  const peers = (nodeId: string, page: PeerRequest): Promise<PeerPage> => listPeers(register, shared, nodeId, page);
   const counters = new Counters();
   const strangers = new Buckets(STRANGERS);
   const callers = new Buckets(CALLERS);
@@ -87,7 +97,7 @@ export async function startController({ file, register, log }: ControllerOptions
       async (id) => (await devices.get(id)).adapter,
     );
     if (forbidden !== null) return refused(forbidden);
-    const result = (await route.answer({ devices, deviceId, query, body: body.value })) as { deviceId?: string };
+    const result = (await route.answer({ devices, peers, deviceId, query, body: body.value })) as { deviceId?: string };
     if (route.method !== 'GET') log.info('changed', { by: name, method, path });
     const { status } = route;
     return { status, body: result, ...(status === 201 && { headers: { Location: `${path}/${result.deviceId}` } }) };

@@ -8,6 +8,7 @@ import { canonicalAddress, type Endpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Shared } from '../../store/shared.ts';
+import { nmsRecords } from '../nms-records.ts';
 
 /** Gives the machine an input and carries out what it asks for. */
 export type Input = (give: (now: Now) => readonly Action[]) => void;
@@ -23,7 +24,7 @@ export class Replica {
 
   constructor(shared: Shared, nodeId: string, counters: Counters, log: Log) {
     this.#shared = shared;
-    this.#prefix = `nms ${nodeId} `;
+    this.#prefix = nmsRecords(nodeId);
     this.#counters = counters;
     this.#log = log;
   }

@@ -10,6 +10,7 @@ import { type Controller, startController } from '../../../src/roles/controller/
 import { makeToken, readTokens, writeTokens } from '../../../src/roles/controller/tokens.ts';
 import { type NetworkFile, readNetworkFile } from '../../../src/roles/network-files.ts';
 import type { Register } from '../../../src/store/register.ts';
+import { MemoryShared } from '../../../src/store/shared-memory.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
 import { freePort } from '../cloud/port.ts';
 import type { useNetworks } from '../cloud/run.ts';
@@ -37,6 +38,7 @@ export type Bench = {
   readonly port: number;
   readonly file: NetworkFile;
   readonly register: Register;
+  readonly shared: MemoryShared;
   readonly admin: string;
   readonly reader: string;
   readonly root: string;
@@ -52,7 +54,8 @@ export async function startBench(initNetwork: ReturnType<typeof useNetworks>['in
   const reader = makeToken('watch', 'read');
   writeTokens(file.apiTokensFile, [...readTokens(file.apiTokensFile), reader.entry]);
   const register = openSqlite(file.registerFile, file.network);
-  const controller: Controller = await startController({ file, register, log: silentLog });
+  const shared = new MemoryShared();
+  const controller: Controller = await startController({ file, register, shared, log: silentLog });
   const admin = readFileSync(join(dir, 'api-token'), 'utf8').trim();
   const root = readFileSync(file.tlsRootFile, 'utf8');
   const tls = { host: '127.0.0.1', port, ca: root, servername: 'controller.lab.example' };
@@ -62,6 +65,7 @@ export async function startBench(initNetwork: ReturnType<typeof useNetworks>['in
     port,
     file,
     register,
+    shared,
     admin,
     reader: reader.token,
     root,
