@@ -5,37 +5,14 @@ import { layout, plainSizes, readEnvelope } from '../../src/proto/codec.ts';
 import { HEADER_LENGTH, MAX_SIGNALLING, VERSION } from '../../src/proto/constants.ts';
 import { HeaderOffset, plausible } from '../../src/proto/header.ts';
 import { PartBuffer } from '../../src/proto/parts.ts';
+import { Random, spoilOne, type Tally } from '../support/spoil.ts';
 import { anyDraft } from './arbitraries.ts';
 import { brokenPromise } from './reencode.ts';
 
 const LONGEST = 1500;
 
-/** xorshift32 (Marsaglia 2003): quick, and the same for one seed everywhere. */
-class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = seed | 1;
-  }
-
-  u32(): number {
-    let x = this.#state;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#state = x;
-    return x >>> 0;
-  }
-
-  below(limit: number): number {
-    return this.u32() % limit;
-  }
-}
-
-/** How often each outcome came: `message`, `part` or a drop reason. */
-export type Tally = Map<string, number>;
-
-/** Decodes `count` datagrams; throws at the first that breaks the promise, with its octets. */
+/** Decodes `count` datagrams; throws at the first that breaks the promise, with its octets.
+ * The outcomes are `message`, `part` or a drop reason. */
 export function fuzz(count: number, seed: number, tally: Tally = new Map()): Tally {
   const random = new Random(seed);
   const corpus = validDatagrams(seed);
@@ -99,42 +76,7 @@ function fillRandomly(words: Uint32Array, buffer: Uint8Array, random: Random): n
 
 /** A valid datagram with one to four faults; mostly with a Message Length that agrees, so that deeper checks are reached. */
 function spoil(buffer: Uint8Array, corpus: readonly Uint8Array[], random: Random): number {
-  const pick = (): Uint8Array => corpus[random.below(corpus.length)]!;
-  const valid = pick();
-  buffer.set(valid);
-  let length = valid.length;
-  for (let faults = 1 + random.below(4); faults > 0; faults--) {
-    const at = random.below(length + 1);
-    switch (random.below(6)) {
-      case 0:
-        buffer[at]! ^= 1 << random.below(8);
-        break;
-      case 1:
-        buffer[at] = random.u32();
-        break;
-      case 2:
-        length = at;
-        break;
-      case 3: {
-        // Octets of another datagram, from the same place.
-        const other = pick().subarray(at, at + 1 + random.below(64));
-        buffer.set(other, at);
-        break;
-      }
-      case 4: {
-        // Units of 8 octets inserted, as a new option would be.
-        const size = Math.min(8 * (1 + random.below(3)), LONGEST - length);
-        buffer.copyWithin(at + size, at, length);
-        length += size;
-        break;
-      }
-      default: {
-        const size = Math.min(1 + random.below(16), length - at);
-        buffer.copyWithin(at, at + size, length);
-        length -= size;
-      }
-    }
-  }
+  const length = spoilOne(buffer, corpus, random);
   if (length >= HEADER_LENGTH && random.below(8) > 0) setLength(buffer, length);
   return length;
 }
