@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config';
 
 /** Tests that count what is lost and how long it takes, through the kernel: another test at the same time would show. */
-const alone = ['data-plane', 'failure', 'flood', 'mobility'].map((name) => `test/lab/${name}.test.ts`);
+const alone = ['data-plane', 'failure', 'flood', 'mobility', 'replicas'].map((name) => `test/lab/${name}.test.ts`);
 
 export default defineConfig({
   test: {

@@ -8,7 +8,7 @@ import { connectAs } from '../../src/roles/member/as-connection.ts';
 import { readNetworkFile } from '../../src/roles/network-files.ts';
 import { readClock } from '../../src/sys/clock.ts';
 import { addDevices, type Enrolled, primitives } from './population.ts';
-import { type Service, serviceAddress } from './processes.ts';
+import type { Service } from './processes.ts';
 
 export type LoginRate = {
   readonly what: string;
@@ -19,18 +19,20 @@ export type LoginRate = {
 
 const AT_ONCE = 16;
 
-export async function measureLogins(directory: string, port: number, count: number, as: Service): Promise<LoginRate[]> {
+/** One whole login of a device, TLS and all; false if it was refused. */
+export type LogIn = (device: Enrolled, first: boolean) => Promise<boolean>;
+
+export function loginsAt(directory: string, port: number, secret: Uint8Array): LogIn {
   const file = readNetworkFile(join(directory, 'cloud.yaml'));
   const root = new Uint8Array(new X509Certificate(readFileSync(file.tlsRootFile)).raw);
-  const at = { as4: serviceAddress, as6: null, port, domain: file.network.domain };
-  const secret = primitives.random(16);
-  const devices = await addDevices(directory, 'login', count, secret);
-
-  const logIn = async ({ device, identity }: Enrolled, first: boolean): Promise<boolean> => {
+  const address = file.address4!;
+  const at = { as4: address, as6: null, port, domain: file.network.domain };
+  const certificates = new Map<string, Uint8Array>();
+  return async ({ device, identity }, first) => {
     const network = { ...at, deviceId: device.deviceId, caKey: file.caPublicKey, rootHash: new Uint8Array(32) };
-    const connection = await connectAs({ address: serviceAddress, port }, network, root);
+    const connection = await connectAs({ address, port }, network, root);
     try {
-      const certificate = first ? null : certificates.get(device.deviceId)!;
+      const certificate = first ? null : (certificates.get(device.deviceId) ?? device.certificate!);
       const password = first ? secret : null;
       const request = { deviceId: device.deviceId, password, certificate, identity, exporter: connection.exporter };
       connection.send(buildLoginRequest(primitives, request));
@@ -43,7 +45,12 @@ export async function measureLogins(directory: string, port: number, count: numb
       connection.close();
     }
   };
-  const certificates = new Map<string, Uint8Array>();
+}
+
+export async function measureLogins(directory: string, port: number, count: number, as: Service): Promise<LoginRate[]> {
+  const secret = primitives.random(16);
+  const devices = await addDevices(directory, 'login', count, secret);
+  const logIn = loginsAt(directory, port, secret);
 
   const measure = async (what: string, first: boolean): Promise<LoginRate> => {
     const queue = [...devices];

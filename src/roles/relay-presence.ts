@@ -8,10 +8,10 @@ import { canonicalAddress } from '../lib/ip.ts';
 import type { Shared } from '../store/shared.ts';
 
 const SET = 'relays';
-const ANNOUNCE_MS = 1_000;
+const ANNOUNCE_MS = 500;
 /** Three announcements and some may be lost. */
-const LIFE_MS = 4_000;
-const LOOK_MS = 1_000;
+const LIFE_MS = 2_000;
+const LOOK_MS = 500;
 
 const keyOf = (nodeId: string): string => `relay ${nodeId}`;
 

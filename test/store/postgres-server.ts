@@ -64,6 +64,7 @@ export async function startPostgres(): Promise<PostgresServer> {
     }
   };
   const end = async (signal: NodeJS.Signals): Promise<void> => {
+    if (server.exitCode !== null || server.signalCode !== null) return;
     const ended = once(server, 'exit');
     server.kill(signal);
     await ended;

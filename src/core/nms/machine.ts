@@ -156,6 +156,12 @@ export class NmsMachine implements Machine<ReplicaAction> {
     return [];
   }
 
+  /** What replicas share is lost: each node is told of anew when it speaks next. */
+  sharedEmptied(): Action[] {
+    for (const node of this.#nodes.values()) node.unshare();
+    return [];
+  }
+
   /** What was asked of the store that replicas share; null = it could not be asked. */
   recalled(ticket: number, values: readonly (string | null)[] | null, now: Now): Action[] {
     return this.#wake(this.#replicas.recalled(ticket, values, now));

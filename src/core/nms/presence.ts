@@ -207,6 +207,11 @@ export class PresentNode {
     return due;
   }
 
+  /** Other replicas have forgotten what they were told. */
+  unshare(): void {
+    this.#shared.clear();
+  }
+
   /** Where datagrams of one family came from, if that is recent. */
   mapped(family: Family, now: Now): Endpoint | null {
     const mapped = this.#mapped[family];

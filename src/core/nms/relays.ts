@@ -52,10 +52,10 @@ export type Ranking = {
 const SAME_DISTANCE_MS = 10;
 const DOWN_MS = 10_000;
 /** Of one that answers others, a request without an answer says something about the network only (ms). */
-const SILENCE_MS = 2_000;
+const SILENCE_MS = 1_000;
 const DRAINING_MS = 60_000;
 /** A replica that is not announced any more; it may have been a moment when nobody could look (ms). */
-const REPLICA_MS = 3_000;
+const REPLICA_MS = 1_000;
 
 export class Relays {
   readonly #options: RelaysOptions;

@@ -1,6 +1,6 @@
 /** What an NMS shares with its replicas, carried out on the store they all use. */
 
-import { randomInt } from 'node:crypto';
+import { randomInt, randomUUID } from 'node:crypto';
 import type { Action, ReplicaAction } from '../../core/nms/actions.ts';
 import type { NmsMachine } from '../../core/nms/machine.ts';
 import type { Counters } from '../../lib/counters.ts';
@@ -9,6 +9,10 @@ import type { Log } from '../../lib/log.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Shared } from '../../store/shared.ts';
 import { nmsRecords } from '../nms-records.ts';
+
+const LOOK_MS = 1_000;
+/** For good. */
+const MARK_MS = 366 * 24 * 3_600_000;
 
 /** Gives the machine an input and carries out what it asks for. */
 export type Input = (give: (now: Now) => readonly Action[]) => void;
@@ -21,6 +25,7 @@ export class Replica {
   readonly #counters: Counters;
   readonly #log: Log;
   #lost = false;
+  #mark: string | null = null;
 
   constructor(shared: Shared, nodeId: string, counters: Counters, log: Log) {
     this.#shared = shared;
@@ -29,13 +34,32 @@ export class Replica {
     this.#log = log;
   }
 
-  /** Hears what others pass on; returns the way to stop. */
-  listen(machine: NmsMachine, input: Input): Promise<() => void> {
-    return this.#shared.subscribe(this.#channelOf(this.number), (message) => {
+  /** Hears what others pass on, and whether the store was emptied; returns the way to stop. */
+  async listen(machine: NmsMachine, input: Input): Promise<() => void> {
+    const deafen = await this.#shared.subscribe(this.#channelOf(this.number), (message) => {
       const passed = readPassed(message);
       if (passed === null) this.#counters.add('passed-unreadable');
       else input((now) => machine.passed(passed.datagram, passed.from, now));
     });
+    const timer = setInterval(() => void this.#look(machine, input).catch(() => {}), LOOK_MS);
+    await this.#look(machine, input).catch(() => {});
+    return () => {
+      clearInterval(timer);
+      deafen();
+    };
+  }
+
+  /** A mark says whether the store still is the one of before: what was kept elsewhere is kept anew. */
+  async #look(machine: NmsMachine, input: Input): Promise<void> {
+    const key = `${this.#prefix}mark`;
+    const [found = null] = await this.#shared.recall([key]);
+    const mark = found ?? randomUUID();
+    if (found === null) await this.#shared.keep(key, mark, MARK_MS);
+    if (this.#mark !== null && mark !== this.#mark) {
+      this.#counters.add('shared-emptied');
+      input(() => machine.sharedEmptied());
+    }
+    this.#mark = mark;
   }
 
   perform(action: ReplicaAction, machine: NmsMachine, input: Input): void {

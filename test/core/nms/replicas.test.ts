@@ -59,6 +59,15 @@ describe('a node that the network leads to another replica', () => {
     expect(a.keepAlive()).toMatchObject({ flags: Flag.response });
   });
 
+  it('is known again after its next keep-alive where the store was emptied', () => {
+    const [a, b] = pair(cloud);
+    cloud.shared!.records.clear();
+    for (const nms of cloud.replicas.values()) cloud.run(nms, nms.sharedEmptied(), nmsEndpoint);
+    expect(a.direct('b.lab.example', P1)).toMatchObject(refused(Refusal.offline));
+    b.keepAlive();
+    expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
+  });
+
   it('has moved for good: what an earlier replica remembers does not count', () => {
     const [a, b] = pair(cloud);
     b.mapped = { address: '203.0.113.77', port: 5000 };

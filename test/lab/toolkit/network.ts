@@ -79,35 +79,37 @@ export class Network {
   readonly cloud: Host;
   readonly directory: string;
   readonly program: string;
-  service: Program;
+  service!: Program;
 
-  private constructor(lab: Lab, cloud: Host, options: NetworkOptions, service: Program) {
+  private constructor(lab: Lab, cloud: Host, options: NetworkOptions) {
     this.lab = lab;
     this.cloud = cloud;
     this.domain = options.domain ?? 'lab.example';
     this.program = options.program ?? launcher;
     this.directory = join(lab.directory, 'cloud');
-    this.service = service;
+  }
+
+  /** Makes a new network that devices reach at the addresses of `cloud`. */
+  static async make(lab: Lab, cloud: Host, options: NetworkOptions = {}): Promise<Network> {
+    const network = new Network(lab, cloud, options);
+    const { v4, v6 } = cloud.addresses;
+    await cloud.run([
+      ...[network.program, 'cloud', 'init', '--dir', network.directory, '--domain', network.domain],
+      ...(v4 === null ? [] : ['--address', v4]),
+      ...(v6 === null ? [] : ['--address6', v6]),
+      ...(options.init ?? []),
+    ]);
+    return network;
   }
 
   /** Makes a new network and serves it on `cloud`. */
   static async start(lab: Lab, cloud: Host, options: NetworkOptions = {}): Promise<Network> {
-    const { program = launcher, domain = 'lab.example', init = [] } = options;
-    const directory = join(lab.directory, 'cloud');
-    const { v4, v6 } = cloud.addresses;
-    await cloud.run([
-      ...[program, 'cloud', 'init', '--dir', directory, '--domain', domain],
-      ...(v4 === null ? [] : ['--address', v4]),
-      ...(v6 === null ? [] : ['--address6', v6]),
-      ...init,
-    ]);
-    const service = cloud.spawn([program, 'cloud', 'serve', '--dir', directory]);
-    const network = new Network(lab, cloud, options, service);
-    await service.output(/^ready/m);
+    const network = await Network.make(lab, cloud, options);
+    await network.restart();
     return network;
   }
 
-  /** Starts the cloud again after its program ended. */
+  /** Starts the cloud, also again after its program ended. */
   async restart(): Promise<void> {
     this.service = this.cloud.spawn([this.program, 'cloud', 'serve', '--dir', this.directory]);
     await this.service.output(/^ready/m);
