@@ -53,6 +53,7 @@ export const metrics = {
   cyphonic_node_tun_bytes_total: counter('Octets in these packets.'),
 
   cyphonic_adapter_general_nodes: gauge('Devices on the inner link, by state.'),
+  cyphonic_adapter_authentications_total: counter('Ends of 802.1X conversations, by result and reason of the failure.'),
   cyphonic_adapter_dropped_total: counter(
     'Frames of the inner link, and messages in them, that were dropped, by reason.',
   ),
@@ -71,6 +72,11 @@ type Meaning = readonly [metric: MetricName, labels: Sample['labels']];
 const patterns: readonly (readonly [RegExp, (...parts: string[]) => Meaning])[] = [
   [/^(?:port-)?drop-(.+)$/, (reason) => ['cyphonic_dropped_total', { reason: reason! }]],
   [/^link-drop-(.+)$/, (reason) => ['cyphonic_adapter_dropped_total', { reason: reason! }]],
+  [/^dot1x-accepted$/, () => ['cyphonic_adapter_authentications_total', { result: 'accepted', reason: '' }]],
+  [
+    /^dot1x-failed-(.+)$/,
+    (reason) => ['cyphonic_adapter_authentications_total', { result: 'failed', reason: reason! }],
+  ],
   [/^login-accepted$/, () => ['cyphonic_logins_total', { result: 'accepted', reason: '' }]],
   [/^login-refused-(.+)$/, (reason) => ['cyphonic_logins_total', { result: 'refused', reason: reason! }]],
   [/^registrations$/, () => ['cyphonic_registrations_total', {}]],

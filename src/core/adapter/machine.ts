@@ -65,8 +65,10 @@ export class AdapterMachine {
       nodeOf: (mac) => this.#byMac.get(mac),
       ask: (node, proof) => this.#ask(node, proof),
       send: (to, pdu) => this.#sendEapol(to, pdu),
-      failed: ({ device: { deviceId, mac } }, reason) => {
-        const fields = { deviceId, mac, reason };
+      ended: ({ device: { deviceId, mac } }, failure) => {
+        this.#actions.push({ do: 'count', name: failure === null ? 'dot1x-accepted' : `dot1x-failed-${failure}` });
+        if (failure === null) return;
+        const fields = { deviceId, mac, reason: failure };
         this.#actions.push({ do: 'log', level: 'info', message: 'not authenticated', fields });
       },
       drop: (reason, mac) => this.#drop(reason, mac),

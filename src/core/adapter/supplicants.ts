@@ -13,7 +13,8 @@ export type SupplicantEvents = {
   /** Begins a login and returns its number. */
   ask(node: GeneralNode, proof: Proof): number;
   send(to: Mac, pdu: Uint8Array): void;
-  failed(node: GeneralNode, reason: AuthenticationFailure): void;
+  /** `failure` is null if it was let in. */
+  ended(node: GeneralNode, failure: AuthenticationFailure | null): void;
   drop(reason: LinkDropReason, mac: Mac): void;
 };
 
@@ -106,9 +107,10 @@ export class Supplicants {
         this.#take(this.#authenticator.decided(mac, attempt, false, now), now);
       } else this.#asked.set(this.#events.ask(node, { ...credential, identity }), { mac, attempt });
     } else if (action.do === 'authorised') {
+      this.#events.ended(node, null);
       node.ended(node.attempt, 'accepted', now);
     } else {
-      this.#events.failed(node, action.reason);
+      this.#events.ended(node, action.reason);
       if (node.state !== 'refused') node.gone(now);
     }
   }

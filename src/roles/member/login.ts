@@ -19,6 +19,11 @@ const refusals: Partial<Record<Refusal, string>> = {
   [Refusal.keyMismatch]: 'it is enrolled with other keys; use its old state directory, or ask for a new token',
   [Refusal.disabled]: 'it is disabled; ask the administrator to enable it',
   [Refusal.wrongAdapter]: 'it belongs to another adapter, or to none; see `cyphonic device show`',
+  [Refusal.certificateUntrusted]: 'its certificate leads to no CA that `cyphonic device add --ca` gave',
+  [Refusal.certificateExpired]: 'its certificate, or a CA above it, has expired or is not valid yet',
+  [Refusal.certificateUnfit]:
+    'its certificate is not for client authentication, too weak, or has extensions unknown here',
+  [Refusal.certificateName]: 'its certificate names neither its DeviceID nor its name in the overlay',
   [Refusal.unknownName]: 'no such device; ask the administrator to add it',
 };
 
