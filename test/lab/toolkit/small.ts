@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
 import type { Host, Lab } from './lab.ts';
+import type { Namespace } from './namespace.ts';
 import { type Ended, Network, type NetworkOptions, type Node } from './network.ts';
 import type { Program } from './program.ts';
 import type { Internet } from './segments.ts';
@@ -59,7 +60,7 @@ export class Pinger {
   readonly #program: Program;
 
   /** By default five a second. */
-  constructor(host: Host, target: string, intervalS = 0.2) {
+  constructor(host: Namespace, target: string, intervalS = 0.2) {
     this.#program = host.spawn(['ping', '-n', '-O', '-i', String(intervalS), target], { input: '' });
   }
 
