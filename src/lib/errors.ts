@@ -27,6 +27,8 @@ export const errorTable = {
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
   CONFIG_SCHEMA: 'the register {file} has schema version {found}, this program knows {known}; use the newer program',
+  CONFIG_AUTHORITY:
+    'the register {file} holds certificates of another CA than this AS would issue; give it the cloud.yaml and ca.key of the other replicas',
   CONFIG_NO_NETWORK: 'there is no network in {directory}; correct --dir, or make one with `cyphonic cloud init`',
   CONFIG_UNREADABLE: 'cannot read {file} ({why}); correct the path, or its owner and mode',
   USAGE_VALUE: '{option} {value}: {why}',

@@ -16,8 +16,9 @@ export function awaitRegister(
   network: Network,
   log: Log,
   stopped: Promise<void>,
+  authority?: Uint8Array,
 ): Promise<Register | null> {
-  return awaitStore('the register', () => openRegister(place, network), log, stopped);
+  return awaitStore('the register', () => openRegister(place, network, authority), log, stopped);
 }
 
 /** The same of what replicas share: one that could not reach the others would not know that it can't. */

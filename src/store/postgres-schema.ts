@@ -82,6 +82,10 @@ const steps: readonly string[] = [
     subject TEXT NOT NULL
   );
   `,
+  // The public key of the CA whose certificates the register holds: replicas of an AS must have the same.
+  `
+  CREATE TABLE authority (one BOOL PRIMARY KEY DEFAULT true CHECK (one), public_key BYTEA NOT NULL);
+  `,
 ];
 
 export const POSTGRES_SCHEMA = steps.length;
@@ -92,7 +96,7 @@ export const privileges = {
     'SELECT, INSERT, UPDATE, DELETE': ['device', 'credential', 'presence', 'removed', 'service'],
     'SELECT, INSERT': ['audit'],
     'SELECT, UPDATE': ['change_counter'],
-    SELECT: ['schema_version'],
+    SELECT: ['schema_version', 'authority'],
   },
   nms: {
     'SELECT, INSERT, UPDATE': ['presence'],

@@ -9,6 +9,7 @@ import { credential, device, presence, removed, service } from './postgres-table
 import type { Snapshot } from './sqlite.ts';
 
 export type DatabaseRole = keyof typeof privileges;
+const databaseRoles = Object.keys(privileges) as DatabaseRole[];
 
 /** The URLs by which each kind of service reaches the register from now on. */
 export type RoleUrls = Readonly<Record<DatabaseRole, string>>;
@@ -17,11 +18,17 @@ export type RoleUrls = Readonly<Record<DatabaseRole, string>>;
  * Fills an empty database. `stillSo` is asked before anything is kept: false if the content has changed meanwhile.
  * All of it is kept or nothing, the database roles included.
  */
-export function fillPostgres(url: string, content: Snapshot, stillSo: () => boolean): Promise<RoleUrls> {
+export function fillPostgres(
+  url: string,
+  content: Snapshot,
+  authority: Uint8Array,
+  stillSo: () => boolean,
+): Promise<RoleUrls> {
   return withOwner(url, async (client) => {
     const { rows } = await client.query<{ found: string | null }>("SELECT to_regclass('device')::TEXT AS found");
     if (rows[0]?.found != null) raise('SYS_NOT_EMPTY', { path: describePostgres(url) });
     await migratePostgres(client);
+    await putAuthority(client, authority);
     await insert(client, content);
     const urls = await makeRoles(client, url);
     if (!stillSo()) raise('CONFIG_DATABASE', { url: describePostgres(url), why: 'stop the cloud before it is moved' });
@@ -30,10 +37,12 @@ export function fillPostgres(url: string, content: Snapshot, stillSo: () => bool
 }
 
 /** Brings the schema of a register that is there up to date; the versions before and after. */
-export function updatePostgres(url: string): Promise<{ before: number; after: number }> {
+export function updatePostgres(url: string, authority: Uint8Array): Promise<{ before: number; after: number }> {
   return withOwner(url, async (client) => {
     const before = await schemaVersion(client);
     await migratePostgres(client);
+    await putAuthority(client, authority);
+    await grant(client);
     return { before, after: await schemaVersion(client) };
   });
 }
@@ -47,6 +56,10 @@ async function withOwner<T>(url: string, work: (client: pg.PoolClient) => Promis
   } finally {
     await pool.end();
   }
+}
+
+async function putAuthority(client: pg.PoolClient, authority: Uint8Array): Promise<void> {
+  await client.query('INSERT INTO authority (public_key) VALUES ($1) ON CONFLICT (one) DO NOTHING', [authority]);
 }
 
 async function insert(client: pg.PoolClient, content: Snapshot): Promise<void> {
@@ -71,7 +84,7 @@ async function makeRoles(client: pg.PoolClient, url: string): Promise<RoleUrls> 
   );
   const { name, place } = rows[0]!;
   const urls: Partial<Record<DatabaseRole, string>> = {};
-  for (const [role, granted] of Object.entries(privileges) as [DatabaseRole, Record<string, readonly string[]>][]) {
+  for (const role of databaseRoles) {
     const user = `${name}_${role}`;
     const password = randomBytes(24).toString('hex');
     const quoted = client.escapeIdentifier(user);
@@ -79,13 +92,26 @@ async function makeRoles(client: pg.PoolClient, url: string): Promise<RoleUrls> 
     const verb = known.rowCount === 0 ? 'CREATE' : 'ALTER';
     await client.query(`${verb} ROLE ${quoted} LOGIN PASSWORD ${client.escapeLiteral(password)}`);
     await client.query(`GRANT USAGE ON SCHEMA ${client.escapeIdentifier(place)} TO ${quoted}`);
-    for (const [rights, tables] of Object.entries(granted)) {
-      await client.query(`GRANT ${rights} ON ${tables.join(', ')} TO ${quoted}`);
-    }
     const own = new URL(url);
     own.username = user;
     own.password = password;
     urls[role] = own.href;
   }
+  await grant(client);
   return urls as RoleUrls;
+}
+
+/** What each role may do with the tables there are. */
+async function grant(client: pg.PoolClient): Promise<void> {
+  const { rows } = await client.query<{ name: string }>('SELECT current_database() AS name');
+  const known = await client.query<{ rolname: string }>('SELECT rolname FROM pg_roles');
+  for (const role of databaseRoles) {
+    const name = `${rows[0]!.name}_${role}`;
+    // An owner may have left out making them.
+    if (!known.rows.some(({ rolname }) => rolname === name)) continue;
+    const user = client.escapeIdentifier(name);
+    for (const [rights, tables] of Object.entries(privileges[role])) {
+      await client.query(`GRANT ${rights} ON ${tables.join(', ')} TO ${user}`);
+    }
+  }
 }

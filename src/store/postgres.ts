@@ -71,7 +71,17 @@ export function connectPostgres(url: string): pg.Pool {
   return pool;
 }
 
-export async function openPostgres(url: string, network: Network, clock?: () => number): Promise<Register> {
+export type PostgresOptions = {
+  readonly clock?: () => number;
+  /** Public key of the CA that issues the certificates; absent = none are issued here. */
+  readonly authority?: Uint8Array;
+};
+
+export async function openPostgres(
+  url: string,
+  network: Network,
+  { clock, authority }: PostgresOptions = {},
+): Promise<Register> {
   const pool = connectPostgres(url);
   try {
     const found = await schemaVersion(pool);
@@ -83,6 +93,11 @@ export async function openPostgres(url: string, network: Network, clock?: () => 
     if (found > known) raise('CONFIG_SCHEMA', { file, found, known });
     if (found < known) {
       raise('SYS_REGISTER', { file, why: `its schema is of version ${found}; run \`cyphonic cloud migrate\`` });
+    }
+    if (authority !== undefined) {
+      const { rows } = await pool.query<{ public_key: Uint8Array }>('SELECT public_key FROM authority');
+      const other = rows.find((row) => Buffer.compare(row.public_key, authority) !== 0);
+      if (other !== undefined) raise('CONFIG_AUTHORITY', { file });
     }
   } catch (error) {
     await pool.end();

@@ -126,7 +126,7 @@ describe.skipIf(noPostgres)('a register on PostgreSQL', () => {
   test('refuses another schema, no schema, and what is no server, without telling the password', async () => {
     await expect(openPostgres(url, network)).rejects.toThrow(/there is no register; make one/);
     await makePostgres(url);
-    expect(await updatePostgres(url)).toEqual({ before: POSTGRES_SCHEMA, after: POSTGRES_SCHEMA });
+    expect(await updatePostgres(url, key(9))).toEqual({ before: POSTGRES_SCHEMA, after: POSTGRES_SCHEMA });
     await ask(url, 'UPDATE schema_version SET version = 1000');
     await expect(openPostgres(url, network)).rejects.toMatchObject({ code: 'CONFIG_SCHEMA' });
     await ask(url, 'UPDATE schema_version SET version = 0');
@@ -144,7 +144,7 @@ describe.skipIf(noPostgres)('database roles', () => {
   let as: Register;
   beforeEach(async () => {
     url = await server.freshUrl();
-    urls = await fillPostgres(url, nothing, () => true);
+    urls = await fillPostgres(url, nothing, key(9), () => true);
     as = await openPostgres(urls.as, network);
     await as.add(newDevice('a'));
     await as.putService({
@@ -160,6 +160,38 @@ describe.skipIf(noPostgres)('database roles', () => {
   });
 
   const denied = { code: '42501' };
+
+  test('the AS of another CA is refused in one line, also after an update of a schema that knew no CA', async () => {
+    const other = openPostgres(urls.as, network, { authority: key(8) });
+    await expect(other).rejects.toMatchObject({ code: 'CONFIG_AUTHORITY', message: /certificates of another CA/ });
+    await (await openPostgres(urls.as, network, { authority: key(9) })).close();
+    await ask(url, 'DROP TABLE authority');
+    await ask(url, 'UPDATE schema_version SET version = 1');
+    await expect(openPostgres(urls.as, network)).rejects.toThrow(/version 1; run `cyphonic cloud migrate`/);
+    expect(await updatePostgres(url, key(9))).toEqual({ before: 1, after: POSTGRES_SCHEMA });
+    await expect(openPostgres(urls.as, network, { authority: key(8) })).rejects.toThrow(/another CA/);
+    await (await openPostgres(urls.nms, network)).close();
+  });
+
+  test('a one-time secret pins the keys of one login only, however many replicas of the AS take it at once', async () => {
+    const replicas = await Promise.all([1, 2, 3].map(() => openPostgres(urls.as, network)));
+    const results = await Promise.all(
+      replicas.map((replica, i) => {
+        const keys = { signKey: key(10 + i), handshakeKey: key(20 + i), pendingCommonKey: key(30 + i) };
+        const more = { mayPin: true, certificate: key(40 + i), keyExpires: 1 };
+        return replica.change({ set: 'login', deviceId: 'a', ...keys, ...more });
+      }),
+    );
+    expect(results.sort()).toEqual(['conflict', 'conflict', 'saved']);
+    const [device] = await as.list();
+    const winner = device!.signKey![0]! - 10;
+    expect(device).toMatchObject({ handshakeKey: key(20 + winner), pendingCommonKey: key(30 + winner) });
+    const losers = [0, 1, 2].filter((i) => i !== winner);
+    const acknowledged = losers.map((i) => as.change({ set: 'acknowledged', deviceId: 'a', commonKey: key(30 + i) }));
+    expect(await Promise.all(acknowledged)).toEqual(['conflict', 'conflict']);
+    expect(await as.change({ set: 'acknowledged', deviceId: 'a', commonKey: key(30 + winner) })).toBe('saved');
+    for (const replica of replicas) await replica.close();
+  });
 
   test('an NMS does its work, but reads no credentials and changes no device', async () => {
     const nms = await openPostgres(urls.nms, network);

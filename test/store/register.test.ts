@@ -30,7 +30,7 @@ const stores: Record<string, Open> = {
     postgres: async (network) => {
       const url = await server.freshUrl();
       await makePostgres(url);
-      return openPostgres(url, network, () => clock);
+      return openPostgres(url, network, { clock: () => clock });
     },
   }),
 };

@@ -24,11 +24,16 @@ export async function migrate(directory: string, file: NetworkFile, to: string):
     if (describePostgres(file.registerFile) !== describePostgres(to)) {
       raise('CONFIG_DATABASE', { url: describePostgres(to), why: 'the register is in another database already' });
     }
-    const { before, after } = await updatePostgres(to);
+    const { before, after } = await updatePostgres(to, file.caPublicKey);
     return [`The schema of the register is of version ${after}${before === after ? ' as before' : `, was ${before}`}.`];
   }
   const content = readSqlite(file.registerFile);
-  const urls = await fillPostgres(to, content, () => readSqlite(file.registerFile).revision === content.revision);
+  const urls = await fillPostgres(
+    to,
+    content,
+    file.caPublicKey,
+    () => readSqlite(file.registerFile).revision === content.revision,
+  );
   const changed = pointTo(directory, urls);
   return [
     `The register with ${content.devices.length} devices is in ${describePostgres(to)}; ${changed.join(', ')} say so.`,
