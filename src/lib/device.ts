@@ -126,7 +126,11 @@ export type RegisterChange =
    * spent, state enrolled. A conflict if a later login made another key pending.
    */
   | { readonly set: 'acknowledged'; readonly deviceId: string; readonly commonKey: Uint8Array }
-  | { readonly set: 'seen'; readonly nodeId: string; readonly at: number };
+  /** Devices that are gone meanwhile do not count. */
+  | { readonly set: 'seen'; readonly nodes: readonly Sighting[] };
+
+/** When a device was heard of, in Unix milliseconds. Each stands once in a change. */
+export type Sighting = { readonly nodeId: string; readonly at: number };
 
 /** One change of the register: who made it, when (Unix milliseconds), what it was and of which device or service. */
 export type AuditEntry = {

@@ -1,6 +1,6 @@
 /** A register in memory: for simulations and tests, gone with its process. */
 
-import type { AuditEntry, Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
+import type { AuditEntry, Credentials, DeviceSelector, Network, Service, Sighting } from '../lib/device.ts';
 import { EmbeddedRegister, type Tables } from './embedded.ts';
 import type { DeviceRecord, Tombstone } from './record.ts';
 import { FIRST_HOST, type Page } from './register.ts';
@@ -102,8 +102,11 @@ class MemoryTables implements Tables {
     return this.#lastSeen;
   }
 
-  putLastSeen(nodeId: string, at: number): void {
-    this.#lastSeen.set(nodeId, at);
+  putLastSeen(seen: readonly Sighting[]): void {
+    for (const { nodeId, at } of seen) {
+      if (this.device({ by: 'nodeId', value: nodeId }) === null) continue;
+      this.#lastSeen.set(nodeId, Math.max(at, this.#lastSeen.get(nodeId) ?? 0));
+    }
   }
 
   putAudit(entry: Omit<AuditEntry, 'number'>): void {

@@ -160,12 +160,13 @@ const operations: Asynchronous = {
     const rows = await presence.select(client, 'WHERE node_id = ANY ($1)', nodeIds);
     return new Map(rows.map(({ nodeId, lastSeen }) => [nodeId, lastSeen]));
   },
-  async putLastSeen(client, nodeId, lastSeen) {
-    // Several NMSs may have seen it.
+  async putLastSeen(client, seen) {
     await client.query(
-      `INSERT INTO presence (node_id, last_seen) VALUES ($1, $2)
+      `INSERT INTO presence (node_id, last_seen)
+       SELECT device.node_id, seen.at FROM unnest($1::TEXT[], $2::INT8[]) AS seen (node_id, at)
+       JOIN device ON device.node_id = seen.node_id
        ON CONFLICT (node_id) DO UPDATE SET last_seen = greatest(presence.last_seen, excluded.last_seen)`,
-      [nodeId, lastSeen],
+      [seen.map(({ nodeId }) => nodeId), seen.map(({ at }) => at)],
     );
   },
   async putAudit(client, { at, by, action, subject }) {

@@ -19,6 +19,7 @@ import {
   type RegisterQuery,
   type SaveResult,
   type Service,
+  type Sighting,
 } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
 import { formatPrefix } from '../lib/ip.ts';
@@ -54,7 +55,8 @@ export type Operations = {
   /** The lowest host number that neither a device nor a tombstone held at `now` has. */
   freeHost(now: number): number;
   lastSeen(nodeIds: readonly string[]): Map<string, number>;
-  putLastSeen(nodeId: string, at: number): void;
+  /** Of devices that there are, and never backwards. */
+  putLastSeen(seen: readonly Sighting[]): void;
   putAudit(entry: Omit<AuditEntry, 'number'>): void;
   audit(before: number, limit: number): AuditEntry[];
   services(): Service[];
@@ -118,9 +120,7 @@ export class Rules {
 
   *apply(change: RegisterChange): Steps<SaveResult> {
     if (change.set === 'seen') {
-      if ((yield* table('device', { by: 'nodeId', value: change.nodeId })) === null) return 'unknown-device';
-      const before = (yield* table('lastSeen', [change.nodeId])).get(change.nodeId) ?? 0;
-      yield* table('putLastSeen', change.nodeId, Math.max(change.at, before));
+      yield* table('putLastSeen', change.nodes);
       return 'saved';
     }
     const device = yield* table('device', { by: 'deviceId', value: change.deviceId });

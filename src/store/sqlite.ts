@@ -2,7 +2,7 @@
 
 import { closeSync, openSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import type { AuditEntry, Credentials, DeviceSelector, Network, Service } from '../lib/device.ts';
+import type { AuditEntry, Credentials, DeviceSelector, Network, Service, Sighting } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
 import { columnOf } from './columns.ts';
 import { EmbeddedRegister, type Tables } from './embedded.ts';
@@ -238,6 +238,10 @@ class SqliteTables implements Tables {
       devices: tables.device.select('ORDER BY device_id'),
       pageOfAll: tables.device.select('WHERE device_id > ? ORDER BY device_id LIMIT ?'),
       pageOf: tables.device.select('WHERE adapter = ? AND device_id > ? ORDER BY device_id LIMIT ?'),
+      putLastSeen: database.prepare<Sighting>(
+        `INSERT INTO presence (node_id, last_seen) SELECT node_id, @at FROM device WHERE node_id = @nodeId
+         ON CONFLICT (node_id) DO UPDATE SET last_seen = max(last_seen, excluded.last_seen)`,
+      ),
       putAudit: database.prepare(
         'INSERT INTO audit (at, author, action, subject) VALUES (@at, @by, @action, @subject)',
       ),
@@ -335,8 +339,8 @@ class SqliteTables implements Tables {
     return new Map(found.map(({ nodeId, lastSeen }) => [nodeId, lastSeen]));
   }
 
-  putLastSeen(nodeId: string, at: number): void {
-    this.#tables.presence.put({ nodeId, lastSeen: at });
+  putLastSeen(seen: readonly Sighting[]): void {
+    for (const sighting of seen) this.#questions.putLastSeen.run(sighting);
   }
 
   putAudit(entry: Omit<AuditEntry, 'number'>): void {

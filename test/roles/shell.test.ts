@@ -126,7 +126,7 @@ describe('a shell', () => {
     expect(said).toEqual(['error: the register does not answer']);
     works = true;
     shell.run(loads);
-    shell.run([{ do: 'save', ticket: 5, change: { set: 'seen', nodeId: 'a', at: 1 } }]);
+    shell.run([{ do: 'save', ticket: 5, change: { set: 'seen', nodes: [{ nodeId: 'a', at: 1 }] } }]);
     await vi.waitFor(() => expect(inputs).toHaveLength(4));
     expect(inputs.slice(2)).toEqual([
       ['loaded', 4, { got: 'services', services: [] }],

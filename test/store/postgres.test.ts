@@ -198,7 +198,7 @@ describe.skipIf(noPostgres)('database roles', () => {
     const { nodeId } = (await as.list())[0]!;
     expect(await nms.query({ get: 'changes', since: 0 })).toMatchObject({ revision: 2, changed: [{ deviceId: 'a' }] });
     expect(await nms.query({ get: 'services' })).toMatchObject({ services: [{ name: 'nms' }] });
-    expect(await nms.change({ set: 'seen', nodeId, at: 5 })).toBe('saved');
+    expect(await nms.change({ set: 'seen', nodes: [{ nodeId, at: 5 }] })).toBe('saved');
     await expect(nms.query({ get: 'credentials', deviceId: 'a' })).rejects.toThrow(/permission denied/);
     await expect(nms.setEnabled('a', false)).rejects.toThrow(/permission denied/);
     await nms.close();

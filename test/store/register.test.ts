@@ -222,17 +222,22 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     const now = await register.revision();
     expect(await changesSince(register, start)).toEqual({ revision: now, changed: ['c', 'a'], removed: ['b'] });
     expect(await changesSince(register, 0)).toEqual({ revision: now, changed: ['c', 'a'], removed: ['b'] });
-    expect(await register.change({ set: 'seen', nodeId: a.nodeId, at: 5 })).toBe('saved');
+    expect(await register.change({ set: 'seen', nodes: [{ nodeId: a.nodeId, at: 5 }] })).toBe('saved');
     expect(await register.revision()).toBe(now);
   });
 
   test('remembers when a device was last seen, never backwards', async () => {
     const a = await register.add(newDevice('a'));
-    for (const at of [100, 300, 200]) await register.change({ set: 'seen', nodeId: a.nodeId, at });
+    for (const at of [100, 300, 200]) await register.change({ set: 'seen', nodes: [{ nodeId: a.nodeId, at }] });
     expect((await find(register, 'deviceId', 'a'))?.lastSeen).toBe(300);
-    expect(await register.change({ set: 'seen', nodeId: 'f'.repeat(32), at: 1 })).toBe('unknown-device');
+    const b = await register.add(newDevice('b'));
+    // Among others that are not there.
+    const nodes = [b.nodeId, 'f'.repeat(32), a.nodeId].map((nodeId) => ({ nodeId, at: 400 }));
+    expect(await register.change({ set: 'seen', nodes })).toBe('saved');
+    expect((await register.list()).map(({ lastSeen }) => lastSeen)).toEqual([400, 400]);
     await register.remove('a');
-    expect(await register.change({ set: 'seen', nodeId: a.nodeId, at: 400 })).toBe('unknown-device');
+    expect(await register.change({ set: 'seen', nodes })).toBe('saved');
+    expect(await find(register, 'deviceId', 'a')).toBeNull();
   });
 
   test('a removed device holds its addresses while a certificate could name them', async () => {
@@ -327,7 +332,7 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     const stop = register.watch((revision) => seen.push(revision), 10);
     const a = await register.add(newDevice('a'));
     await vi.waitFor(() => expect(seen).toEqual([1]));
-    await register.change({ set: 'seen', nodeId: a.nodeId, at: 1 });
+    await register.change({ set: 'seen', nodes: [{ nodeId: a.nodeId, at: 1 }] });
     await register.setEnabled('a', false);
     await vi.waitFor(() => expect(seen).toEqual([1, 2]));
     stop();

@@ -44,7 +44,8 @@ export type NmsOptions = {
 };
 
 const SWEEP_MS = 1_000;
-const MAX_SAVES = 64;
+/** What does not fit goes along the next time. */
+const MAX_SIGHTINGS = 4_096;
 /** Unknown NodeIDs of one site that the register is asked for: a share of what it is asked for in all. */
 const STRANGER_RATE = { burst: 256, perSecond: 400 };
 
@@ -76,7 +77,9 @@ export class NmsMachine implements Machine<ReplicaAction> {
   /** By NodeID. */
   readonly #nodes = new Map<string, PresentNode>();
   #tickets = 0;
-  readonly #saves = new Set<number>();
+  /** Nodes seen, and when (Unix milliseconds), that the register does not know yet. */
+  readonly #sightings = new Map<string, number>();
+  #saving: number | null = null;
   #sweepAt = 0;
   readonly #alarm = new Alarm();
 
@@ -186,7 +189,7 @@ export class NmsMachine implements Machine<ReplicaAction> {
   }
 
   saved(ticket: number, _result: SaveResult | null, _now: Now): Action[] {
-    this.#saves.delete(ticket);
+    if (ticket === this.#saving) this.#saving = null;
     return [];
   }
 
@@ -270,19 +273,19 @@ export class NmsMachine implements Machine<ReplicaAction> {
   #said(node: PresentNode, { message, sender }: Opened & { kind: 'message' }, from: Endpoint, now: Now): Action[] {
     if (message.id !== node.nodeId && message.type !== 'routeDirectionConfirmation') return dropped('unexpected', from);
     node.hear(sender, message.sequence, from, now);
-    const seen = this.#seen(node, now);
+    this.#seen(node, now);
     switch (message.type) {
       case 'registrationRequest':
-        return [...seen, ...this.#standing.register(node, message, sender, from, now)];
+        return this.#standing.register(node, message, sender, from, now);
       case 'keepAlive':
-        return [...seen, ...this.#standing.keepAlive(node, message, from)];
+        return this.#standing.keepAlive(node, message, from);
       case 'directionRequest':
-        return [...seen, ...this.#directions.request(node, message, sender, from, now)];
+        return this.#directions.request(node, message, sender, from, now);
       case 'notice':
-        return [...seen, ...this.#standing.noticed(node, message, sender, from, now)];
+        return this.#standing.noticed(node, message, sender, from, now);
       case 'ack':
       case 'routeDirectionConfirmation':
-        return [...seen, ...this.#answered(node, message, from, now)];
+        return this.#answered(node, message, from, now);
       default:
         return dropped('unexpected', from);
     }
@@ -326,18 +329,25 @@ export class NmsMachine implements Machine<ReplicaAction> {
     ];
   }
 
-  #seen(node: PresentNode, now: Now): Action[] {
-    if (node.revoked || this.#saves.size >= MAX_SAVES || !node.dueSeen(now)) return [];
-    const ticket = ++this.#tickets;
-    this.#saves.add(ticket);
-    return [{ do: 'save', ticket, change: { set: 'seen', nodeId: node.nodeId, at: now.wall } }];
+  #seen(node: PresentNode, now: Now): void {
+    if (!node.revoked && node.dueSeen(now)) this.#sightings.set(node.nodeId, now.wall);
+  }
+
+  /** All that were seen since the last time, as one change: a register commits few of them in a second. */
+  #saveSightings(): Action[] {
+    if (this.#sightings.size === 0 || this.#saving !== null) return [];
+    const nodes = [...this.#sightings].slice(0, MAX_SIGHTINGS).map(([nodeId, at]) => ({ nodeId, at }));
+    for (const { nodeId } of nodes) this.#sightings.delete(nodeId);
+    this.#saving = ++this.#tickets;
+    return [{ do: 'save', ticket: this.#saving, change: { set: 'seen', nodes } }];
   }
 
   #sweep(now: Now): Action[] {
     this.#sweepAt = now.ms + SWEEP_MS;
     for (const node of this.#nodes.values()) if (now.ms - node.heard > PRESENCE_MS) this.#forget(node);
     this.#paths.expire(now);
-    return [...this.#directory.tick(now), ...this.#replicas.tick(now), ...this.#changes.retry()];
+    const asked = [...this.#directory.tick(now), ...this.#replicas.tick(now), ...this.#changes.retry()];
+    return [...asked, ...this.#saveSightings()];
   }
 
   #forget(node: PresentNode): void {

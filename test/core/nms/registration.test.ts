@@ -39,10 +39,23 @@ describe('registration', () => {
   it('tells the register when it saw a node, not at every message', () => {
     node.register();
     for (let i = 0; i < 10; i++) node.keepAlive();
-    expect(cloud.register.changes).toEqual([{ set: 'seen', nodeId: node.device.nodeId, at: cloud.now.wall }]);
+    const at = cloud.now.wall;
+    cloud.pass(1_000);
+    expect(cloud.register.changes).toEqual([{ set: 'seen', nodes: [{ nodeId: node.device.nodeId, at }] }]);
     cloud.pass(50_000);
     node.keepAlive();
+    cloud.pass(1_000);
     expect(cloud.register.changes).toHaveLength(2);
+  });
+
+  it('tells the register of many nodes at once', () => {
+    const nodes = Array.from({ length: 20 }, (_, i) =>
+      cloud.addNode(cloud.addDevice(`n${i}`), { ...home, port: 8_000 + i }),
+    );
+    for (const each of nodes) each.register();
+    cloud.pass(1_000);
+    const told = nodes.map(({ device }) => ({ nodeId: device.nodeId, at: expect.any(Number) }));
+    expect(cloud.register.changes).toEqual([{ set: 'seen', nodes: told }]);
   });
 
   it('is asked for again by a node that is unknown, but alive', () => {

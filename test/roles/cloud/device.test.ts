@@ -130,12 +130,12 @@ describe('device', () => {
     const file = readNetworkFile(join(dir, 'cloud.yaml'));
     const register = openSqlite(file.registerFile, file.network);
     const old = Date.now() - 100_000;
-    await register.change({ set: 'seen', nodeId: nodeId as string, at: old });
+    await register.change({ set: 'seen', nodes: [{ nodeId: nodeId as string, at: old }] });
     expect(await json('device', 'show', 'a', '--dir', dir)).toMatchObject({
       online: false,
       lastSeen: new Date(old).toISOString(),
     });
-    await register.change({ set: 'seen', nodeId: nodeId as string, at: Date.now() });
+    await register.change({ set: 'seen', nodes: [{ nodeId: nodeId as string, at: Date.now() }] });
     expect((await json('device', 'show', 'a', '--dir', dir)).online).toBe(true);
     await register.close();
   });

@@ -37,7 +37,7 @@ async function makeNetwork(): Promise<string> {
   for (const id of ['gw', 'gone']) await register.change(login(id, 1));
   await register.change({ set: 'acknowledged', deviceId: 'gw', commonKey: login('gw', 1).pendingCommonKey });
   const { nodeId } = (await register.list()).find(({ deviceId }) => deviceId === 'gw')!;
-  await register.change({ set: 'seen', nodeId, at: 1_700_000_000_000 });
+  await register.change({ set: 'seen', nodes: [{ nodeId, at: 1_700_000_000_000 }] });
   await register.close();
   await done('device', 'disable', 'b', '--dir', dir);
   await done('device', 'remove', 'gone', '--dir', dir);

@@ -91,7 +91,7 @@ describe('devices', () => {
 
   it('say who is present', async () => {
     const { nodeId } = (await add('a')).body;
-    await bench.register.change({ set: 'seen', nodeId, at: Date.now() });
+    await bench.register.change({ set: 'seen', nodes: [{ nodeId, at: Date.now() }] });
     expect((await bench.ask('/v1/devices/a')).body).toMatchObject({
       online: true,
       lastSeen: expect.stringMatching(/Z$/),
