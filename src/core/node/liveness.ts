@@ -15,6 +15,10 @@ import { noteOutcome, type Way } from './ways.ts';
 
 /** Sending without hearing anything for this long is suspicious (ms). */
 const SILENCE_MS = 250;
+/** So is a stream that came without a pause of this length for a second, and has stopped for so long (ms). */
+const STEADY_MS = 400;
+const STEADY_REPORTS = 4;
+const STOPPED_MS = 500;
 /** Who waits for an answer on suspicion: so long, or twice the round trip if that is longer (ms). */
 const SUSPICION_MS = 300;
 /** A direct way is left 2 s after the last sign of life, a relay sooner: there is nothing to send beside it meanwhile. */
@@ -33,11 +37,14 @@ type Delay = (tries: number) => number;
 export class Liveness {
   readonly #context: NodeContext;
   readonly #path: Path;
-  readonly timers: Timers<'keepAlive' | 'owing'>;
+  readonly timers: Timers<'keepAlive' | 'owing' | 'stopped'>;
   #totals: PathTraffic | null = null;
   #heardAt = Number.NEGATIVE_INFINITY;
   readonly #checking = new Set<Way>();
   #suspected: Way | null = null;
+  /** Reports in a row in which something came. */
+  #steady = 0;
+  #receivedAt = Number.NEGATIVE_INFINITY;
   /** Last inner packet sent, and in either direction (ms). */
   sentAt = Number.NEGATIVE_INFINITY;
   usedAt: number;
@@ -66,10 +73,21 @@ export class Liveness {
     const receiving = totals.rxPackets > (before?.rxPackets ?? 0);
     if (sending || receiving) this.usedAt = now.ms;
     if (sending) this.sentAt = now.ms;
-    if (receiving) this.heard(now);
+    if (receiving) this.#received(now);
     if (sending || receiving) this.#heartbeatSoon(now);
     if (sending && this.isSilent(now)) this.suspect(now);
     return sending;
+  }
+
+  /**
+   * Who only listens to a stream learns from its end that the way may be dead: the other end, which sends, needs this one at
+   * the relay when it leaves the way.
+   */
+  #received(now: Now): void {
+    this.heard(now);
+    this.#steady = now.ms - this.#receivedAt <= STEADY_MS ? this.#steady + 1 : 1;
+    this.#receivedAt = now.ms;
+    if (this.#steady >= STEADY_REPORTS) this.timers.set('stopped', now.ms + STOPPED_MS);
   }
 
   /** Nothing authentic has come for a moment. */
@@ -105,6 +123,7 @@ export class Liveness {
   tick(now: Now): void {
     for (const timer of this.timers.due(now.ms)) {
       if (timer === 'owing') this.#path.suspicionChanged(now);
+      else if (timer === 'stopped') this.suspect(now);
       else this.#keepAlive(now);
     }
   }

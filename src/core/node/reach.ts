@@ -270,6 +270,8 @@ export class Reach {
     this.#sendsBoth = false;
     this.#lead(best, null);
     if (relayed) this.timers.set('refresh', now.ms + KEEP_ALIVE_MS);
+    // What was direct may be so again in a moment.
+    if (relayed && before !== null && before.origin !== 'relay') this.#probing.probeAll(now);
     if (this.#path.wasUp) this.#path.say('changed');
     if (now.ms - this.#movedAt < MOVING_MS) this.#path.announce(best, now);
     this.#path.wayChanged(now);
