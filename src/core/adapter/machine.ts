@@ -227,6 +227,11 @@ export class AdapterMachine {
       return;
     }
     if (node.tag !== frame.tag) {
+      // Who authenticated over one VLAN did so there: its MAC address on another is a name that anybody may take.
+      if (node.isActive && !node.byMac) {
+        this.#drop('frame-tag', frame.source);
+        return;
+      }
       node.tag = frame.tag;
       if (node.isActive) this.#actions.push({ do: 'hostsChanged' });
     }
