@@ -5,7 +5,7 @@
 
 import { encode as encodeDns } from 'dns-packet';
 import { AdapterMachine } from '../../src/core/adapter/machine.ts';
-import type { AdapterAction, RegisteredDevice } from '../../src/core/adapter/types.ts';
+import type { AdapterAction } from '../../src/core/adapter/types.ts';
 import { concat } from '../../src/lib/bytes.ts';
 import { BROADCAST_MAC, formatMac } from '../../src/lib/mac.ts';
 import { encodeArp } from '../../src/net/arp.ts';
@@ -24,6 +24,7 @@ import { noNdpOptions } from '../../src/net/ndp-options.ts';
 import { Protocol } from '../../src/net/packet.ts';
 import { advertisement } from '../../src/net/router-advertiser.ts';
 import { decodeAvps, encodeAvps, papCredentials } from '../../src/net/ttls-avps.ts';
+import { general } from '../core/adapter/bench.ts';
 import { Random, spoilOne, type Tally } from '../support/spoil.ts';
 import {
   adapterMac,
@@ -202,16 +203,6 @@ const pairs = [
   ]),
 ];
 
-const registered = (
-  deviceId: string,
-  mac: string,
-  auth: 'mac' | 'certificate',
-  vips: typeof camera,
-): RegisteredDevice => ({
-  ...{ deviceId, mac, auth, nodeId: '1'.repeat(32), fqdn: `${deviceId}.lab.example`, mode: 'dual', state: 'enrolled' },
-  ...vips,
-});
-
 /** The adapter's machine with two devices, of which every login succeeds. */
 class LinkUnderFire {
   readonly #random: Random;
@@ -228,7 +219,7 @@ class LinkUnderFire {
       random: () => random.below(1_000) / 1_000,
       makeEngine: () => this.#engine(),
     });
-    const devices = [registered('cam1', cameraMac, 'mac', camera), registered('plc', plcMac, 'certificate', plc)];
+    const devices = [general('cam1', cameraMac, 'mac', camera), general('plc', plcMac, 'certificate', plc)];
     this.#take(this.machine.register(devices, () => false, this.#now));
     this.#take(this.machine.certified(this.#now));
   }

@@ -107,10 +107,13 @@ export class GeneralNode {
   changed(device: RegisteredDevice, now: Now): void {
     const { device: before } = this;
     this.device = device;
-    const same = (['mac', 'auth', 'mode', 'state', 'vip4', 'vip6'] as const).every(
+    const enrolled = before.state === 'new' && device.state === 'enrolled';
+    const same = (['nodeId', 'mac', 'auth', 'mode', 'vip4', 'vip6'] as const).every(
       (key) => before[key] === device[key],
     );
-    if (same || (before.state === 'new' && device.state === 'enrolled')) return;
+    if (same && (enrolled || before.state === device.state)) return;
+    // Under another MAC address nothing was heard of it yet.
+    if (before.mac !== device.mac) this.#heard = Number.NEGATIVE_INFINITY;
     this.granted = false;
     this.attempt = 0;
     this.#leave(device.state === 'disabled' ? 'refused' : 'idle', now);

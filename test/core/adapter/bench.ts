@@ -27,15 +27,17 @@ import { eapIn, ScriptedEngine } from '../../net/support/supplicant.ts';
 
 export type Login = Extract<AdapterAction, { do: 'login' }>;
 
-const general = (
+/** As the register has it. */
+export function general(
   deviceId: string,
   mac: string,
   auth: RegisteredDevice['auth'],
   vips: typeof camera,
-): RegisteredDevice => ({
-  ...{ deviceId, mac, auth, nodeId: '1'.repeat(32), fqdn: `${deviceId}.lab.example`, mode: 'dual', state: 'enrolled' },
-  ...vips,
-});
+  state: RegisteredDevice['state'] = 'enrolled',
+): RegisteredDevice {
+  const names = { deviceId, nodeId: '1'.repeat(32), fqdn: `${deviceId}.lab.example` };
+  return { ...names, mac, auth, mode: 'dual', state, ...vips };
+}
 
 /** What a supplicant says. */
 export const pap = (userName: string, password = 'secret') =>

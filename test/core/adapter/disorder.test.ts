@@ -125,21 +125,26 @@ class World {
   }
 }
 
+const say = (i: number) => (world: World) => world.speak(i);
+const put = (i: number, change: Partial<RegisteredDevice>) => (world: World) => world.put(i, change);
+const revoke = (i: number) => (world: World) => world.revoke(i);
+const pass = (ms: number) => (world: World) => world.pass(ms);
+
 const device = fc.constantFrom(...numbers);
 const event = fc.oneof(
-  device.map((i) => (world: World) => world.speak(i)),
-  device.map((i) => (world: World) => world.put(i, {})),
-  device.map((i) => (world: World) => world.put(i, { state: 'disabled' })),
-  device.map((i) => (world: World) => world.put(i, { auth: 'password' })),
-  device.map((i) => (world: World) => world.put(i, { mac: macOf(((i + 1) % DEVICES) + 100) })),
+  device.map(say),
+  device.map((i) => put(i, {})),
+  device.map((i) => put(i, { state: 'disabled' })),
+  device.map((i) => put(i, { auth: 'password' })),
+  device.map((i) => put(i, { mac: macOf(((i + 1) % DEVICES) + 100) })),
   device.map((i) => (world: World) => world.drop(i)),
-  device.map((i) => (world: World) => world.revoke(i)),
+  device.map(revoke),
   fc.tuple(fc.constantFrom<LoginResult>('accepted', 'accepted', 'refused', 'unreachable'), fc.boolean()).map(
     ([result, latest]) =>
       (world: World) =>
         world.answer(result, latest),
   ),
-  fc.constantFrom(10, 1_000, 70_000, 2_000_000).map((ms) => (world: World) => world.pass(ms)),
+  fc.constantFrom(10, 1_000, 70_000, 2_000_000).map(pass),
   fc.constant((world: World) => world.take(world.machine.unplugged(world.now))),
 );
 
@@ -162,6 +167,12 @@ it('a general node is active only by a login, and always in the end if it should
       );
       expect(new Set(world.machine.hosts.map(({ mac }) => mac))).toEqual(new Set(due.map(({ mac }) => mac)));
     }),
-    { numRuns: 1_000 },
+    {
+      numRuns: 1_000,
+      examples: [
+        // A device that was refused is asked again after a while, but not under a MAC address that never spoke.
+        [[say(0), put(0, { state: 'disabled' }), put(0, { mac: macOf(101) }), revoke(0), pass(70_000)]],
+      ],
+    },
   );
 });

@@ -6,7 +6,7 @@ import { encodeEapol } from '../../../src/net/eapol.ts';
 import { EtherType } from '../../../src/net/ethernet.ts';
 import { camera, cameraMac, gateway4, plcMac } from '../../net/support/link.ts';
 import { eapIn } from '../../net/support/supplicant.ts';
-import { AdapterBench, pap } from './bench.ts';
+import { AdapterBench, general, pap } from './bench.ts';
 
 const start = encodeEapol('start');
 const HOUR = 3_600_000;
@@ -147,6 +147,25 @@ describe('a device with 802.1X', () => {
       bench.frame(question());
       expect(bench.sent.filter(({ etherType }) => etherType === EtherType.arp)).toEqual([]);
     }
+  });
+
+  it('is out when it is registered for 802.1X anew, also by the change that tells of its first login', () => {
+    const bench = new AdapterBench('mac');
+    const tell = (auth: 'mac' | 'certificate', state: 'new' | 'enrolled') =>
+      bench.take(bench.machine.register([general('cam1', cameraMac, auth, camera, state)], () => true, bench.now));
+    tell('mac', 'new');
+    bench.frame(question());
+    expect(bench.machine.hosts).toEqual([]);
+    bench.decide('accepted');
+    tell('mac', 'enrolled');
+    expect(bench.machine.hosts).toHaveLength(1);
+    tell('mac', 'new');
+    bench.frame(question());
+    bench.decide('accepted');
+    tell('certificate', 'enrolled');
+    expect(bench.machine.hosts).toEqual([]);
+    bench.frame(question());
+    expect(bench.machine.hosts).toEqual([]);
   });
 
   it('keeps its VLAN: its MAC address on another is nobody', () => {
