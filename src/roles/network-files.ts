@@ -65,6 +65,8 @@ export type ServiceFile = {
   readonly registerFile: string;
   /** URL of the Redis that this service's replicas share; null = there are no others. */
   readonly shared: string | null;
+  /** A balancer with address translation leads nodes to replicas, not routing. */
+  readonly behindBalancer: boolean;
   readonly metrics: MetricsAddress | null;
   readonly network: Network;
 };
@@ -83,6 +85,7 @@ export function readNetworkFile(file: string): NetworkFile {
     tlsRootKeyFile: settings.path('tls-root-key'),
     apiTokensFile: settings.path('api-tokens'),
     shared: settings.shared(),
+    behindBalancer: settings.yes('behind-balancer'),
     metrics: settings.metrics(),
     serviceFiles: settings.paths('services'),
   });
@@ -103,6 +106,7 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
     keyFile: settings.path('key'),
     registerFile: settings.place('register'),
     shared: settings.shared(),
+    behindBalancer: settings.yes('behind-balancer'),
     metrics: settings.metrics(),
     network: settings.network(),
   });
@@ -250,6 +254,12 @@ class Settings {
     if (!this.#values.has('shared')) return null;
     const url = this.text('shared');
     return isRedisUrl(url) ? url : this.fail('"shared" is no URL like redis://HOST:PORT or unix:///SOCKET');
+  }
+
+  /** A switch that is off where nothing is said. */
+  yes(name: string): boolean {
+    const value = this.#take(name) ?? false;
+    return typeof value === 'boolean' ? value : this.fail(`"${name}" is neither true nor false`);
   }
 
   metrics(): MetricsAddress | null {

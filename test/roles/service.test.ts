@@ -76,6 +76,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
     keyFile,
     registerFile: '',
     shared: null,
+    behindBalancer: false,
     metrics: null,
     network,
   };

@@ -14,6 +14,8 @@ export type ReplicaAction =
   /** Empty a set; its members come back as `recalled(ticket, members)`. */
   | { readonly do: 'take'; readonly ticket: number; readonly set: string }
   /** Give a datagram to the replica whose request it answers, which takes it by `passed`. */
-  | { readonly do: 'pass'; readonly replica: number; readonly datagram: Uint8Array; readonly from: Endpoint };
+  | { readonly do: 'pass'; readonly replica: number; readonly datagram: Uint8Array; readonly from: Endpoint }
+  /** Let another replica send a datagram. */
+  | { readonly do: 'sendFrom'; readonly replica: number; readonly to: Endpoint; readonly datagram: Uint8Array };
 
 export type Action = CommonAction | ReplicaAction;

@@ -41,6 +41,8 @@ export type NmsOptions = {
   readonly ipv6: boolean;
   /** Which of several replicas this is, 0 to 255, drawn by lot; absent = the only one. */
   readonly replica?: number;
+  /** See there; absent = replicas share one address, and any of them may send from it. */
+  readonly behindBalancer?: boolean;
 };
 
 const SWEEP_MS = 1_000;
@@ -80,15 +82,22 @@ export class NmsMachine implements Machine<ReplicaAction> {
   /** Nodes seen, and when (Unix milliseconds), that the register does not know yet. */
   readonly #sightings = new Map<string, number>();
   #saving: number | null = null;
+  /** What is being taken in arrived at another replica. */
+  #overheard = false;
   #sweepAt = 0;
   readonly #alarm = new Alarm();
 
   constructor(options: NmsOptions) {
     this.#options = options;
-    const { primitives, replica: number = null } = options;
+    const { primitives, replica: number = null, behindBalancer = false } = options;
     this.#exchanges = new Exchanges(primitives, number);
     const nextTicket = (): number => ++this.#tickets;
-    this.#replicas = new Replicas({ number, nextTicket, admit: (device, now) => this.#admit(device, now) });
+    this.#replicas = new Replicas({
+      number,
+      behindBalancer,
+      nextTicket,
+      admit: (device, now) => this.#admit(device, now),
+    });
     this.#directory = new Directory(nextTicket);
     this.#relays = new Relays({ ...options, parts: this.#parts });
     this.#mirror = new MirrorService(options, SenderKind.nms);
@@ -142,6 +151,7 @@ export class NmsMachine implements Machine<ReplicaAction> {
   receive(datagram: Uint8Array, from: Endpoint, now: Now): Action[] {
     const envelope = readEnvelope(datagram);
     if (typeof envelope === 'string') return dropped(envelope, from);
+    this.#replicas.hears(from);
     const passed = this.#replicas.pass(datagram, envelope, from, now);
     return this.#wake(passed ?? this.#dispatch(datagram, envelope, from, now));
   }
@@ -150,7 +160,10 @@ export class NmsMachine implements Machine<ReplicaAction> {
   passed(datagram: Uint8Array, from: Endpoint, now: Now): Action[] {
     const envelope = readEnvelope(datagram);
     if (typeof envelope === 'string') return dropped(envelope, from);
-    return this.#wake(this.#dispatch(datagram, envelope, from, now));
+    this.#overheard = true;
+    const actions = this.#dispatch(datagram, envelope, from, now);
+    this.#overheard = false;
+    return this.#wake(actions);
   }
 
   /** The replicas of TRSs that announce themselves. */
@@ -267,12 +280,13 @@ export class NmsMachine implements Machine<ReplicaAction> {
   #opened(node: PresentNode, opened: Opened, from: Endpoint, now: Now): Action[] {
     if (opened.kind !== 'message') return unopened(opened, from);
     const actions = this.#said(node, opened, from, now);
-    return [...actions, ...this.#replicas.share(node, now)];
+    return this.#overheard ? actions : [...actions, ...this.#replicas.share(node, now)];
   }
 
   #said(node: PresentNode, { message, sender }: Opened & { kind: 'message' }, from: Endpoint, now: Now): Action[] {
     if (message.id !== node.nodeId && message.type !== 'routeDirectionConfirmation') return dropped('unexpected', from);
-    node.hear(sender, message.sequence, from, now);
+    // Whoever heard it itself shares where it is.
+    if (!this.#overheard) node.hear(sender, message.sequence, from, this.#options.replica ?? null, now);
     this.#seen(node, now);
     switch (message.type) {
       case 'registrationRequest':
@@ -357,6 +371,6 @@ export class NmsMachine implements Machine<ReplicaAction> {
 
   /** Asks for the next tick if its time changed. */
   #wake(actions: Action[]): Action[] {
-    return [...actions, ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt))];
+    return [...this.#replicas.route(actions), ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt))];
   }
 }

@@ -129,13 +129,13 @@ export class PresentNode {
   }
 
   /** An authenticated datagram from a proven address; one that was overtaken on its way moves nothing back. */
-  hear({ instance }: Sender, sequence: number, from: Endpoint, now: Now): void {
+  hear({ instance }: Sender, sequence: number, from: Endpoint, replica: number | null, now: Now): void {
     if (this.revoked) return;
     this.heard = now.ms;
     const family = familyOf(from.address);
     const last = this.#mapped[family];
     if (last?.instance === instance && last.sequence > sequence) return;
-    this.#mapped[family] = { endpoint: from, heard: now.ms, instance, sequence, at: now.wall };
+    this.#mapped[family] = { endpoint: from, heard: now.ms, instance, sequence, at: now.wall, replica };
   }
 
   /** Whether this is the first thing a new life of the node says, so that nothing of its former one counts any more. */
@@ -205,6 +205,10 @@ export class PresentNode {
       tell(`at${family}`, formatEndpoint(sighting.endpoint), heard, sighting);
     }
     return due;
+  }
+
+  get sightings(): Sighting[] {
+    return [this.#mapped[4], this.#mapped[6]].filter((mapped) => mapped !== null);
   }
 
   /** Other replicas have forgotten what they were told. */

@@ -25,7 +25,11 @@ export type Registration = Stamp & {
 };
 
 /** Where datagrams of one family came from last. */
-export type Sighting = Stamp & { readonly endpoint: Endpoint };
+export type Sighting = Stamp & {
+  readonly endpoint: Endpoint;
+  /** Number of the replica that heard them; null = the only one. */
+  readonly replica: number | null;
+};
 
 /** It said that it leaves. */
 export type Goodbye = Stamp & { readonly left: true };
@@ -41,7 +45,8 @@ export function parseSighting(text: string | null | undefined): Sighting | null 
   const found = parseStamped(text);
   if (found === null) return null;
   const endpoint = endpointOf(found.endpoint);
-  return endpoint === null ? null : { ...stampOf(found), endpoint };
+  const replica = typeof found.replica === 'number' ? found.replica : null;
+  return endpoint === null ? null : { ...stampOf(found), endpoint, replica };
 }
 
 export function parseRegistration(text: string | null | undefined): Registration | Goodbye | null {

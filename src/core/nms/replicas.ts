@@ -9,7 +9,7 @@
  */
 
 import type { Device } from '../../lib/device.ts';
-import type { Endpoint } from '../../lib/ip.ts';
+import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Envelope } from '../../proto/codec.ts';
 import type { MessageName } from '../../proto/messages.ts';
@@ -24,11 +24,14 @@ type Then = (values: Values, now: Now) => Action[];
 export type ReplicasOptions = {
   /** This replica's, 0 to 255; null = it is the only one. */
   readonly number: number | null;
+  /** A node takes datagrams only from the replica that hears it, as a balancer in front translates addresses. */
+  readonly behindBalancer: boolean;
   readonly nextTicket: () => number;
   readonly admit: (device: Device, now: Now) => PresentNode;
 };
 
 const MAX_OPEN = 8_192;
+const MAX_HEARERS = 100_000;
 /** Longer than the store takes to answer or refuse. */
 const TIMEOUT_MS = 2_000;
 /** Answers of one site that are passed on: many nodes may share an address. */
@@ -42,6 +45,8 @@ export class Replicas {
   readonly #options: ReplicasOptions;
   readonly #open = new Map<number, { readonly deadline: number; readonly then: Then }>();
   readonly #passes = new Buckets(PASS_RATE);
+  /** Of endpoints heard by others: by whom. */
+  readonly #hearers = new Map<string, number>();
 
   constructor(options: ReplicasOptions) {
     this.#options = options;
@@ -59,13 +64,45 @@ export class Replicas {
     ];
   }
 
+  /** Something arrived here from there. */
+  hears(from: Endpoint): void {
+    if (this.#hearers.size > 0) this.#hearers.delete(formatEndpoint(from));
+  }
+
+  /** What is for nodes that another replica hears, that one has to send. */
+  route(actions: Action[]): Action[] {
+    if (this.#hearers.size === 0) return actions;
+    return actions.map((action) => {
+      const replica = action.do === 'send' ? this.#hearers.get(formatEndpoint(action.to)) : undefined;
+      if (replica === undefined || action.do !== 'send') return action;
+      return { do: 'sendFrom', replica, to: action.to, datagram: action.datagram };
+    });
+  }
+
+  #learn(node: PresentNode): void {
+    if (!this.#options.behindBalancer) return;
+    for (const { endpoint, replica } of node.sightings) {
+      const key = formatEndpoint(endpoint);
+      this.#hearers.delete(key);
+      if (replica !== null && replica !== this.#options.number) this.#hearers.set(key, replica);
+    }
+    for (const oldest of this.#hearers.keys()) {
+      if (this.#hearers.size <= MAX_HEARERS) break;
+      this.#hearers.delete(oldest);
+    }
+  }
+
   /** Takes over what others know of a node, then goes on. */
   refresh(device: Device, now: Now, then: (now: Now) => Action[]): Action[] {
     return this.#ask(
       (ticket) => ({ do: 'recall', ticket, keys: keysOf(device.nodeId) }),
       now,
       (values, later) => {
-        if (values?.some((value) => value !== null)) this.#options.admit(device, later).restore(values, later);
+        if (values?.some((value) => value !== null)) {
+          const node = this.#options.admit(device, later);
+          node.restore(values, later);
+          this.#learn(node);
+        }
         return then(later);
       },
     );

@@ -10,6 +10,9 @@ import type { Now } from '../../lib/time.ts';
 import type { Shared } from '../../store/shared.ts';
 import { nmsRecords } from '../nms-records.ts';
 
+/** A datagram and where it came from, or is to go to. */
+type Passed = { readonly endpoint: Endpoint; readonly datagram: Uint8Array; readonly isToSend: boolean };
+
 const LOOK_MS = 1_000;
 /** For good. */
 const MARK_MS = 366 * 24 * 3_600_000;
@@ -35,11 +38,16 @@ export class Replica {
   }
 
   /** Hears what others pass on, and whether the store was emptied; returns the way to stop. */
-  async listen(machine: NmsMachine, input: Input): Promise<() => void> {
+  async listen(
+    machine: NmsMachine,
+    input: Input,
+    send: (to: Endpoint, datagram: Uint8Array) => void,
+  ): Promise<() => void> {
     const deafen = await this.#shared.subscribe(this.#channelOf(this.number), (message) => {
       const passed = readPassed(message);
       if (passed === null) this.#counters.add('passed-unreadable');
-      else input((now) => machine.passed(passed.datagram, passed.from, now));
+      else if (passed.isToSend) send(passed.endpoint, passed.datagram);
+      else input((now) => machine.passed(passed.datagram, passed.endpoint, now));
     });
     const timer = setInterval(() => void this.#look(machine, input).catch(() => {}), LOOK_MS);
     await this.#look(machine, input).catch(() => {});
@@ -71,7 +79,10 @@ export class Replica {
         this.#tell(this.#shared.include(this.#prefix + action.set, action.member, action.lifeMs));
         break;
       case 'pass':
-        this.#tell(this.#shared.publish(this.#channelOf(action.replica), writePassed(action)));
+        this.#pass(action.replica, { endpoint: action.from, datagram: action.datagram, isToSend: false });
+        break;
+      case 'sendFrom':
+        this.#pass(action.replica, { endpoint: action.to, datagram: action.datagram, isToSend: true });
         break;
       case 'recall':
         this.#ask(this.#shared.recall(action.keys.map((key) => this.#prefix + key)), action.ticket, machine, input);
@@ -80,6 +91,10 @@ export class Replica {
         this.#ask(this.#shared.take(this.#prefix + action.set), action.ticket, machine, input);
         break;
     }
+  }
+
+  #pass(replica: number, passed: Passed): void {
+    this.#tell(this.#shared.publish(this.#channelOf(replica), writePassed(passed)));
   }
 
   #channelOf(number: number): string {
@@ -112,16 +127,17 @@ export class Replica {
   }
 }
 
-function writePassed({ datagram, from }: { readonly datagram: Uint8Array; readonly from: Endpoint }): string {
-  return JSON.stringify({ ...from, datagram: Buffer.from(datagram).toString('base64') });
+function writePassed({ endpoint, datagram, isToSend }: Passed): string {
+  return JSON.stringify({ ...endpoint, datagram: Buffer.from(datagram).toString('base64'), isToSend });
 }
 
-function readPassed(message: string): { readonly datagram: Uint8Array; readonly from: Endpoint } | null {
+function readPassed(message: string): Passed | null {
   try {
-    const { address, port, datagram } = JSON.parse(message) as Record<string, unknown>;
+    const { address, port, datagram, isToSend } = JSON.parse(message) as Record<string, unknown>;
     const canonical = canonicalAddress(String(address));
     if (canonical === null || typeof port !== 'number' || typeof datagram !== 'string') return null;
-    return { from: { address: canonical, port }, datagram: new Uint8Array(Buffer.from(datagram, 'base64')) };
+    const octets = new Uint8Array(Buffer.from(datagram, 'base64'));
+    return { endpoint: { address: canonical, port }, datagram: octets, isToSend: isToSend === true };
   } catch {
     return null;
   }

@@ -17,6 +17,7 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     ipv4: address4 !== null,
     ipv6: address6 !== null,
     replica: replica.number,
+    behindBalancer: file.behindBalancer,
   });
   const gauges = () => [
     sample('cyphonic_nodes_present', machine.sizes.nodes),
@@ -29,7 +30,7 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     replica.perform(action, machine, input);
   });
   const input: Input = (give) => service.shell.input((_, now) => give(now));
-  const deafen = await replica.listen(machine, input);
+  const deafen = await replica.listen(machine, input, service.udp.send);
   const unwatch = watchRelays(shared, (relays) => input((now) => machine.relaysPresent(relays, now)));
   return {
     ...service,

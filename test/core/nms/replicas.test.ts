@@ -184,6 +184,29 @@ describe('two nodes at two replicas', () => {
   });
 });
 
+describe('behind a balancer', () => {
+  it('only the replica that hears a node sends to it, also what others have to say', () => {
+    for (const number of [0, 1, 2]) cloud.startReplica(number, true);
+    const [a, b] = pair(cloud);
+    const senders = (to: FakeNode) => new Set(cloud.sentBy.get(to.mapped.address));
+    expect(a.direct('b.lab.example', P1)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(senders(a)).toEqual(new Set([0]));
+    expect(senders(b)).toEqual(new Set([1]));
+    // Moved to replica 2, which answers itself from then on.
+    hears(b, 2);
+    b.keepAlive();
+    expect(a.direct('b.lab.example', P2)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(senders(a)).toEqual(new Set([0]));
+    expect(senders(b)).toEqual(new Set([1, 2]));
+  });
+
+  it('routing needs no such detour', () => {
+    const [a, b] = pair(cloud);
+    a.direct('b.lab.example', P1);
+    expect(new Set(cloud.sentBy.get(b.mapped.address))).toEqual(new Set([0, 1]));
+  });
+});
+
 describe('without the store', () => {
   it('a replica serves the nodes it hears and refuses at once to direct to others', () => {
     cloud.shared = null;
@@ -263,8 +286,8 @@ describe('clocks that differ by 5 s', () => {
     const wall = 1_700_000_000_000;
     const ahead = make(wall + skew);
     const here = make(wall);
-    here.hear(by('1'), 5, publicA, { ms: 90, wall: wall + 90 });
-    ahead.hear(by('1'), 6, publicB, { ms: 100, wall: wall + skew + 100 });
+    here.hear(by('1'), 5, publicA, 0, { ms: 90, wall: wall + 90 });
+    ahead.hear(by('1'), 6, publicB, 1, { ms: 100, wall: wall + skew + 100 });
     here.restore(records(ahead, wall + skew + 100), { ms: 100, wall: wall + 100 });
     expect(here.mapped(4, { ms: 101, wall: wall + 101 })).toEqual(publicB);
     // A node is silent for 70 s at most between two renewals of its record.

@@ -91,6 +91,8 @@ export class Cloud implements Host {
   nms: NmsMachine;
   /** More of the NMS, by their numbers; nodes' datagrams go where `spread` says. */
   readonly replicas = new Map<number, NmsMachine>();
+  /** Which replicas sent to an address. */
+  readonly sentBy = new Map<string, number[]>();
   spread: (from: Endpoint) => number = () => 0;
   /** What they share; null = it cannot be reached. */
   shared: { records: Map<string, string>; sets: Map<string, Set<string>> } | null = {
@@ -143,7 +145,7 @@ export class Cloud implements Host {
   }
 
   /** One of several replicas; the NMS that was there before is gone. */
-  startReplica(number: number): NmsMachine {
+  startReplica(number: number, behindBalancer = false): NmsMachine {
     for (const at of [nmsEndpoint, nmsEndpoint6]) this.#services.delete(formatEndpoint(at));
     const replica = new NmsMachine({
       primitives: this.world.primitives(`nms replica ${number} ${this.ms}`),
@@ -153,6 +155,7 @@ export class Cloud implements Host {
       ipv4: true,
       ipv6: true,
       replica: number,
+      behindBalancer,
     });
     this.replicas.set(number, replica);
     this.run(replica, replica.registerChanged(this.now), nmsEndpoint);
@@ -253,6 +256,7 @@ export class Cloud implements Host {
       if (action.do === 'send') {
         const ofNms = action.to.address.includes(':') ? nmsEndpoint6 : nmsEndpoint;
         const from = machine instanceof NmsMachine ? ofNms : at;
+        this.#noteSender(machine, action.to);
         this.send(from, action.to, action.datagram);
       } else if (action.do === 'load') {
         this.run(machine, machine.loaded?.(action.ticket, this.register.answer(action.query), this.now) ?? [], at);
@@ -271,11 +275,22 @@ export class Cloud implements Host {
     }
   }
 
+  #noteSender(machine: ServiceMachine, { address }: Endpoint): void {
+    for (const [number, replica] of this.replicas) {
+      if (replica === machine) this.sentBy.set(address, [...(this.sentBy.get(address) ?? []), number]);
+    }
+  }
+
   /** What replicas do beside the protocol. */
   #share(machine: NmsMachine, action: ReplicaAction): void {
     const recalled = (ticket: number, values: (string | null)[]): void =>
       this.run(machine, machine.recalled(ticket, this.shared === null ? null : values, this.now), nmsEndpoint);
-    if (action.do === 'pass') {
+    if (action.do === 'sendFrom') {
+      const other = this.replicas.get(action.replica);
+      if (other === undefined || this.shared === null) return;
+      this.#noteSender(other, action.to);
+      this.send(action.to.address.includes(':') ? nmsEndpoint6 : nmsEndpoint, action.to, action.datagram);
+    } else if (action.do === 'pass') {
       const other = this.replicas.get(action.replica);
       if (other !== undefined && this.shared !== null)
         this.run(other, other.passed(action.datagram, action.from, this.now), nmsEndpoint);

@@ -27,8 +27,7 @@ const SAY_EVERY = 5;
 /** To a Keep Alive: a node then registers at once. */
 const UNREGISTERED = `refused ${Refusal.offline}`;
 /** A share of the rate, as devices log in daily and speak to the NMS all day. */
-const LOGINS = 0.03;
-const SHARE = 1 / 3;
+const LOGINS = 0.05;
 const LOGIN_TRIES = 5;
 const LOGIN_AGAIN_MS = 200;
 
@@ -98,8 +97,9 @@ const asks: Record<Exclude<Kind, 'login'>, (i: number) => void> = {
   },
 };
 
-function run(kind: Kind, seconds: number): Promise<LoadResult> {
-  if (kind !== 'login') return offer(Number(rate) * SHARE, asks[kind], seconds);
+function run(kind: Kind, { kinds, seconds }: LoadOrder): Promise<LoadResult> {
+  const others = kinds.filter((one) => one !== 'login').length;
+  if (kind !== 'login') return offer(Number(rate) / others, asks[kind], seconds);
   return offerLoad({
     perSecond: Number(rate) * LOGINS,
     seconds,
@@ -112,9 +112,9 @@ function run(kind: Kind, seconds: number): Promise<LoadResult> {
 await offer(Number(rate), asks.registration, (1.5 * nodes.length) / Number(rate));
 console.log('ready');
 for await (const line of createInterface(process.stdin)) {
-  const { kinds, seconds } = JSON.parse(line) as LoadOrder;
+  const order = JSON.parse(line) as LoadOrder;
   answered = retried = again = 0;
-  const results = await Promise.all(kinds.map(async (kind) => [kind, await run(kind, seconds)]));
+  const results = await Promise.all(order.kinds.map(async (kind) => [kind, await run(kind, order)]));
   console.log(JSON.stringify({ ...Object.fromEntries(results), retried, again }));
 }
 population.close();
