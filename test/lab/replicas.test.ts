@@ -73,6 +73,9 @@ describeLab('three replicas of everything behind a router', () => {
       const { mapped } = await node.status();
       expect(mapped[0]).toMatch(new RegExp(`^192\\.0\\.2\\.${30 + i}:`));
     }
+    const host = lab.host('six', cloud.internet, { v6: '2001:db8:b::11' });
+    const six = await cloud.network.addNode(host);
+    expect(await six.status()).toMatchObject({ state: 'online', mapped: ['[2001:db8:b::11]:7444'] });
     for (const replica of cloud.replicas) {
       expect(await replica.metric('nms', 'cyphonic_registrations_total')).toBeGreaterThan(10);
     }
