@@ -1,6 +1,7 @@
 /** Connections go on while networks change: a 100-per-second ping and a transfer through the event. */
 
 import { expect, it } from 'vitest';
+import { until } from './toolkit/command.ts';
 import { type InterruptionOptions, interrupt } from './toolkit/interruption.ts';
 import type { Host, Lab } from './toolkit/lab.ts';
 import { Network, type Node } from './toolkit/network.ts';
@@ -159,6 +160,27 @@ describeLab('a connection goes on', () => {
         console.log(`suspended for 20 s: ${gapMs - 20_000} ms longer`);
         expect(received).toBe(sent);
         expect(gapMs).toBeLessThan(20_000 + 3_000 + SLACK_MS);
+      }),
+    180_000,
+  );
+
+  it(
+    'without a lost packet while its keys change again and again',
+    () =>
+      inLab('keys', async (lab) => {
+        const { internet, network } = await scene(lab);
+        const often = ['--rekey-after', '2'];
+        const [a, b] = await Promise.all([
+          network.addNode(lab.host('a', internet, { v4: '192.0.2.11' }), 'a', often),
+          network.addNode(lab.host('b', internet, { v4: '192.0.2.12' }), 'b', often),
+        ]);
+        const epochOf = async (): Promise<number> => Number((await a.peer(b))?.epoch);
+        const { missing, sent, received } = await interrupt(a, b, async () => {
+          const before = await epochOf();
+          await until(async () => (await epochOf()) >= before + 4, { what: 'four new keys', intervalMs: 200 });
+        });
+        expect(received).toBe(sent);
+        expect(missing).toBe(0);
       }),
     180_000,
   );

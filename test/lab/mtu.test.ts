@@ -115,44 +115,40 @@ describeLab('a road narrower than its ends', () => {
     }),
   );
 
-  it.each([4, 6] as const)(
-    'that becomes so while a file goes through is noticed in 3 s, without ICMP: IPv%i',
-    (family) =>
-      inLab(`narrowing road, IPv${family}`, async (lab) => {
-        const net = await road(lab, family, 1_500);
-        const { a, b } = net;
-        for (const namespace of [net.router, net.internet.namespace]) namespace.nft(deaf);
-        await carries(a, b, 1_400);
-        const { vip4 } = (await b.status()) as { vip4: string };
-        const server = b.host.spawn(['iperf3', '-s', '-1', '-B', vip4, '--forceflush'], { input: '' });
-        await server.output(/Server listening/);
-        const client = a.host.spawn(
-          ['iperf3', '-c', vip4, '-R', '-t', '10', '-i', '0.5', '-b', '30M', '--forceflush'],
-          {
-            input: '',
-          },
-        );
-        const file = stream(a.host, b.host, vip4, { mebibytes: 24, perSecond: 4 });
-        await until(() => /2\.50-3\.00 /.test(client.stdout), { what: 'the connection to be in full swing' });
-        narrow(net, 1_350);
-        await client.done();
-        // Half seconds in a row in which nothing came: 3 s, one at either end, and what TCP's own timer adds.
-        const rates = [...client.stdout.matchAll(/(\d+\.\d+)-\s*\d+\.\d+ +sec +([\d.]+) .?Bytes/g)].map(([, , n]) =>
-          Number(n),
-        );
-        const silences = rates
-          .map((rate) => (rate === 0 ? '.' : '|'))
-          .join('')
-          .split('|');
-        const longest = Math.max(...silences.map((silence) => silence.length)) / 2;
-        console.log(`MTU reduced, IPv${family}: silent for ${longest} s`);
-        expect(rates.length).toBeGreaterThanOrEqual(20);
-        expect(longest).toBeLessThanOrEqual(5);
-        const { sent, received } = await file;
-        expect(received).toBe(sent);
-        const mtu = 1_350 - (family === 4 ? 28 : 48) - 52;
-        await Promise.all([carries(a, b, mtu), carries(b, a, mtu)]);
-        expect((await a.status()).counters['mtu-black-hole']).toBe(1);
-      }),
+  // IPv4: see the tests with real tools.
+  it.each([6] as const)('that becomes so while a file goes through is noticed in 3 s, without ICMP: IPv%i', (family) =>
+    inLab(`narrowing road, IPv${family}`, async (lab) => {
+      const net = await road(lab, family, 1_500);
+      const { a, b } = net;
+      for (const namespace of [net.router, net.internet.namespace]) namespace.nft(deaf);
+      await carries(a, b, 1_400);
+      const { vip4 } = (await b.status()) as { vip4: string };
+      const server = b.host.spawn(['iperf3', '-s', '-1', '-B', vip4, '--forceflush'], { input: '' });
+      await server.output(/Server listening/);
+      const client = a.host.spawn(['iperf3', '-c', vip4, '-R', '-t', '10', '-i', '0.5', '-b', '30M', '--forceflush'], {
+        input: '',
+      });
+      const file = stream(a.host, b.host, vip4, { mebibytes: 24, perSecond: 4 });
+      await until(() => /2\.50-3\.00 /.test(client.stdout), { what: 'the connection to be in full swing' });
+      narrow(net, 1_350);
+      await client.done();
+      // Half seconds in a row in which nothing came: 3 s, one at either end, and what TCP's own timer adds.
+      const rates = [...client.stdout.matchAll(/(\d+\.\d+)-\s*\d+\.\d+ +sec +([\d.]+) .?Bytes/g)].map(([, , n]) =>
+        Number(n),
+      );
+      const silences = rates
+        .map((rate) => (rate === 0 ? '.' : '|'))
+        .join('')
+        .split('|');
+      const longest = Math.max(...silences.map((silence) => silence.length)) / 2;
+      console.log(`MTU reduced, IPv${family}: silent for ${longest} s`);
+      expect(rates.length).toBeGreaterThanOrEqual(20);
+      expect(longest).toBeLessThanOrEqual(5);
+      const { sent, received } = await file;
+      expect(received).toBe(sent);
+      const mtu = 1_350 - (family === 4 ? 28 : 48) - 52;
+      await Promise.all([carries(a, b, mtu), carries(b, a, mtu)]);
+      expect((await a.status()).counters['mtu-black-hole']).toBe(1);
+    }),
   );
 });

@@ -17,7 +17,7 @@ import type { LogLevel } from '../../lib/log.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Draft, Message } from '../../proto/codec.ts';
-import { InnerMtu, Suite } from '../../proto/constants.ts';
+import { InnerMtu, REKEY_AFTER_MS, Suite } from '../../proto/constants.ts';
 import type { DropReason } from '../../proto/drop.ts';
 import { Flag, type MessageName } from '../../proto/messages.ts';
 import { type Candidate, MAX_CANDIDATES, type RelayTime, type SenderKind } from '../../proto/options.ts';
@@ -101,6 +101,10 @@ export class NodeContext {
   /** The largest inner packet that this device sends. */
   get mtu(): number {
     return this.options.mtu ?? InnerMtu.usual;
+  }
+
+  get rekeyAfterMs(): number {
+    return Math.min(REKEY_AFTER_MS, this.options.rekeyAfterMs ?? REKEY_AFTER_MS);
   }
 
   get session(): Session | null {

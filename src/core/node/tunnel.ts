@@ -16,7 +16,6 @@ import {
   OLD_KEY_MIN_MS,
   REJECT_AFTER_MS,
   REJECT_AFTER_PACKETS,
-  REKEY_AFTER_MS,
   REKEY_AFTER_PACKETS,
   RETRANSMIT_TRIES,
   Suite,
@@ -229,7 +228,7 @@ export class Tunnel {
       return;
     }
     const delay = current.startedByUs ? 0 : ANSWERER_DELAY_MS;
-    if (now.ms - current.since >= REKEY_AFTER_MS + delay || sent >= REKEY_AFTER_PACKETS) this.start(now);
+    if (now.ms - current.since >= this.#context.rekeyAfterMs + delay || sent >= REKEY_AFTER_PACKETS) this.start(now);
   }
 
   tick(now: Now): void {

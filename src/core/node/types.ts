@@ -14,6 +14,8 @@ export type NodeOptions = {
   readonly identity: Identity;
   /** Of the TUN; by default the usual one. */
   readonly mtu?: number;
+  /** New End Keys after so much use; by default, and at most, as the protocol says. */
+  readonly rekeyAfterMs?: number;
 };
 
 /** What a login brought: the result of `readLoginResponse`, with the public key the enrolment token gave. */

@@ -203,10 +203,13 @@ export class Adapter implements Attachment {
       known.begin(session);
       return;
     }
-    const { suite, mtu, primitives, plane, counters, log, members } = this.#host;
+    const { suite, mtu, rekeyAfterMs, primitives, plane, counters, log, members } = this.#host;
     const identity = this.#vault.identityOf(deviceId);
     const tell = (event: MemberEvent): void => this.#told(deviceId, event);
-    const member = new Member({ identity, session, suite, mtu, primitives, plane, counters, log, tell });
+    const member = new Member({
+      ...{ identity, session, suite, mtu, rekeyAfterMs },
+      ...{ primitives, plane, counters, log, tell },
+    });
     this.#members.set(deviceId, member);
     members.add(member);
   }

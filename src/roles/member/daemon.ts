@@ -41,6 +41,7 @@ export type DaemonOptions = {
   /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp: boolean;
   readonly mtu: number;
+  readonly rekeyAfterMs: number;
   readonly dns: DnsMode;
   readonly verbose: boolean;
   /** Where metrics and health are served. */

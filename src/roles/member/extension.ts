@@ -21,6 +21,7 @@ export type Host = {
   readonly session: Session;
   readonly suite: Suite;
   readonly mtu: number;
+  readonly rekeyAfterMs: number;
   readonly plane: DataPlane;
   readonly members: Members;
   readonly netlink: Netlink;

@@ -45,6 +45,7 @@ export type LiveOptions = {
   readonly copyDscp: boolean;
   /** Of the TUN. */
   readonly mtu: number;
+  readonly rekeyAfterMs: number;
   readonly dns: DnsMode;
   readonly primitives: Primitives;
   readonly log: Log;
@@ -114,7 +115,7 @@ export class LiveNode {
   }
 
   async #open(): Promise<void> {
-    const { session, state, log, port, portIsDefault, dns, workers, copyDscp, mtu } = this.#options;
+    const { session, state, log, port, portIsDefault, dns, workers, copyDscp, mtu, rekeyAfterMs } = this.#options;
     const { identity, primitives, suite } = this.#options;
     this.#cleanup.defer(() => this.#netlink.close());
     this.#cleanup.defer(() => this.#natWatch.close());
@@ -145,7 +146,8 @@ export class LiveNode {
     const tell = (event: MemberEvent): void => this.#told(event);
     const peers = peerFile(state, log);
     const counters = this.#counters;
-    const self = new Member({ identity, session, suite, mtu, primitives, plane, counters, log, tell, peers });
+    const own = { identity, session, suite, mtu, rekeyAfterMs };
+    const self = new Member({ ...own, primitives, plane, counters, log, tell, peers });
     this.#self = self;
     this.#members.add(self);
     this.#cleanup.defer(() => this.#members.remove(self));
@@ -192,7 +194,7 @@ export class LiveNode {
     }
     if (extension === null) return;
     const attachment = await extension.attach({
-      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, plane },
+      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, rekeyAfterMs, plane },
       ...{ members: this.#members, netlink: this.#netlink, primitives, counters, log, upstreams: setup.upstreams },
     });
     this.#attachment = attachment;

@@ -20,6 +20,7 @@ export type MemberOptions = {
   readonly suite: Suite;
   /** Of its packets. */
   readonly mtu: number;
+  readonly rekeyAfterMs: number;
   readonly primitives: Primitives;
   readonly plane: Pick<DataPlane, 'command' | 'sendSignalling'>;
   readonly counters: Counters;
@@ -48,10 +49,10 @@ export class Member {
   #tickets = 0;
 
   constructor(options: MemberOptions) {
-    const { identity, primitives, suite, mtu, session, plane, counters, log } = options;
+    const { identity, primitives, suite, mtu, rekeyAfterMs, session, plane, counters, log } = options;
     this.#options = options;
     this.#session = session;
-    this.machine = new NodeMachine({ primitives, suite, identity, mtu });
+    this.machine = new NodeMachine({ primitives, suite, identity, mtu, rekeyAfterMs });
     this.#shell = new Shell<Own>({
       machine: this.machine,
       send: (to, datagram) => void plane.sendSignalling(to, datagram),

@@ -3,7 +3,7 @@
 import { readFileSync, statSync } from 'node:fs';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { InnerMtu, Port, type Suite, suiteNames } from '../../proto/constants.ts';
+import { InnerMtu, Port, REKEY_AFTER_MS, type Suite, suiteNames } from '../../proto/constants.ts';
 import type { Context } from '../context.ts';
 import { readMetricsOption } from '../telemetry.ts';
 import type { DaemonOptions } from './daemon.ts';
@@ -34,6 +34,15 @@ function parseMtu(text: string): number {
   return mtu;
 }
 
+function parseRekeyAfter(text: string): number {
+  const seconds = Number(text);
+  if (!/^\d{1,3}$/.test(text) || seconds < 1 || seconds > REKEY_AFTER_S) {
+    throw new InvalidArgumentError(`New keys come after 1 to ${REKEY_AFTER_S} seconds.`);
+  }
+  return seconds;
+}
+
+const REKEY_AFTER_S = REKEY_AFTER_MS / 1_000;
 const MAX_WORKERS = 64;
 
 export function stateOption(): Option {
@@ -51,6 +60,7 @@ export type UpFlags = {
   workers: number | 'auto';
   dscp: 'copy' | 'clear';
   mtu: number;
+  rekeyAfter: number;
   verbose?: boolean;
   metrics: string;
 };
@@ -90,6 +100,7 @@ export async function readUpFlags(flags: UpFlags, context: Context): Promise<Dae
     workers: flags.workers,
     copyDscp: flags.dscp === 'copy',
     mtu: flags.mtu,
+    rekeyAfterMs: 1_000 * flags.rekeyAfter,
     verbose: flags.verbose === true,
     metrics: readMetricsOption(flags.metrics),
   };
@@ -135,6 +146,11 @@ export function addUpOptions(command: Command): Command {
       )
         .argParser(parseMtu)
         .default(InnerMtu.usual),
+    )
+    .addOption(
+      new Option('--rekey-after <seconds>', 'new keys with a peer after so many seconds of use')
+        .argParser(parseRekeyAfter)
+        .default(REKEY_AFTER_S),
     )
     .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')

@@ -46,6 +46,8 @@ export type InterruptionOptions = {
   readonly mebibytes?: number;
   /** Answers to wait for after the event, so that what comes later is seen as well. */
   readonly settled?: number;
+  /** How long it may all take. */
+  readonly patienceMs?: number;
 };
 
 /** Pings and transfers from `here` to `there`, lets something happen, and waits until both go on. */
@@ -53,7 +55,7 @@ export async function interrupt(
   here: Node,
   there: Node,
   event: () => void | Promise<void>,
-  { mebibytes = 12, settled = 200 }: InterruptionOptions = {},
+  { mebibytes = 12, settled = 200, patienceMs = 60_000 }: InterruptionOptions = {},
 ): Promise<Interruption> {
   const target = String((await there.status()).vip4);
   await here.systemPing(target);
@@ -67,7 +69,7 @@ export async function interrupt(
   const returned = Date.now() / 1000;
   await until(() => ping.answers.filter((time) => time > returned).length >= settled, {
     what: `answers of ${there.deviceId} after the event`,
-    timeoutMs: 60_000,
+    timeoutMs: patienceMs,
     intervalMs: 100,
   });
   const { sent, received } = await transfer;
