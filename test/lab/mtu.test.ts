@@ -116,7 +116,7 @@ describeLab('a road narrower than its ends', () => {
   );
 
   // IPv4: see the tests with real tools.
-  it.each([6] as const)('that becomes so while a file goes through is noticed in 3 s, without ICMP: IPv%i', (family) =>
+  it.each<4 | 6>([6])('that becomes so while a file goes through is noticed in 3 s, without ICMP: IPv%i', (family) =>
     inLab(`narrowing road, IPv${family}`, async (lab) => {
       const net = await road(lab, family, 1_500);
       const { a, b } = net;

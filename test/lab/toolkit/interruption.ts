@@ -60,7 +60,7 @@ export async function interrupt(
   const target = String((await there.status()).vip4);
   await here.systemPing(target);
   const ping = new FastPing(here.host, target);
-  const transfer = stream(here.host, there.host, target, { mebibytes, perSecond: 4 });
+  const transfer = stream(here.host, there.host, target, { mebibytes, perSecond: 4, patienceMs });
   transfer.catch(() => {});
   await until(() => ping.answers.length > 100, { what: 'the first answers' });
   const before = ping.answers.length;

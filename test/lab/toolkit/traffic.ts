@@ -4,18 +4,26 @@ import { UdpAgent } from './udp.ts';
 
 const streamFile = fileURLToPath(new URL('./stream.ts', import.meta.url));
 
+export type Transfer = {
+  readonly mebibytes: number;
+  readonly port?: number;
+  readonly perSecond?: number;
+  readonly patienceMs?: number;
+};
+
 /** Sends a file's worth of octets by TCP and returns what each end counted and hashed, as text. */
 export async function stream(
   from: Namespace,
   to: Namespace,
   address: string,
-  { mebibytes, port = 5001, perSecond }: { mebibytes: number; port?: number; perSecond?: number },
+  { mebibytes, port = 5001, perSecond, patienceMs = 60_000 }: Transfer,
 ): Promise<{ readonly sent: string; readonly received: string }> {
   const receiver = to.spawn([process.execPath, streamFile, 'receive', address, String(port)]);
   await receiver.output(/^ready$/m);
   const size = [String(mebibytes), ...(perSecond === undefined ? [] : [String(perSecond)])];
-  const sent = await from.run([process.execPath, streamFile, 'send', address, String(port), ...size]);
-  const received = await receiver.done();
+  const sender = from.spawn([process.execPath, streamFile, 'send', address, String(port), ...size], { input: '' });
+  const sent = await sender.done(patienceMs);
+  const received = await receiver.done(patienceMs);
   return { sent: sent.trim(), received: received.replace('ready', '').trim() };
 }
 
