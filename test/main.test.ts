@@ -42,6 +42,37 @@ describe('a wrong command line', () => {
   });
 });
 
+describe('a service', () => {
+  const service = (more: string): string => {
+    const file = join(directory, 'trs.yaml');
+    const lines = [
+      'role: trs',
+      'name: trs',
+      `node-id: ${'ab'.repeat(16)}`,
+      'address: 192.0.2.1',
+      'port: 7442',
+      'key: trs.key',
+    ];
+    const network = ['register: register.db', 'domain: lab.example', 'vip4: 100.80.0.0/16', 'vip6: fd00:1::/64'];
+    writeFileSync(file, [...lines, ...network, more, ''].join('\n'));
+    return file;
+  };
+
+  it.each([
+    ['', ['--address', '192.0.2.2'], /^cyphonic: --address 192\.0\.2\.2: replicas announce themselves.*set "shared"/],
+    [
+      'shared: redis://192.0.2.3',
+      ['--address', '2001:db8::1'],
+      /^cyphonic: --address 2001:db8::1: it is no IPv4 address/,
+    ],
+    ['shared: http://192.0.2.3', [], /^cyphonic: .*trs\.yaml: "shared" is no URL like redis:\/\//],
+    ['behind-balancer: often', [], /^cyphonic: .*trs\.yaml: "behind-balancer" is neither true nor false/],
+    ['', ['--grace', 'long'], /^cyphonic: --grace long: use 0 to 3600 seconds/],
+  ])('with %j and %j is refused in one line', (more, args, words) => {
+    expect(run(['trs', 'serve', '--config', service(more), ...args])).toEqual(refused(words));
+  });
+});
+
 describe('a configuration file', () => {
   it.each([
     ['port: 70000\n', /port 70000: A port is 1 to 65535/],
