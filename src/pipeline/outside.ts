@@ -232,8 +232,7 @@ export class Outside {
   }
 
   #handOver(at: number, length: number, from: number): DropReason | null {
-    const measures = this.#memory.bytes[at + HeaderOffset.type] === messageTable.sizeProbe.type;
-    if (length > (measures ? MAX_SIZE_PROBE : MAX_SIGNALLING)) return 'length';
+    if (length > MAX_SIGNALLING && !this.#measures(at, length)) return 'length';
     if (this.#isForbidden(from)) return 'forbidden-address';
     if (!this.#limiter.admit(this.#names, from, this.#now())) return 'rate-limited';
     const datagram = this.#memory.bytes.subarray(at, at + length);
@@ -241,6 +240,15 @@ export class Outside {
     if (!this.#events.datagram(datagram, address)) return 'queue-full';
     this.#tally.add('handedOver', 1);
     return null;
+  }
+
+  /** A Size Probe may be longer, but not from strangers: they would fill the ring of events with few of them. */
+  #measures(at: number, length: number): boolean {
+    return (
+      length <= MAX_SIZE_PROBE &&
+      this.#view.getUint8(at + HeaderOffset.type) === messageTable.sizeProbe.type &&
+      this.#paths.find(this.#view, at + HeaderOffset.id) !== undefined
+    );
   }
 
   #isForbidden(from: number): boolean {

@@ -3,6 +3,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checksumValid, isWholePacket, Protocol } from '../../src/net/packet.ts';
+import { Assembly } from '../../src/pipeline/assembly.ts';
 import { VIRTIO_HEADER } from '../../src/sys/tun.ts';
 import { ACK, bare, buildPacket, type Flow, flowArbitrary, ordinaryFlow, split, superPacket } from './packets.ts';
 import { type ConnectedPair, connectedPair, datagrams, PATH, type PairOptions, single } from './pair.ts';
@@ -141,6 +142,62 @@ describe('a packet larger than its path carries', () => {
     const { a, b } = narrowPair();
     const packets = [100, 1_300, 200, 1_250, 300].map((length) => packetOf({ ...udp, tos: length & 0xfc }, length));
     expect(inner(b.receive(a.send(...packets.map(bare))))).toEqual(packets);
+  });
+});
+
+describe('a Size Probe', () => {
+  const probe = (id: string, length: number, type = 17): Uint8Array => {
+    const octets = new Uint8Array(length);
+    octets.set([1, 0, type, 0], 4);
+    new DataView(octets.buffer).setUint16(12, length);
+    octets.set(Uint8Array.fromHex(id), 16);
+    return octets;
+  };
+
+  it.each([
+    ['of a path', probe(PATH, 9_100), true],
+    ['beyond all sizes', probe(PATH, 9_101), false],
+    ['of no path', probe('f'.repeat(32), 1_233), false],
+    ['of no path, but short', probe('f'.repeat(32), 1_232), true],
+    ['that is something else', probe(PATH, 1_233, 6), false],
+  ])('%s is handed over: %j', (_, datagram, handedOver) => {
+    const { b } = narrowPair();
+    b.receive([single(datagram)]);
+    expect(b.events.filter(({ on }) => on === 'datagram').length).toBe(handedOver ? 1 : 0);
+    expect(b.drops).toEqual(handedOver ? {} : { length: 1 });
+  });
+});
+
+describe('parts', () => {
+  it('never become anything that is too long, whatever comes', () => {
+    const part = fc.record({
+      sequence: fc.integer({ min: 1, max: 40 }),
+      number: fc.integer({ min: 0, max: 15 }),
+      count: fc.integer({ min: 1, max: 15 }),
+      length: fc.oneof(fc.integer({ min: 1, max: 3 }), fc.integer({ min: 1, max: 65_000 })),
+    });
+    const room = new Uint8Array(65_000);
+    fc.assert(
+      fc.property(fc.array(part, { maxLength: 40 }), (parts) => {
+        const assembly = new Assembly();
+        const key = {};
+        for (const { sequence, number, count, length } of parts) {
+          const whole = assembly.add(key, sequence, number, count, room.subarray(0, length), 0);
+          expect(whole).toBeLessThanOrEqual(9_216);
+          if (whole > 0) expect(whole).toBeGreaterThanOrEqual(count);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+
+  it('of two keys are never joined', () => {
+    const assembly = new Assembly();
+    const [one, other] = [{}, {}];
+    expect(assembly.add(one, 7, 0, 2, new Uint8Array(5), 0)).toBe(0);
+    expect(assembly.add(other, 8, 1, 2, new Uint8Array(5), 0)).toBe(0);
+    expect(assembly.add(other, 7, 0, 2, new Uint8Array(5), 3)).toBe(10);
+    expect(assembly.ecn).toBe(3);
   });
 });
 

@@ -133,6 +133,34 @@ describe('a direct way that dies', () => {
     expect(lab.peer(a, b)!.path).toBe('direct');
   });
 
+  it('has the relay beside it at once if nothing has proven it for a while', async () => {
+    const { lab, a, b } = await pair(publicly);
+    // Between the last heartbeat and the next Keep Alive, which is 25 s later.
+    lab.pass(20_000);
+    const nodes = [a.host, b.host];
+    lab.tamper = ({ host, to }) => (nodes.includes(host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass');
+    expect(outage(lab, a, b)).toBeLessThan(800);
+    expect(lab.peer(a, b)!.path).toBe('direct');
+  });
+
+  it('is replaced soon for an end that only listens to a stream', async () => {
+    const { lab, a, b } = await pair(publicly);
+    for (let i = 0; i < 40; i++) {
+      lab.send(a, b);
+      lab.pass(50);
+    }
+    const nodes = [a.host, b.host];
+    lab.tamper = ({ host, to }) => (nodes.includes(host) && to.address.startsWith('198.51.100.') ? 'lose' : 'pass');
+    const start = lab.clock.ms;
+    let arrived = false;
+    while (!arrived && lab.clock.ms - start < 10_000) {
+      const number = lab.send(a, b);
+      lab.pass(50);
+      arrived = lab.has(b, number);
+    }
+    expect(lab.clock.ms - start).toBeLessThan(2_000);
+  });
+
   it('is replaced although only one end sends', async () => {
     const { lab, a, b } = await pair(publicly);
     const nodes = [a.host, b.host];
