@@ -49,8 +49,9 @@ function openDevice(): PacketDevice | null {
   const limiter = new FrameLimiter();
   const admit = (high: number, low: number): boolean => limiter.admit(high, low, performance.now());
   const { local: own } = setup;
-  const port = new PacketPort(setup.link.port);
-  return new LinkDevice({ tun, port, hosts, overlay, gateways, own, tally, events, admit });
+  const port = new PacketPort(setup.link.port.fd);
+  const eapol = setup.link.port.ports.map((fd) => new PacketPort(fd));
+  return new LinkDevice({ tun, port, eapol, hosts, overlay, gateways, own, tally, events, admit });
 }
 
 /** Tells once of every offload that was given up on the way. */
@@ -127,7 +128,7 @@ if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
   });
   inside.setLocal(setup.local);
   report({ ready: true });
-  routineInside(inside, [setup.tun.fd, ...(setup.link === null ? [] : [setup.link.port.fd])]);
+  routineInside(inside, [setup.tun.fd, ...(setup.link === null ? [] : [setup.link.port.fd, ...setup.link.port.ports])]);
 } else {
   const outside = new Outside({
     ...parts,

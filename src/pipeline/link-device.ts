@@ -21,6 +21,8 @@ import type { Tally } from './tally.ts';
 export type LinkDeviceParts = {
   readonly tun: PacketDevice;
   readonly port: FramePort;
+  /** Further ports that nothing but EAPOL comes from. */
+  readonly eapol: readonly FramePort[];
   readonly hosts: HostTable;
   /** The overlay's ranges, and the addresses in them that are the adapter's own on the inner link. */
   readonly overlay: readonly Prefix[];
@@ -78,6 +80,10 @@ export class LinkDevice implements PacketDevice {
       if (octets < 0) break;
       const length = this.#frame(address, octets);
       if (length > 0) return length;
+    }
+    for (const side of this.#parts.eapol) {
+      const octets = side.read(address + VIRTIO_HEADER, room - VIRTIO_HEADER);
+      if (octets >= 0) this.#handOver(address, octets, side);
     }
     events.flush();
     return this.#readTun(address, room);
@@ -191,8 +197,8 @@ export class LinkDevice implements PacketDevice {
   }
 
   /** Gives the whole frame, with its tag, to the control plane. */
-  #handOver(address: number, octets: number): 0 {
-    const { port, tally, events, admit } = this.#parts;
+  #handOver(address: number, octets: number, port = this.#parts.port): 0 {
+    const { tally, events, admit } = this.#parts;
     const { head } = port;
     if (!admit(head.getUint16(Head.sourceHigh), head.getUint32(Head.sourceLow))) tally.drop('rate-limited');
     else {

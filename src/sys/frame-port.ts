@@ -4,13 +4,14 @@
  *   head: virtio_net_hdr 10, destination 6, source 6, type 2      elsewhere: what the frame carries
  */
 
+import { readdirSync } from 'node:fs';
 import type { Mac } from '../lib/mac.ts';
 import { raiseErrno } from './errno.ts';
 import { errno } from './ffi.ts';
 import { libc } from './libc.ts';
 import { allocate } from './memory.ts';
 import { interfaceMac, openPacketSocket, PACKET_AUXDATA, SOL_PACKET } from './packet.ts';
-import { innerFilter } from './packet-filter.ts';
+import { eapolFilter, innerFilter } from './packet-filter.ts';
 import { VIRTIO_HEADER } from './tun.ts';
 import { IOVEC, setAddress, setVector } from './vectors.ts';
 
@@ -33,15 +34,38 @@ export interface FramePort {
 }
 
 /** An open port. Plain data, so that threads can share the descriptor. */
-export type FrameHandle = { readonly fd: number; readonly name: string; readonly mac: Mac };
+export type FrameHandle = {
+  readonly fd: number;
+  readonly name: string;
+  readonly mac: Mac;
+  /** Where EAPOL comes from instead, if it is a bridge: its ports at the time. */
+  readonly ports: readonly number[];
+};
 
 export function openFramePort(name: string): FrameHandle {
   const mac = interfaceMac(name);
-  return { fd: openPacketSocket(name, { filter: innerFilter(mac), link: true }), name, mac };
+  const opened: number[] = [];
+  try {
+    opened.push(openPacketSocket(name, { filter: innerFilter(mac), link: true }));
+    for (const port of bridgePorts(name)) opened.push(openPacketSocket(port, { filter: eapolFilter(), link: true }));
+  } catch (error) {
+    for (const fd of opened) libc().close(fd);
+    throw error;
+  }
+  const [fd, ...ports] = opened as [number, ...number[]];
+  return { fd, name, mac, ports };
+}
+
+function bridgePorts(name: string): string[] {
+  try {
+    return readdirSync(`/sys/class/net/${name}/brif`);
+  } catch {
+    return [];
+  }
 }
 
 export function closeFramePort(handle: FrameHandle): void {
-  libc().close(handle.fd);
+  for (const fd of [handle.fd, ...handle.ports]) libc().close(fd);
 }
 
 /** Offsets of a struct mmsghdr and of what it points to, in one piece of memory. */
@@ -68,8 +92,8 @@ export class PacketPort implements FramePort {
   readonly #fd: number;
   readonly #memory = allocate(CONTROL + CONTROL_ROOM);
 
-  constructor(handle: FrameHandle) {
-    this.#fd = handle.fd;
+  constructor(fd: number) {
+    this.#fd = fd;
     const { view, address, bytes } = this.#memory;
     this.head = new DataView(bytes.buffer, bytes.byteOffset + HEAD, FRAME_HEAD);
     setAddress(view, At.vectors, address + MMSGHDR);

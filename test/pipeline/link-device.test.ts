@@ -33,6 +33,7 @@ describe('the device of an adapter', () => {
   const room = allocate(1 << 17);
   let tun: MemoryDevice;
   let link: MemoryFrames;
+  let side: MemoryFrames;
   let device: LinkDevice;
   let events: EventReader;
   let tally: SharedArrayBuffer;
@@ -40,6 +41,7 @@ describe('the device of an adapter', () => {
   beforeEach(() => {
     tun = new MemoryDevice();
     link = new MemoryFrames();
+    side = new MemoryFrames();
     tally = tallyMemory(1);
     const ring = eventMemory();
     events = new EventReader(ring);
@@ -48,6 +50,7 @@ describe('the device of an adapter', () => {
     device = new LinkDevice({
       tun,
       port: link,
+      eapol: [side],
       hosts,
       overlay: [
         { address: '100.80.0.0', length: 16 },
@@ -114,6 +117,13 @@ describe('the device of an adapter', () => {
     ['a torso', frame(camera.mac, hex('45'))],
   ])('gives %s to the control plane as it was', (_, octets) => {
     link.toRead.push({ frame: octets });
+    expect(read()).toBeNull();
+    expect(handedOver()).toEqual(octets.slice(VIRTIO_HEADER));
+  });
+
+  it('takes EAPOL from the ports of a bridge', () => {
+    const octets = frame(camera.mac, hex('01010000'), { to: '01:80:c2:00:00:03', type: '888e' });
+    side.toRead.push({ frame: octets });
     expect(read()).toBeNull();
     expect(handedOver()).toEqual(octets.slice(VIRTIO_HEADER));
   });

@@ -12,6 +12,8 @@ export const generalNodeTiming = {
   /** Protocol section 3.3: silent for this long, a general node is asked whether it is there. */
   idle: 30 * 60_000,
   probe: 1_000,
+  /** Who is not there is looked for so often: a device that only waits for others would never show itself. */
+  seek: 60_000,
   /** Wait after a login that could not be asked for: doubles up to the longest. */
   retry: 1_000,
   longestRetry: 30_000,
@@ -42,7 +44,7 @@ export class GeneralNode {
   #probes = 0;
   #retry: number = generalNodeTiming.retry;
   /** When there is something to do. */
-  due = Number.POSITIVE_INFINITY;
+  due = Number.NEGATIVE_INFINITY;
   readonly #events: LifeEvents;
 
   constructor(device: RegisteredDevice, granted: boolean, events: LifeEvents) {
@@ -117,25 +119,37 @@ export class GeneralNode {
     this.granted = false;
     this.attempt = 0;
     this.#leave(device.state === 'disabled' ? 'refused' : 'idle', now);
-    this.due = Number.POSITIVE_INFINITY;
+    this.#heard = Number.NEGATIVE_INFINITY;
+    this.#probes = 0;
+    this.due = now.ms;
   }
 
   /** It is gone from the link, or logged off. */
   gone(now: Now): void {
     this.attempt = 0;
     this.#leave('idle', now);
-    this.due = Number.POSITIVE_INFINITY;
+    this.due = now.ms + generalNodeTiming.seek;
   }
 
   tick(now: Now): void {
     if (this.due > now.ms) return;
     this.due = Number.POSITIVE_INFINITY;
+    if (this.device.state === 'disabled') return;
     if (this.state === 'refused' || this.state === 'seen') {
       // Asked by its own frames, or again by us as long as it is there.
       const present = now.ms - this.#heard < generalNodeTiming.idle;
-      this.state = present && this.device.state !== 'disabled' ? 'seen' : 'idle';
-      if (this.state === 'seen') this.#events.authenticate(this, now);
+      this.state = present ? 'seen' : 'idle';
+      if (present) this.#events.authenticate(this, now);
     } else if (this.isActive) this.#watch(now);
+    else if (this.state === 'idle') this.#seek(now);
+  }
+
+  /** 802.1X begins when the device itself does. */
+  #seek(now: Now): void {
+    if (!this.byMac) return;
+    this.#events.probe(this);
+    this.#probes++;
+    this.due = now.ms + (this.#probes < PROBES ? generalNodeTiming.probe : generalNodeTiming.seek);
   }
 
   #watch(now: Now): void {

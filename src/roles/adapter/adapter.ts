@@ -14,6 +14,7 @@ import { monitorNetwork } from '../../sys/netlink.ts';
 import type { Attachment, ExtensionStatus, Host } from '../member/extension.ts';
 import { Member, type MemberEvent } from '../member/member.ts';
 import { ResolverService } from '../member/resolver.ts';
+import { peerFile } from '../member/state.ts';
 import { Shell } from '../shell.ts';
 import { FrameSender } from './frame-sender.ts';
 import { type AdapterSettings, gatewaysOf, linkLocalOf } from './inner-interface.ts';
@@ -203,12 +204,12 @@ export class Adapter implements Attachment {
       known.begin(session);
       return;
     }
-    const { suite, mtu, rekeyAfterMs, primitives, plane, counters, log, members } = this.#host;
+    const { stateDirectory, suite, mtu, rekeyAfterMs, primitives, plane, counters, log, members } = this.#host;
     const identity = this.#vault.identityOf(deviceId);
     const tell = (event: MemberEvent): void => this.#told(deviceId, event);
     const member = new Member({
       ...{ identity, session, suite, mtu, rekeyAfterMs },
-      ...{ primitives, plane, counters, log, tell },
+      ...{ primitives, plane, counters, log, tell, peers: peerFile(stateDirectory, log, deviceId) },
     });
     this.#members.set(deviceId, member);
     members.add(member);
@@ -218,7 +219,9 @@ export class Adapter implements Attachment {
     const member = this.#members.get(deviceId);
     this.#members.delete(deviceId);
     if (member !== undefined) this.#host.members.remove(member);
-    if (forget) this.#vault.forget(deviceId);
+    if (!forget) return;
+    this.#vault.forget(deviceId);
+    peerFile(this.#host.stateDirectory, this.#host.log, deviceId).remove();
   }
 
   #told(deviceId: string, event: MemberEvent): void {

@@ -15,6 +15,11 @@ export function contribute(program: Command, context: Context): void {
     .description('run the daemon: a node, and general nodes on its inner interface; stays in the foreground')
     .addOption(new Option('--inner <interface>', 'interface that the general nodes are on').makeOptionMandatory())
     .addOption(new Option('--outer <interface>', 'interface towards the Internet').makeOptionMandatory())
+    .addOption(
+      new Option('--capture <method>', 'how frames are taken from the inner interface: packet sockets')
+        .choices(['packet'])
+        .default('packet'),
+    )
     .option('--internet', 'let general nodes reach the Internet too, behind this host’s address');
   addUpOptions(up)
     .addHelpText(

@@ -13,7 +13,7 @@ export class FrameSender {
   readonly #memory = allocate(IOVEC + VIRTIO_HEADER + LONGEST);
 
   constructor(handle: FrameHandle) {
-    this.#port = new PacketPort(handle);
+    this.#port = new PacketPort(handle.fd);
   }
 
   /** Whether the link took it. */

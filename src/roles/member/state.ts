@@ -3,7 +3,7 @@
  * Private keys, the Common Key and an unspent enrolment secret are in it, hence 0600.
  */
 
-import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { chmodSync, closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Session } from '../../core/node/types.ts';
 import { decodeIdentity, encodeIdentity, type Identity } from '../../crypto/identity.ts';
@@ -72,10 +72,11 @@ export function saveState(directory: string, state: DaemonState): void {
 }
 
 /** Where a device keeps the peers it may reach without the cloud, sealed. It can do without. */
-export type PeerFile = { read(): Uint8Array | null; write(sealed: Uint8Array): void };
+export type PeerFile = { read(): Uint8Array | null; write(sealed: Uint8Array): void; remove(): void };
 
-export function peerFile(directory: string, log: Log): PeerFile {
-  const file = join(directory, 'peers');
+/** `of`: DeviceID of a general node, which has a file of its own. */
+export function peerFile(directory: string, log: Log, of: string | null = null): PeerFile {
+  const file = join(directory, of === null ? 'peers' : `peers-${of}`);
   return {
     read() {
       try {
@@ -91,6 +92,7 @@ export function peerFile(directory: string, log: Log): PeerFile {
         log.warn('the peers are not stored', { why: String(error) });
       }
     },
+    remove: () => rmSync(file, { force: true }),
   };
 }
 

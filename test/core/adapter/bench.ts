@@ -7,6 +7,7 @@ import type {
   LoginResult,
   RegisteredDevice,
 } from '../../../src/core/adapter/types.ts';
+import { decodeArp } from '../../../src/net/arp.ts';
 import { encodeEap } from '../../../src/net/eap.ts';
 import { encodeEapol } from '../../../src/net/eapol.ts';
 import { decodeFrame, EtherType, encodeFrame, type Frame } from '../../../src/net/ethernet.ts';
@@ -52,7 +53,7 @@ export class AdapterBench {
   readonly counts = new Map<string, number>();
   readonly logs: string[] = [];
   readonly logins: Login[] = [];
-  /** To a device, by the order of sending. */
+  /** To a device, by the order of sending, but for the question whether it is there. */
   sent: Frame[] = [];
   engine = new ScriptedEngine();
   /** What comes out of the tunnel once a device has greeted. */
@@ -81,6 +82,11 @@ export class AdapterBench {
     return { ms: this.ms, wall: this.ms };
   }
 
+  #transmitted(frame: Frame): void {
+    const arp = frame.etherType === EtherType.arp ? decoded(decodeArp(frame.payload)) : null;
+    if (arp?.operation !== 'request') this.sent.push(frame);
+  }
+
   count(name: string): number {
     return this.counts.get(name) ?? 0;
   }
@@ -91,7 +97,7 @@ export class AdapterBench {
 
   take(actions: readonly AdapterAction[]): void {
     for (const action of actions) {
-      if (action.do === 'transmit') this.sent.push(decoded(decodeFrame(action.frame)));
+      if (action.do === 'transmit') this.#transmitted(decoded(decodeFrame(action.frame)));
       else if (action.do === 'login') this.logins.push(action);
       else if (action.do === 'count') this.counts.set(action.name, this.count(action.name) + 1);
       else if (action.do === 'log') this.logs.push(action.message);

@@ -117,7 +117,7 @@ class World {
 
   pass(ms: number): void {
     const until = this.#ms + ms;
-    for (let steps = 0; this.#wake <= until && steps < 1_000; steps++) {
+    for (let steps = 0; this.#wake <= until && steps < 5_000; steps++) {
       this.#ms = Math.max(this.#ms, this.#wake);
       this.take(this.machine.tick(this.now));
     }
