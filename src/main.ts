@@ -3,7 +3,6 @@
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { Command, CommanderError, type ErrorOptions, type Option, type ParseOptionsResult } from 'commander';
-import { parse } from 'yaml';
 import { CyphonicError, raise } from './lib/errors.ts';
 import type { Context, Contribution } from './roles/context.ts';
 import { version } from './version.ts';
@@ -65,7 +64,8 @@ class ProgramCommand extends Command {
 }
 
 /** Values for the options of `command` from the YAML file named by --config, below flags and environment. */
-function readConfiguration(command: Command, file: string): void {
+async function readConfiguration(command: Command, file: string): Promise<void> {
+  const { parse } = await import('yaml');
   let content: unknown;
   try {
     content = parse(readFileSync(file, 'utf8')) ?? {};
@@ -125,10 +125,10 @@ async function buildProgram(context: Context, argv: readonly string[]): Promise<
 /** Every command that takes --config reads the file before its flags. */
 function configure(parent: Command, file: string | undefined): void {
   if (file === undefined) return;
-  parent.hook('preSubcommand', (_, command) => {
+  parent.hook('preSubcommand', async (_, command) => {
     const option = command.options.find((o) => o.name() === 'config');
     // A service's own configuration file (a mandatory option) is the service's to read.
-    if (option !== undefined && !option.mandatory) readConfiguration(command, file);
+    if (option !== undefined && !option.mandatory) await readConfiguration(command, file);
   });
   for (const command of parent.commands) configure(command, file);
 }

@@ -9,12 +9,11 @@ import { closeTun, openTun } from '../sys/tun.ts';
 import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
 import type { LinkHost } from './hosts.ts';
 import { Places } from './places.ts';
-import { Pool } from './pool.ts';
+import type { Pool } from './pool.ts';
 import type { PoolSide } from './seal-jobs.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 import { IoThread, type Offload, type OffloadName, type ThreadHandlers } from './threads.ts';
-import { bestWorkers } from './trial.ts';
 
 export type { Offload };
 
@@ -127,8 +126,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     copyDscp: options.copyDscp === true,
     signalling: SIGNALLING,
   };
-  const workers = options.workers === 'auto' ? await bestWorkers(log) : (options.workers ?? 0);
-  const pool = workers === 0 ? null : new Pool(workers, log);
+  const pool = await startPool(options.workers ?? 0, log);
   const side = (board: 'seal' | 'open'): PoolSide | null =>
     pool === null ? null : { board: pool.memory[board], work: pool.memory.work, ordered: true };
   const started = await Promise.allSettled([
@@ -186,6 +184,12 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     counters: () => readEdges(shared.tally),
     close,
   };
+}
+
+/** Without workers not even their code is loaded. */
+async function startPool(wanted: number | 'auto', log: Log): Promise<Pool | null> {
+  const workers = wanted === 'auto' ? await (await import('./trial.ts')).bestWorkers(log) : wanted;
+  return workers === 0 ? null : new (await import('./pool.ts')).Pool(workers, log);
 }
 
 function orUndo<T>(attempt: () => T, undo: () => void): T {

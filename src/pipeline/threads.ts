@@ -73,6 +73,9 @@ export type ThreadHandlers = {
   readonly onFailure: (error: unknown) => void;
 };
 
+/** Room for new objects in the heap of an I/O thread, which makes next to none: more would only be held. */
+const YOUNG_MIB = 3;
+
 type ThreadOptions = Omit<ThreadSetup, 'wakeFd' | 'pending' | 'events'>;
 
 /** Events handled before the main thread looks at its other work. */
@@ -96,7 +99,7 @@ export class IoThread {
     const workerData: ThreadSetup = { ...setup, wakeFd: this.#wake.fd, pending, events };
     this.#reader = new EventReader(events);
     this.#onEvent = handlers.onEvent;
-    const worker = startWorker('pipeline/io', { workerData });
+    const worker = startWorker('pipeline/io', { workerData, resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MIB } });
     this.#mailbox = new MailboxSender((message) => worker.postMessage(message), pending, this.#wake);
     let ready = false;
     worker.on('message', (report: Report) => {

@@ -30,6 +30,11 @@ function load() {
       program,
       'int64_t memcpy(int64_t to, int64_t from, int64_t length)',
     ),
+    madvise: bind<(address: number, length: number, advice: number) => number>(
+      program,
+      'int madvise(int64_t address, int64_t length, int advice)',
+    ),
+    malloc_trim: bind<(keep: number) => number>(program, 'int malloc_trim(int64_t keep)'),
     munmap: bind<(address: number, length: number) => number>(program, 'int munmap(int64_t address, int64_t length)'),
     socket: bind<Call3>(program, 'int socket(int domain, int type, int protocol)'),
     bind: bind<Call3>(program, 'int bind(int fd, int64_t address, int length)'),

@@ -1,5 +1,6 @@
 /** Memory that the kernel and OpenSSL read and write: it never moves, and its address is taken once. */
 
+import { readFileSync } from 'node:fs';
 import { addressOf, viewOf } from './ffi.ts';
 import { libc } from './libc.ts';
 
@@ -11,6 +12,7 @@ export type Memory = {
 
 const PROT_READ_WRITE = 3;
 const MAP_PRIVATE_ANONYMOUS = 0x22;
+const MADV_DONTNEED = 4;
 const PAGE = 4096;
 /** Below 2^31 an address is a small integer to V8: passing it to a foreign function allocates nothing and costs a quarter less. */
 const LOW_START = 0x1000_0000;
@@ -31,6 +33,26 @@ export function allocate(length: number): Memory {
 export function memoryAt(address: number, length: number): Memory {
   const buffer = viewOf(address, length);
   return { bytes: new Uint8Array(buffer), view: new DataView(buffer), address };
+}
+
+/**
+ * Gives back what only starting needed: freed memory that the C library keeps, in all threads, and pages of the program's
+ * own file, nearly all of which starting touches once; the kernel has them at hand should they be wanted again.
+ */
+export function releaseUnused(): void {
+  libc().malloc_trim(0);
+  for (const { address, length } of programPages()) libc().madvise(address, length, MADV_DONTNEED);
+}
+
+/** Mappings of the program's file that nobody has written to, not even the linker at start. */
+function programPages(): { address: number; length: number }[] {
+  const mappings = readFileSync('/proc/self/smaps', 'utf8').split(/^(?=[0-9a-f]+-)/m);
+  return mappings
+    .filter((mapping) => mapping.includes(` ${process.execPath}\n`) && /^Anonymous: +0 kB$/m.test(mapping))
+    .map((mapping) => {
+      const [start, end] = mapping.split(/[- ]/, 2).map((address) => Number.parseInt(address, 16)) as [number, number];
+      return { address: start, length: end - start };
+    });
 }
 
 function mapLow(length: number): ArrayBuffer | null {

@@ -15,6 +15,7 @@ import type { Suite } from '../../proto/constants.ts';
 import { readClock } from '../../sys/clock.ts';
 import { evpAead } from '../../sys/evp.ts';
 import { lockState } from '../../sys/lock.ts';
+import { releaseUnused } from '../../sys/memory.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import { closeTun, openTun } from '../../sys/tun.ts';
 import { closeUdp, openUdp } from '../../sys/udp.ts';
@@ -28,6 +29,9 @@ import { logIn } from './login.ts';
 import { observeNode } from './observe.ts';
 import { createStateDirectory, type DaemonState, loadState, saveState } from './state.ts';
 import { buildStatus } from './status.ts';
+
+/** After this long a daemon has what it needs, and gives back what only starting did. */
+const SETTLED_MS = 2_000;
 
 export type DaemonOptions = {
   readonly state: string;
@@ -79,6 +83,7 @@ export async function runMember(
   telemetry.serving([observeNode(() => daemon.status, extension?.role)]);
   const online = daemon.start().then((line) => {
     context.print(line);
+    setTimeout(releaseUnused, SETTLED_MS).unref();
     notifyReady(context.env.NOTIFY_SOCKET);
   });
   // A failed start ends the daemon; a stop while it starts ends it as well.
