@@ -72,4 +72,20 @@ describeLab('an adapter with 802.1X', () => {
       await camera!.host.run(['ping', '-c', '3', '-W', '4', nodes.peer.fqdn]);
       await camera!.is('active');
     }));
+
+  it('hears devices behind a bridge of its own', () =>
+    inLab('adapter-bridge', async (lab) => {
+      const { internet, network, nodes } = await smallNetwork(lab, ['peer']);
+      const adapter = new Adapter(lab, network, 'gw', internet, await network.addDevice('gw'), { v4: '192.0.2.80' });
+      adapter.host.sh('ip link add br0 address 02:00:5e:00:53:fe type bridge; ip link set br0 up');
+      adapter.host.sh('ip link set eth1 master br0');
+      await adapter.up(['--inner', 'br0']);
+      const robot = adapter.device('robot');
+      await adapter.register(robot, ['--auth', 'password', '--password-file', secretFile(lab, 'password', 'secret')]);
+      const { stdout: root } = await adapter.command(['adapter', 'ca']);
+      const how = { identity: 'robot@lab.example', password: 'secret', root, server: adapter.fqdn };
+      await new WpaSupplicant(robot.host, lab.directory, how).saw('SUCCESS');
+      await robot.dhcp();
+      await robot.host.run(['ping', '-c', '2', '-W', '4', nodes.peer.fqdn]);
+    }));
 });

@@ -4,6 +4,7 @@
  * adapter says itself.
  */
 
+import { existsSync } from 'node:fs';
 import { raise } from '../../lib/errors.ts';
 import { type Address, addressAt, familyOf, formatAddress, isLinkLocal, type Prefix } from '../../lib/ip.ts';
 import { type Mac, parseMac } from '../../lib/mac.ts';
@@ -46,6 +47,11 @@ export function settingsOf({ inner, outer, internet }: AdapterSettings): [file: 
     [conf('ipv6', inner, 'forwarding'), '1'],
     [conf('ipv4', inner, 'forwarding'), internet ? '1' : '0'],
   ];
+  // What a bridge takes in is ours before it is the firewall's, which drops overlay addresses on the way to the kernel.
+  if (existsSync(`/sys/class/net/${inner}/bridge`)) {
+    const hooks = ['iptables', 'ip6tables', 'arptables'].map((kind) => `/proc/sys/net/bridge/bridge-nf-call-${kind}`);
+    quiet.push(...hooks.filter((file) => existsSync(file)).map((file): [string, string] => [file, '0']));
+  }
   if (!internet) return quiet;
   return [
     ...quiet,
