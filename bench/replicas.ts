@@ -1,7 +1,7 @@
 /**
  * What it costs to lose one of three replicas: `npm run bench:replicas`. The laboratory of `test/lab/replicas.test.ts` with
- * more nodes and for longer: one host is stopped with each of the thesis's waiting times, one is killed, and what was asked
- * meanwhile is counted. The spread of nodes over replicas comes first.
+ * more nodes and for longer: one host is stopped with each of the thesis's waiting times, one is killed, all are started
+ * anew one after the other, and what was asked meanwhile is counted. The spread of nodes over replicas comes first.
  */
 
 import { parseArgs } from 'node:util';
@@ -58,6 +58,17 @@ try {
     await cloud.spreads(cloud.replicas);
   }
   console.log(row('killed', await load.during(() => second.kill(), all, seconds), ''));
+  await second.start();
+  await cloud.spreads(cloud.replicas);
+
+  const oneByOne = async (): Promise<void> => {
+    for (const replica of cloud.replicas) {
+      await replica.stop();
+      await replica.start();
+      await cloud.spreads(cloud.replicas);
+    }
+  };
+  console.log(row('all of them, one after the other', await load.during(oneByOne, all, 2 * seconds), ''));
 } finally {
   await lab.close();
   await cloud.close();

@@ -166,8 +166,20 @@ export class Directions {
   failed(tag: DirectionTag, now: Now): Action[] {
     if (!this.#isOpen(tag.direction)) return [];
     if (tag.for === 'direction') return this.#fail(tag.direction, Refusal.offline, now);
-    this.#options.relays.silent(tag.relay, now);
-    return this.#askRelay(tag.direction, now);
+    const { exchanges, relays } = this.#options;
+    relays.silent(tag.relay, now);
+    const waiting = [tag.direction];
+    // Others need not find out for themselves.
+    if (tag.relay.downUntil > now.ms) {
+      exchanges.cancel((other) => {
+        const waits = other.for === 'relay' && other.relay === tag.relay;
+        if (waits) waiting.push(other.direction);
+        return waits;
+      });
+    }
+    return waiting
+      .filter((direction) => this.#isOpen(direction))
+      .flatMap((direction) => this.#askRelay(direction, now));
   }
 
   /** Gives up everything under way from or to a node. */

@@ -222,6 +222,30 @@ describe('a relay', () => {
     expect(a.direct('b.lab.example', '5'.repeat(32))).toMatchObject(relayed);
   });
 
+  it('that was silent for one pair is waited for by no other any more', () => {
+    const dead = cloud.addTrs('dead', trsAt);
+    const other = cloud.addTrs('other', { ...trsAt, address: '198.51.100.21' });
+    const [a, b] = pair(cloud, insideA, natA, insideB, natB);
+    for (const node of [a, b]) {
+      // The dead one is the nearest to both.
+      node.relayTimes = [{ ...trsAt, rttMs: 1 }];
+      node.register();
+    }
+    expect(a.direct('b.lab.example', P1)?.options.relayPorts?.nodeId).toBe(dead.nodeId);
+    cloud.filter = ({ to }) => to.address !== trsAt.address;
+    a.direct('b.lab.example', P2);
+    const late = [];
+    for (const pathId of ['3', '4']) {
+      cloud.pass(600);
+      a.direct('b.lab.example', pathId.repeat(32));
+      late.push(a.latest);
+    }
+    expect(late).toEqual([undefined, undefined]);
+    cloud.pass(600);
+    const answers = [...a.answers.values()].filter(({ type }) => type === 'routeDirection').slice(1);
+    expect(answers.map(({ options }) => options.relayPorts?.nodeId)).toEqual([1, 2, 3].map(() => other.nodeId));
+  });
+
   it('is not needed by a pair that can do without', () => {
     cloud.addTrs('down', trsAt);
     const [a] = pair(cloud);
