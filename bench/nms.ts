@@ -8,7 +8,7 @@ import type { Action } from '../src/core/nms/actions.ts';
 import { NmsMachine } from '../src/core/nms/machine.ts';
 import { nodePrimitives } from '../src/crypto/node.ts';
 import type { Device, RegisterAnswer, RegisterQuery } from '../src/lib/device.ts';
-import { type Endpoint, formatAddress, formatEndpoint, parsePrefix } from '../src/lib/ip.ts';
+import { canonicalAddress, type Endpoint, formatAddress, formatEndpoint, parsePrefix } from '../src/lib/ip.ts';
 import type { Now } from '../src/lib/time.ts';
 import { Flag } from '../src/proto/messages.ts';
 import { evpAead } from '../src/sys/evp.ts';
@@ -102,7 +102,7 @@ function deviceOf(index: number): Device {
     nodeId: primitives.random(16).toHex(),
     fqdn: `n${index}.bench.example`,
     vip4: formatAddress(Uint8Array.of(10, 64 + (host >> 16), (host >> 8) & 255, host & 255)),
-    vip6: `fd00:1::${host.toString(16)}`,
+    vip6: canonicalAddress(`fd00:1::${(host >> 16).toString(16)}:${(host & 0xffff).toString(16)}`),
     groups: [],
     kind: 'node',
     adapter: null,
