@@ -91,6 +91,7 @@ export class Adapter extends Node {
   readonly link: Namespace;
   /** What udhcpc calls with a lease. */
   readonly leaseScript: string;
+  inner = 'eth1';
   #ports = 0;
 
   constructor(lab: Lab, network: Network, title: string, segment: Segment, token: string, wish: Wish = {}) {
@@ -120,7 +121,7 @@ export class Adapter extends Node {
   }
 
   override start(flags: readonly string[] = []): void {
-    this.launch(['adapter', 'up', '--inner', 'eth1', '--outer', 'eth0'], flags);
+    this.launch(['adapter', 'up', '--inner', this.inner, '--outer', 'eth0'], flags);
   }
 
   override async status(): Promise<AdapterStatus> {
