@@ -26,6 +26,7 @@ for command in "$@"; do
     dhclient) package=isc-dhcp-client ;;
     dhcpcd) package=dhcpcd-base ;;
     rdisc6) package=ndisc6 ;;
+    miniupnpd) package=miniupnpd-nftables ;;
     *) package=$command ;;
   esac
   case " $packages " in *" $package "*) ;; *) packages="$packages $package" ;; esac

@@ -26,6 +26,7 @@ const rounds: readonly (readonly (readonly [Place, Place])[])[] = [
   ],
   [
     ['port-restricted', 'symmetric'],
+    ['symmetric', 'port-mapping'],
     ['address-restricted', 'cgnat'],
     ['none', 'ipv6'],
   ],

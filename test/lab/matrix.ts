@@ -14,6 +14,7 @@ const nats: readonly Place[] = [
   'address-restricted',
   'port-restricted',
   'symmetric',
+  'port-mapping',
   'cgnat',
 ];
 const families: readonly Place[] = ['none', 'ipv6', 'dual'];

@@ -1,6 +1,6 @@
 /** Home routers: the four NAT types of protocol section 4 (RFC 4787 terms in brackets), and the IPv6 firewall beside them. */
 
-import { type Address, type Endpoint, formatEndpoint } from '../../src/lib/ip.ts';
+import { type Address, type Endpoint, formatEndpoint, sameEndpoint } from '../../src/lib/ip.ts';
 import type { Random } from './random.ts';
 
 export type NatType =
@@ -31,6 +31,10 @@ export class Nat {
   readonly #random: Random;
   readonly #byInside = new Map<string, Mapping>();
   readonly #byPort = new Map<number, Mapping>();
+  /** Ports that hosts inside asked for (PCP and the like), and where they lead. */
+  readonly forwarded = new Map<number, Endpoint>();
+  /** Who came in by such a port, and until when answers go out by it (ms). */
+  readonly #asked = new Map<string, number>();
   outside: Address;
 
   constructor(type: NatType, outside: Address, lifetime: number, random: Random) {
@@ -42,6 +46,8 @@ export class Nat {
 
   /** Where a datagram that goes out seems to come from. */
   out(from: Endpoint, to: Endpoint, ms: number): Endpoint {
+    const answers = this.#answersForwarded(from, to, ms);
+    if (answers !== null) return { address: this.outside, port: answers };
     const key = this.type === 'symmetric' ? `${formatEndpoint(from)} ${formatEndpoint(to)}` : formatEndpoint(from);
     let mapping = this.#byInside.get(key);
     if (mapping !== undefined && mapping.until <= ms) {
@@ -56,6 +62,11 @@ export class Nat {
 
   /** Where a datagram that comes in goes; null = it was not let in. */
   in(port: number, from: Endpoint, ms: number): Endpoint | null {
+    const forwarded = this.forwarded.get(port);
+    if (forwarded !== undefined) {
+      this.#asked.set(`${port} ${formatEndpoint(from)}`, ms + this.lifetime);
+      return forwarded;
+    }
     const mapping = this.#byPort.get(port);
     if (mapping === undefined || mapping.until <= ms) return null;
     if (this.type !== 'fullCone' && (mapping.permitted.get(this.#filterKey(from)) ?? 0) <= ms) return null;
@@ -66,6 +77,14 @@ export class Nat {
   reboot(): void {
     this.#byInside.clear();
     this.#byPort.clear();
+  }
+
+  #answersForwarded(from: Endpoint, to: Endpoint, ms: number): number | null {
+    for (const [port, inside] of this.forwarded) {
+      const isAsked = (this.#asked.get(`${port} ${formatEndpoint(to)}`) ?? 0) > ms;
+      if (isAsked && sameEndpoint(inside, from)) return port;
+    }
+    return null;
   }
 
   #filterKey(remote: Endpoint): string {

@@ -198,6 +198,11 @@ export class SimNode {
     this.#shell?.input((machine, now) => machine.resolve(ticket, { name }, now));
   }
 
+  /** What the router says that it forwards to this host. */
+  forwarded(endpoint: Endpoint | null): void {
+    this.#shell?.input((machine, now) => machine.forwarded(endpoint, now));
+  }
+
   #announce(): void {
     const { port, address4, address6 } = this.host;
     const addresses = [address4, address6].filter((address) => address !== null);

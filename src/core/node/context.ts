@@ -87,6 +87,8 @@ export class NodeContext {
   relayTimes: readonly RelayTime[] = [];
   /** Where the NMS sees us. */
   mapped: () => readonly Endpoint[] = () => [];
+  /** What the router says leads to us. */
+  forwarded: Endpoint | null = null;
   #actions: NodeAction[] = [];
 
   constructor(options: NodeOptions) {
@@ -245,9 +247,17 @@ export class NodeContext {
     return once.filter((candidate) => this.isOuter(candidate) && fits(candidate)).slice(0, MAX_CANDIDATES);
   }
 
-  /** Our own addresses as we offer them to others. */
+  /**
+   * Our own addresses as we offer them to others, and the port that the router forwards: only at an address where the NMS
+   * sees us as well, so that no router can aim our peers' probes at somebody else.
+   */
   offered(): Candidate[] {
-    return this.local.filter(({ address }) => !this.#isForbidden(address)).slice(0, MAX_CANDIDATES);
+    const { forwarded } = this;
+    const isSeen = (there: Endpoint): boolean => this.mapped().some(({ address }) => address === there.address);
+    const isOurs = forwarded !== null && this.isOuter(forwarded) && isSeen(forwarded);
+    const hosts = this.local.filter(({ address }) => !this.#isForbidden(address));
+    if (!isOurs) return hosts.slice(0, MAX_CANDIDATES);
+    return [...hosts.slice(0, MAX_CANDIDATES - 1), { ...forwarded, kind: 'forwarded' }];
   }
 
   /** Everything we may be reached at, as far as we know. */

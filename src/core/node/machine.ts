@@ -3,7 +3,7 @@
  * what is to be done, in order.
  */
 
-import { type Address, contains, type Endpoint, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
+import { type Address, contains, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
@@ -17,6 +17,7 @@ import { Directory } from './directory.ts';
 import { PeerCache } from './peer-cache.ts';
 import { foundOf, Quests } from './quests.ts';
 import { Registrar } from './registrar.ts';
+import { isAboutTheSame } from './relay-times.ts';
 import { Reopening } from './reopening.ts';
 import { Responder } from './responder.ts';
 import { snapshotOf } from './snapshot.ts';
@@ -49,6 +50,8 @@ export class NodeMachine implements Machine<NodeOnly> {
       },
       offline: () => context.log('warn', 'offline'),
       remapped: (now) => {
+        // What the router forwards may be offered only now, or no longer.
+        if (context.forwarded !== null) this.#registrar.register(now);
         for (const path of this.#directory.paths) path.remapped(now);
       },
     });
@@ -103,6 +106,15 @@ export class NodeMachine implements Machine<NodeOnly> {
       const known = this.#context.relayTimes;
       this.#context.relayTimes = times.slice(0, MAX_MIRRORS);
       if (!isAboutTheSame(known, this.#context.relayTimes)) this.#registrar.register(now);
+    });
+  }
+
+  /** The port of the router that leads to ours, as it says; null = none. */
+  forwarded(endpoint: Endpoint | null, now: Now): NodeAction[] {
+    return this.#run(() => {
+      this.#context.forwarded = endpoint;
+      this.#registrar.register(now);
+      for (const path of this.#directory.paths) path.reannounce(now);
     });
   }
 
@@ -380,13 +392,4 @@ export class NodeMachine implements Machine<NodeOnly> {
 
 function canonicalName(name: string): string {
   return name.toLowerCase().replace(/\.$/, '');
-}
-
-/** Whether no round trip has changed by more than 20 % or 10 ms, whichever is larger. */
-function isAboutTheSame(before: readonly RelayTime[], after: readonly RelayTime[]): boolean {
-  const isClose = (a: number | null, b: number | null): boolean =>
-    a === null || b === null ? a === b : Math.abs(a - b) <= Math.max(10, 0.2 * Math.max(a, b));
-  const isKnown = (time: RelayTime): boolean =>
-    before.some((other) => sameEndpoint(other, time) && isClose(other.rttMs, time.rttMs));
-  return before.length === after.length && after.every(isKnown);
 }

@@ -239,6 +239,11 @@ export class Path {
     if (!this.#closed) this.reach.remapped(now);
   }
 
+  /** There is one more address of ours. */
+  reannounce(now: Now): void {
+    if (!this.#closed) this.reach.reannounce(now);
+  }
+
   /** Another way is in use, or none works any more. */
   wayChanged(now: Now): void {
     this.#tunnel.wayChanged(now);

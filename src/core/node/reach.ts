@@ -177,6 +177,11 @@ export class Reach {
       this.readdress(now);
       return;
     }
+    this.reannounce(now);
+  }
+
+  /** The peer hears of all our addresses, by the way in use and the relay. */
+  reannounce(now: Now): void {
     for (const way of new Set([this.chosen, this.#relayWay()])) if (way !== null) this.#path.announce(way, now);
   }
 

@@ -6,7 +6,7 @@ import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { Counters } from '../../lib/counters.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { formatEndpoint } from '../../lib/ip.ts';
+import { type Address, familyOf, formatEndpoint, parseEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
@@ -16,10 +16,11 @@ import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.
 import { configureDns, type DnsMode } from './dns-config.ts';
 import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
-import { candidateAddresses, refuseOverlap } from './local-addresses.ts';
+import { candidateAddresses, defaultGateway, refuseOverlap } from './local-addresses.ts';
 import { Member, type MemberEvent, type PingReply, questionOf } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
+import { PortMapper } from './port-mapper.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 import { type DaemonState, peerFile } from './state.ts';
 
@@ -82,6 +83,7 @@ export class LiveNode {
   #self: Member | null = null;
   #attachment: Attachment | null = null;
   #plane: DataPlane | null = null;
+  #portMapper: PortMapper | null = null;
   #resolver: Resolver | null = null;
   #warnings: string[] = [];
   #candidates = '';
@@ -106,6 +108,7 @@ export class LiveNode {
       nodeId: () => session.nodeId,
       mirrors: () => this.#self?.machine.mirrors ?? [],
       measured: (times) => this.#members.relayTimes(times),
+      portMapping: () => this.#portMapper?.protocol ?? null,
     });
   }
 
@@ -138,6 +141,15 @@ export class LiveNode {
     });
     this.#plane = plane;
     this.#cleanup.defer(() => plane.close());
+    const portMapper = new PortMapper({
+      primitives,
+      log,
+      port: plane.localPort,
+      gateway: () => this.#natGateway(),
+      mapped: (endpoint) => this.#members.forwarded(endpoint),
+    });
+    this.#portMapper = portMapper;
+    this.#cleanup.defer(() => portMapper.close());
     const { vip4, vip6, overlay } = session;
     const plan = { stateDirectory: state, interface: plane.interfaceName, overlay, mtu, vip4, vip6, inner };
     this.#warnings = await bringInterfaceUp(plan);
@@ -254,6 +266,7 @@ export class LiveNode {
         break;
       case 'seenAnew':
         this.#natWatch.moved();
+        this.#portMapper?.update();
         break;
       case 'registerChanged':
         this.#attachment?.registerChanged();
@@ -275,6 +288,14 @@ export class LiveNode {
     this.#announceAddresses();
   }
 
+  /** The router that translates our IPv4 addresses, if one does. */
+  #natGateway(): Address | null {
+    const mapped = this.#self?.machine.snapshot(readClock()).mapped ?? [];
+    const seen = mapped.map((text) => parseEndpoint(text)!.address).find((address) => familyOf(address) === 4);
+    if (seen === undefined || this.#candidates.split(' ').includes(seen)) return null;
+    return defaultGateway(this.#netlink);
+  }
+
   /** Tells the machines the host's addresses, if they are not the ones they know. */
   #announceAddresses(): void {
     const port = this.#plane?.localPort;
@@ -288,6 +309,7 @@ export class LiveNode {
     if (known === this.#candidates) return;
     this.#candidates = known;
     this.#members.localAddresses(addresses.map((address) => ({ address, port, kind: 'host' as const })));
+    this.#portMapper?.update();
   }
 }
 

@@ -56,6 +56,17 @@ export function candidateAddresses(
   return takingTurns(byFamily).slice(0, MAX_CANDIDATES);
 }
 
+/** The router that IPv4 packets take to everywhere else; null if there is none. */
+export function defaultGateway(network: LocalNetwork): Address | null {
+  const { gateway = null } =
+    network
+      .routes()
+      .filter((route) => route.gateway !== null && route.forwarding && route.destination.length === 0)
+      .filter(({ destination }) => familyOf(destination.address) === 4)
+      .sort((a, b) => a.metric - b.metric)[0] ?? {};
+  return gateway;
+}
+
 /** Raises if an address or route of this host overlaps one of the overlay's ranges. */
 export function refuseOverlap(network: LocalNetwork, { overlay, ownInterface }: LocalAddressOptions): void {
   const names = new Map(network.links().map((link) => [link.index, link.name]));

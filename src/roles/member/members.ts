@@ -1,5 +1,6 @@
 /** The identities behind one port: which of them each event of the data plane is for, and what all of them must know. */
 
+import type { Endpoint } from '../../lib/ip.ts';
 import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import { readEnvelope } from '../../proto/codec.ts';
 import type { Candidate, RelayTime } from '../../proto/options.ts';
@@ -9,12 +10,14 @@ export class Members {
   readonly #members = new Set<Member>();
   #candidates: readonly Candidate[] = [];
   #relayTimes: readonly RelayTime[] = [];
+  #forwarded: Endpoint | null = null;
   #totals = new Map<string, number>();
 
   add(member: Member): void {
     this.#members.add(member);
     member.begin(member.session);
     if (this.#candidates.length > 0) this.#place(member);
+    if (this.#forwarded !== null) member.input((machine, now) => machine.forwarded(this.#forwarded, now));
   }
 
   remove(member: Member): void {
@@ -36,6 +39,12 @@ export class Members {
   relayTimes(times: readonly RelayTime[]): void {
     this.#relayTimes = times;
     for (const member of this.#members) member.input((machine, now) => machine.relayTimes(times, now));
+  }
+
+  /** The port of the router that leads to the one they share. */
+  forwarded(endpoint: Endpoint | null): void {
+    this.#forwarded = endpoint;
+    for (const member of this.#members) member.input((machine, now) => machine.forwarded(endpoint, now));
   }
 
   /** Totals of all paths; those that have not changed are not news. */

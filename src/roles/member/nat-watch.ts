@@ -1,6 +1,7 @@
 /** What kind of NAT is in between: looked at whenever we are seen from elsewhere, and when somebody asks. */
 
 import type { MirrorSight, NatReport, NatType } from '../../core/node/nat-check.ts';
+import type { MappingProtocol } from '../../core/node/port-mapping.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { type Family, familyOf, formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
@@ -19,6 +20,7 @@ export type NatWatchOptions = {
   readonly mirrors: () => readonly Mirror[];
   /** Told after every look how far the relays are. */
   readonly measured: (times: readonly RelayTime[]) => void;
+  readonly portMapping: () => MappingProtocol | null;
 };
 
 export type NetcheckRelay = { readonly name: string; readonly address: string; readonly rttMs: number | null };
@@ -31,7 +33,7 @@ export type NetcheckReport = {
   readonly udp: boolean;
   readonly natType: NatType | null;
   readonly mapped: readonly string[];
-  readonly portMapping: 'pcp' | 'nat-pmp' | 'upnp' | null;
+  readonly portMapping: MappingProtocol | null;
   readonly nat64Prefix: string | null;
   readonly relays: readonly NetcheckRelay[];
   readonly preferredRelay: string | null;
@@ -71,7 +73,7 @@ export class NatWatch {
       udp: reached.length > 0,
       natType: this.natType,
       mapped: [...new Set(reached.map(({ mapped }) => formatEndpoint(mapped!)))],
-      portMapping: null,
+      portMapping: this.#options.portMapping(),
       nat64Prefix: null,
       relays,
       preferredRelay: relays.find(({ rttMs }) => rttMs !== null)?.name ?? null,

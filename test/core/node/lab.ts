@@ -77,12 +77,16 @@ export class Lab {
 
   /** A home network behind a NAT; sockets in it come from `inside`. */
   home(type: NatType): (address: Address) => Socket {
+    return this.router(type).socket;
+  }
+
+  router(type: NatType): { readonly nat: Nat; readonly socket: (address: Address) => Socket } {
     const n = ++this.#hosts;
     const nat = new Nat(type, `203.0.113.${n}`, 120_000, new Random(n));
     const router = new Router(nat, null, this.network.internet);
     const segment = new Segment(`home ${n}`, 5, router);
     router.inside = segment;
-    return (address4) => ({ segment, address4, address6: null });
+    return { nat, socket: (address4) => ({ segment, address4, address6: null }) };
   }
 
   async node(name: string, socket: Socket, suite: Suite = Suite.aes256Gcm): Promise<SimNode> {

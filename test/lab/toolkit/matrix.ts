@@ -1,11 +1,13 @@
 /** How pairs of devices in every kind of place get to each other: first packet, path, time until it is direct. */
 
+import { until } from './command.ts';
 import type { Host, Lab } from './lab.ts';
 import { type NatType, natTypes } from './nat.ts';
 import { Network, type Node, type PeerStatus } from './network.ts';
+import { PortMappingRouter, ROUTERS4 } from './port-mapping-router.ts';
 import type { Internet } from './segments.ts';
 
-export const places = ['none', 'firewall', ...natTypes, 'cgnat', 'ipv6', 'dual'] as const;
+export const places = ['none', 'firewall', ...natTypes, 'port-mapping', 'cgnat', 'ipv6', 'dual'] as const;
 export type Place = (typeof places)[number];
 
 export const placeNames: { readonly [P in Place]: string } = {
@@ -15,6 +17,7 @@ export const placeNames: { readonly [P in Place]: string } = {
   'address-restricted': 'address-restricted',
   'port-restricted': 'port-restricted',
   symmetric: 'symmetric',
+  'port-mapping': 'port-restricted + miniupnpd',
   cgnat: 'two levels of NAT',
   ipv6: 'IPv6 only',
   dual: 'both families',
@@ -34,7 +37,8 @@ export type Cell = {
 const WATCHED_MS = 10_000;
 
 const strict = new Set<Place>(['port-restricted', 'cgnat', 'firewall']);
-const behindNat = (place: Place): boolean => place === 'cgnat' || natTypes.some((type) => type === place);
+const behindNat = (place: Place): boolean =>
+  place === 'cgnat' || place === 'port-mapping' || natTypes.some((type) => type === place);
 
 /**
  * The thesis's table of pairs behind NATs; a firewall filters as a port-restricted NAT does, but does not hide its port.
@@ -69,12 +73,17 @@ export class Matrix {
     return new Matrix(lab, internet, await Network.start(lab, cloud));
   }
 
-  node(place: Place): Promise<Node> {
+  async node(place: Place): Promise<Node> {
     const n = ++this.#hosts;
-    return this.#network.addNode(this.#host(place, n), `${place}-${n}`);
+    const node = await this.#network.addNode(await this.#host(place, n), `${place}-${n}`);
+    // Peers hear of the port a moment after the node is there.
+    if (place === 'port-mapping') {
+      await until(() => node.daemon.stderr.includes('the router forwards a port'), { what: `a port for ${node.fqdn}` });
+    }
+    return node;
   }
 
-  #host(place: Place, n: number): Host {
+  async #host(place: Place, n: number): Promise<Host> {
     const [lab, internet] = [this.#lab, this.#internet];
     const title = `h${n}`;
     const v4 = `192.0.2.${20 + n}`;
@@ -99,6 +108,9 @@ export class Matrix {
       const provider = lab.lan(`${title}-provider`, { subnet4: `100.64.${n}.0/24` });
       lab.router(`${title}-carrier`, { outside: internet, inside: provider, nat: 'port-restricted', v4 });
       lab.router(`${title}-router`, { outside: provider, inside: lan, nat: 'port-restricted' });
+    } else if (place === 'port-mapping') {
+      const outside = { outside: internet, inside: lan, nat: 'port-restricted', v4: `${ROUTERS4}${20 + n}` } as const;
+      await new PortMappingRouter(lab, lab.router(`${title}-router`, outside)).start();
     } else {
       lab.router(`${title}-router`, { outside: internet, inside: lan, nat: place as NatType, v4 });
     }

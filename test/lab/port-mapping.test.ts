@@ -1,0 +1,88 @@
+/** A router that maps ports on request, Debian's miniupnpd: by each of its protocols, renewed, lost, refused, given back. */
+
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { until } from './toolkit/command.ts';
+import type { Host, Lab } from './toolkit/lab.ts';
+import { PortMappingRouter, ROUTERS4 } from './toolkit/port-mapping-router.ts';
+import type { Program } from './toolkit/program.ts';
+import { describeLab, inLab } from './toolkit/suite.ts';
+
+const ROUTER4 = `${ROUTERS4}20`;
+const mapperFile = fileURLToPath(new URL('./toolkit/port-mapper.ts', import.meta.url));
+
+function behindRouter(lab: Lab, v4: string) {
+  const lan = lab.lan('lan', { subnet4: '10.1.0.0/24' });
+  const namespace = lab.router('router', { outside: lab.internet(), inside: lan, nat: 'port-restricted', v4 });
+  return {
+    namespace,
+    router: new PortMappingRouter(lab, namespace),
+    hosts: [lab.host('one', lan), lab.host('two', lan)],
+  };
+}
+
+function mapPort(host: Host, port = 7444): Program {
+  return host.spawn([process.execPath, mapperFile, '10.1.0.1', String(port)]);
+}
+
+describeLab('a router that maps ports', () => {
+  it('is asked by the best protocol that it knows, and gets its port back', () =>
+    inLab('port-mapping', async (lab) => {
+      const { namespace, router, hosts } = behindRouter(lab, ROUTER4);
+      const [one, two] = hosts as [Host, Host];
+      for (const protocol of ['pcp', 'nat-pmp', 'upnp'] as const) {
+        await router.start({ portControl: protocol !== 'upnp' });
+        // Older routers: version 2 is PCP.
+        if (protocol === 'nat-pmp') {
+          namespace.nft(`table inet old {
+            chain input { type filter hook input priority -10; udp dport 5351 @th,64,8 2 drop; }
+          }`);
+        }
+        const first = mapPort(one);
+        await first.output(new RegExp(`^${ROUTER4}:7444 by ${protocol}$`, 'm'));
+        expect(router.forwarded()).toEqual(['7444 10.1.0.2:7444']);
+        // The same port inside, another outside.
+        const second = mapPort(two);
+        await second.output(new RegExp(`^${ROUTER4}:\\d+ by ${protocol}$`, 'm'));
+        expect(router.forwarded()).toHaveLength(2);
+        expect(second.stdout).not.toContain(`${ROUTER4}:7444`);
+        await Promise.all([first.stop(), second.stop()]);
+        // This version of miniupnpd takes a NAT-PMP goodbye and does nothing about it.
+        if (protocol === 'nat-pmp') expect(router.said).toMatch(/udp lifetime=0s/);
+        else await until(() => router.forwarded().length === 0, { what: 'the ports to be given back' });
+        await router.crash();
+      }
+    }));
+
+  it('is asked again at half of a port’s life, and notices when the router forgot it', () =>
+    inLab('port-renewal', async (lab) => {
+      const { router, hosts } = behindRouter(lab, ROUTER4);
+      await router.start({ longest: 10 });
+      const mapper = mapPort(hosts[0]!);
+      await mapper.output(/ by pcp$/m);
+      const asked = (): number => router.said.split('PCP request received').length - 1;
+      await until(() => asked() >= 2, { what: 'a renewal' });
+      await router.crash();
+      await router.start();
+      // Somebody noticed, as the NMS does: no renewal is waited for.
+      mapper.write('\n');
+      await until(() => router.forwarded().length === 1, { what: 'the port to be mapped again' });
+      expect(mapper.stdout).not.toContain('none');
+      // Nor is one with a router that is gone for good.
+      await router.crash();
+    }));
+
+  it('refuses, and is not believed to do otherwise', () =>
+    inLab('port-refused', async (lab) => {
+      // Its outer address is not public, so that miniupnpd maps nothing.
+      const { router, hosts } = behindRouter(lab, '198.51.100.20');
+      await router.start();
+      const mapper = mapPort(hosts[0]!);
+      await until(() => router.said.includes('AddPortMapping') || /GetExternalIPAddress/.test(router.said), {
+        what: 'UPnP to be tried last',
+      });
+      expect(router.said).toMatch(/PCP request received[\s\S]*NAT-PMP request received/);
+      expect(router.forwarded()).toEqual([]);
+      expect(mapper.stdout).toBe('');
+    }));
+});

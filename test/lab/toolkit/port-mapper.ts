@@ -1,0 +1,24 @@
+/** A host's port mapper alone: `port-mapper.ts GATEWAY PORT`; prints what leads to it. A line on stdin has it look again. */
+
+import { createInterface } from 'node:readline';
+import { nodePrimitives } from '../../../src/crypto/node.ts';
+import { silentLog } from '../../../src/lib/log.ts';
+import { PortMapper } from '../../../src/roles/member/port-mapper.ts';
+import { evpAead } from '../../../src/sys/evp.ts';
+
+const [gateway = '', port = ''] = process.argv.slice(2);
+const mapper = new PortMapper({
+  primitives: nodePrimitives(evpAead),
+  log: silentLog,
+  port: Number(port),
+  gateway: () => gateway,
+  mapped: (endpoint) =>
+    console.log(endpoint === null ? 'none' : `${endpoint.address}:${endpoint.port} by ${mapper.protocol}`),
+});
+const lines = createInterface(process.stdin).on('line', () => mapper.update());
+mapper.update();
+process.on('SIGTERM', async () => {
+  await mapper.close();
+  lines.close();
+  process.stdin.destroy();
+});
