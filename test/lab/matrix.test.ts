@@ -51,6 +51,8 @@ describeLab('devices in different places', () => {
             if (direct !== null) expect(path, `${from} to ${to}`).toBe(direct ? 'direct' : 'relay');
           }
         }
+        const { stdout } = await nodes.get('port-mapping')!.command(['netcheck', '--json']);
+        expect(JSON.parse(stdout).portMapping).toBe('pcp');
       }),
     180_000,
   );
