@@ -173,6 +173,17 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     expect((await credentialsOf(register, 'p'))?.secretUsed).toBe(false);
   });
 
+  test('keeps the CA of a general node with a certificate, where only the AS reads it', async () => {
+    const trustedCa = `-----BEGIN CERTIFICATE-----\n${'QUFB'.repeat(4_000)}\n-----END CERTIFICATE-----\n`;
+    await register.add(newDevice('gw'));
+    const general = { adapter: 'gw', mac: '02:00:00:00:00:0a', secretHash: null, secretExpires: null } as const;
+    const robot = await register.add(newDevice('robot', { ...general, auth: 'certificate', trustedCa }));
+    expect(robot).toMatchObject({ auth: 'certificate', kind: 'general' });
+    expect(JSON.stringify(robot)).not.toContain('CERTIFICATE');
+    expect(await credentialsOf(register, 'robot')).toMatchObject({ trustedCa, secretHash: null });
+    expect((await credentialsOf(register, 'gw'))?.trustedCa).toBeNull();
+  });
+
   test('a new secret lets the next login by secret replace the keys, once, of general nodes too', async () => {
     await register.add(newDevice('gw'));
     await register.add(newDevice('cam', { adapter: 'gw', auth: 'mac', mac: '02:00:00:00:00:0a', secretHash: null }));
