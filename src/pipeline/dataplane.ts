@@ -40,8 +40,12 @@ export type DataPlaneOptions = {
   readonly workers?: number | 'auto';
   /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp?: boolean;
-  /** An adapter's inner interface, and its own addresses there. */
-  readonly link?: { readonly interface: string; readonly gateways: readonly Address[] } | null;
+  /** An adapter's inner interface, its own addresses there, and whether the kernel routes from it to elsewhere. */
+  readonly link?: {
+    readonly interface: string;
+    readonly gateways: readonly Address[];
+    readonly internet: boolean;
+  } | null;
 };
 
 export type DataPlane = {
@@ -118,7 +122,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     ...shared,
     tun,
     udp,
-    link: link === null ? null : { port: link, gateways: options.link?.gateways ?? [] },
+    link:
+      link === null
+        ? null
+        : { port: link, gateways: options.link?.gateways ?? [], internet: options.link?.internet === true },
     overlay,
     forbidden: forbiddenOuter(overlay),
     local: options.local ?? [],

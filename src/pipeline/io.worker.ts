@@ -45,13 +45,13 @@ function openDevice(): PacketDevice | null {
   const tun = new Tun(setup.tun);
   if (setup.link === null || hosts === null) return tun;
   const { overlay } = setup;
-  const { gateways } = setup.link;
+  const { gateways, internet } = setup.link;
   const limiter = new FrameLimiter();
   const admit = (high: number, low: number): boolean => limiter.admit(high, low, performance.now());
   const { local: own } = setup;
   const port = new PacketPort(setup.link.port.fd);
   const eapol = setup.link.port.ports.map((fd) => new PacketPort(fd));
-  return new LinkDevice({ tun, port, eapol, hosts, overlay, gateways, own, tally, events, admit });
+  return new LinkDevice({ tun, port, eapol, hosts, overlay, gateways, own, internet, tally, events, admit });
 }
 
 /** Tells once of every offload that was given up on the way. */

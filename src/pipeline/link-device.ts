@@ -29,6 +29,8 @@ export type LinkDeviceParts = {
   readonly gateways: readonly Address[];
   /** Virtual addresses of the adapter itself, which are its TUN's. */
   readonly own: readonly Address[];
+  /** Whether the kernel carries what is for elsewhere: then it is no business of ours. */
+  readonly internet: boolean;
   readonly tally: Tally;
   readonly events: EventWriter;
   /** Whether the control plane takes one more frame of a device. */
@@ -51,7 +53,9 @@ const HEAD_AT = PEEK_AT + VIRTIO_HEADER + PEEK;
 const HEAD_ROOM = VIRTIO_HEADER + 18;
 const VECTORS_AT = HEAD_AT + HEAD_ROOM + 4;
 
-const Head = { type: 22, destinationHigh: 10, destinationLow: 12, sourceHigh: 16, sourceLow: 18 } as const;
+const Head = { type: 22, destinationHigh: 10, sourceHigh: 16, sourceLow: 18 } as const;
+/** A device that keeps trying to reach the Internet has a share of its own for that: ARP and DHCP go on. */
+const ELSEWHERE = 0x8000;
 const ICMP6_NDP = { first: 133, last: 137 } as const;
 
 export class LinkDevice implements PacketDevice {
@@ -151,8 +155,10 @@ export class LinkDevice implements PacketDevice {
     const { view } = this.#memory;
     libc().memcpy(this.#memory.address, address + VIRTIO_HEADER, Math.min(octets, PEEK));
     const six = type === EtherType.ipv6;
-    if (octets < (six ? Ip6.length : Ip4.length) || !this.#isForOverlay(view, six)) {
-      return this.#handOver(address, octets);
+    if (octets < (six ? Ip6.length : Ip4.length)) return this.#handOver(address, octets);
+    if (!this.#isForOverlay(view, six)) {
+      if (!this.#isElsewhere(view, six)) return this.#handOver(address, octets);
+      return this.#parts.internet ? 0 : this.#handOver(address, octets, this.#parts.port, ELSEWHERE);
     }
     const { hosts } = this.#parts;
     const host = six ? hosts.find6(view, Ip6.source) : hosts.find4(view, Ip4.source);
@@ -181,6 +187,14 @@ export class LinkDevice implements PacketDevice {
     return view.getUint8(Ip6.next) !== Protocol.icmp6 || type < ICMP6_NDP.first || type > ICMP6_NDP.last;
   }
 
+  /** Whether a packet is to be routed: to our MAC address, and neither for the overlay nor for this link. */
+  #isElsewhere(view: DataView, six: boolean): boolean {
+    if ((this.#parts.port.head.getUint8(Head.destinationHigh) & 1) !== 0) return false;
+    if (!six) return !this.#overlay.has4(view, Ip4.destination);
+    const linkLocal = (view.getUint16(Ip6.destination) & 0xffc0) === 0xfe80;
+    return !linkLocal && !this.#overlay.has6(view, Ip6.destination);
+  }
+
   /** Puts the virtio-net header before the packet, and leaves out the link's padding. */
   #packet(address: number, octets: number, six: boolean): number {
     const { head } = this.#parts.port;
@@ -197,10 +211,11 @@ export class LinkDevice implements PacketDevice {
   }
 
   /** Gives the whole frame, with its tag, to the control plane. */
-  #handOver(address: number, octets: number, port = this.#parts.port): 0 {
+  #handOver(address: number, octets: number, port = this.#parts.port, account = 0): 0 {
     const { tally, events, admit } = this.#parts;
     const { head } = port;
-    if (!admit(head.getUint16(Head.sourceHigh), head.getUint32(Head.sourceLow))) tally.drop('rate-limited');
+    const admitted = admit(head.getUint16(Head.sourceHigh) ^ account, head.getUint32(Head.sourceLow));
+    if (!admitted) tally.drop('rate-limited');
     else {
       const { bytes: payload, view } = memoryAt(address + VIRTIO_HEADER, Math.min(octets, MAX_FRAME));
       completeOffload(head, view);

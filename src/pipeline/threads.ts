@@ -40,8 +40,12 @@ export type Report =
   /** An offload that worked at the start was refused later and is off now. */
   | { readonly refused: OffloadName };
 
-/** An inner link: its port, and the adapter's own addresses there. */
-export type LinkSetup = { readonly port: FrameHandle; readonly gateways: readonly Address[] };
+/** An inner link: its port, the adapter's own addresses there, and whether the kernel routes from it to elsewhere. */
+export type LinkSetup = {
+  readonly port: FrameHandle;
+  readonly gateways: readonly Address[];
+  readonly internet: boolean;
+};
 
 /** What a thread is started with; descriptors and shared memory are the same in all threads. */
 export type ThreadSetup = {

@@ -38,7 +38,7 @@ describe('the device of an adapter', () => {
   let events: EventReader;
   let tally: SharedArrayBuffer;
 
-  beforeEach(() => {
+  const open = (internet: boolean): void => {
     tun = new MemoryDevice();
     link = new MemoryFrames();
     side = new MemoryFrames();
@@ -58,11 +58,14 @@ describe('the device of an adapter', () => {
       ],
       gateways: ['100.80.0.1', 'fd00::1'],
       own: ['100.80.0.3'],
+      internet,
       tally: new Tally(tally, 0),
       events: new EventWriter(ring, () => {}),
       admit: () => true,
     });
-  });
+  };
+
+  beforeEach(() => open(false));
 
   const read = (): Uint8Array | null => {
     const length = device.read(room.address, room.bytes.length);
@@ -119,6 +122,22 @@ describe('the device of an adapter', () => {
     link.toRead.push({ frame: octets });
     expect(read()).toBeNull();
     expect(handedOver()).toEqual(octets.slice(VIRTIO_HEADER));
+  });
+
+  it('leaves what is for elsewhere to a kernel that routes it, and nothing else', () => {
+    open(true);
+    const elsewhere = packet(camera.vip4, '192.0.2.1');
+    link.toRead.push({ frame: frame(camera.mac, elsewhere) });
+    expect(read()).toBeNull();
+    expect(handedOver()).toBeUndefined();
+    for (const other of [
+      frame(camera.mac, packet(camera.vip4, '100.80.0.1')),
+      frame(camera.mac, packet('0.0.0.0', '255.255.255.255'), { to: 'ff:ff:ff:ff:ff:ff' }),
+    ]) {
+      link.toRead.push({ frame: other });
+      expect(read()).toBeNull();
+      expect(handedOver()).toEqual(other.slice(VIRTIO_HEADER));
+    }
   });
 
   it('takes EAPOL from the ports of a bridge', () => {

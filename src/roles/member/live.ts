@@ -134,7 +134,7 @@ export class LiveNode {
       workers,
       copyDscp,
       log,
-      link: inner === null ? null : { interface: inner.inner, gateways: inner.gateways },
+      link: inner === null ? null : { ...inner, interface: inner.inner },
       onEvent: (event) => this.#members.event(event),
       onFrame: (frame) => this.#attachment?.frame(frame),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
