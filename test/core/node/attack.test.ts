@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type Endpoint, formatEndpoint } from '../../../src/lib/ip.ts';
+import { HeaderOffset } from '../../../src/proto/header.ts';
 import type { Host } from '../../sim/network.ts';
 import type { SimNode } from '../../sim/node.ts';
 import { Lab } from './lab.ts';
@@ -122,6 +123,72 @@ describe('an attacker who repeats', () => {
     expect(lab.reaches(a, b)).toBe(true);
     expect(lab.reaches(b, a)).toBe(true);
     expect(lab.world.reused).toEqual([]);
+  });
+});
+
+describe('an attacker who sends on what is not hers', () => {
+  /** What the two said to each other, and how it stands between them. */
+  function recorded(type: string) {
+    expect(lab.reaches(a, b)).toBe(true);
+    lab.pass(1_000);
+    const datagrams = lab.sent.filter((s) => s.type === type && [a.host, b.host].includes(s.host));
+    expect(datagrams.length).toBeGreaterThan(0);
+    return { datagrams, endpoints: [lab.peer(a, b)!.endpoint, lab.peer(b, a)!.endpoint] };
+  }
+
+  function expectUnmoved(endpoints: readonly (string | null)[], octets: number): void {
+    lab.pass(3_000);
+    expect(lab.reaches(a, b)).toBe(true);
+    expect(lab.reaches(b, a)).toBe(true);
+    expect([lab.peer(a, b)!.endpoint, lab.peer(b, a)!.endpoint]).toEqual(endpoints);
+    expect(gotByMallory()).toBeLessThanOrEqual(3 * octets);
+    expect(lab.sent.filter(({ type, to }) => type === 'capsule' && to.address === mallory.address4)).toEqual([]);
+  }
+
+  it('replays Hole Punching of a living path, and is not answered', () => {
+    const { datagrams, endpoints } = recorded('holePunching');
+    const repeat = (): void => {
+      for (const { to, datagram } of datagrams) lab.network.send(mallory, to, datagram);
+      lab.pass(200);
+    };
+    // One that came before its receiver knew the path is new to it: it is answered, once and no larger.
+    repeat();
+    expect(gotByMallory()).toBeLessThanOrEqual(3 * datagrams.reduce((sum, { datagram }) => sum + datagram.length, 0));
+    heard = [];
+    for (let i = 0; i < 20; i++) repeat();
+    expect(heard).toEqual([]);
+    expectUnmoved(endpoints, 0);
+  });
+
+  it('throws probes back at their sender, who takes them for nobody’s', () => {
+    const { datagrams, endpoints } = recorded('holePunching');
+    const sent = lab.sent.length;
+    for (const { host, datagram } of datagrams) {
+      const node = host === a.host ? a : b;
+      // From her own address, and in the name of the peer.
+      lab.network.send(mallory, endpointOf(node), datagram);
+      lab.network.send(node === a ? b.host : a.host, endpointOf(node), datagram);
+    }
+    lab.pass(200);
+    const provoked = lab.sent.slice(sent).filter(({ host, type }) => host !== mallory && type === 'ack');
+    expect(provoked).toEqual([]);
+    expect(heard).toEqual([]);
+    expectUnmoved(endpoints, 0);
+  });
+
+  it('has a device of her own, and registers another with its key in vain', async () => {
+    const { endpoints } = recorded('holePunching');
+    const m = await lab.node('m', lab.publicly());
+    const [own] = lab.sent.filter(({ host, type }) => host === m.host && type === 'registrationRequest').slice(-1);
+    const forged = own!.datagram.slice();
+    forged.set(Uint8Array.fromHex(a.device.nodeId), HeaderOffset.id);
+    for (let i = 0; i < 20; i++) lab.network.send(mallory, own!.to, forged);
+    lab.pass(1_000);
+    expect(a.snapshot!.mapped).toEqual([formatEndpoint(endpointOf(a))]);
+    // The NMS still leads others to the device itself.
+    expect(lab.reaches(m, a)).toBe(true);
+    expect(lab.peer(m, a)!.endpoint).toBe(formatEndpoint(endpointOf(a)));
+    expectUnmoved(endpoints, 20 * forged.length);
   });
 });
 
