@@ -2,6 +2,7 @@
 
 import { ReplayWindow } from '../src/crypto/replay.ts';
 import { Coalescer } from '../src/pipeline/coalesce.ts';
+import { boardMemory, JobBoard, JobHands } from '../src/pipeline/jobs.ts';
 import { OctetMap } from '../src/pipeline/octet-map.ts';
 import { Splitter } from '../src/pipeline/segment.ts';
 import { largeTcpPacket, smallUdpPacket, TCP_PAYLOAD, TCP_SEGMENT } from '../src/pipeline/warmup.ts';
@@ -107,3 +108,16 @@ for (const count of [1, 1_000, 10_000]) {
 
 const window = new ReplayWindow(CAPSULE_WINDOW);
 measure('replay window', 1, (i) => window.check(i) && window.accept(i));
+
+const JOB = 32;
+const board = boardMemory(1);
+const jobs = new JobBoard(board, new SharedArrayBuffer(4), memory);
+const hands = new JobHands(board, 0);
+measure(`reorder, jobs of ${JOB} packets done backwards`, 2 * JOB, () => {
+  for (let i = 0; i < 2; i++) jobs.post(jobs.free(), JOB);
+  const [first, second] = [hands.take(), hands.take()];
+  hands.finish(second);
+  jobs.settled();
+  hands.finish(first);
+  for (let slot = jobs.settled(); slot >= 0; slot = jobs.settled()) jobs.release(slot);
+});

@@ -51,7 +51,7 @@ export type PoolMemory = {
 };
 
 const unusedKey = new Uint8Array(32);
-const newKey = (suite: number) => endKey(suite, unusedKey);
+const newKey = (suite: number) => endKey(suite, unusedKey, 'both');
 
 export class Sealer {
   readonly #hands: JobHands;

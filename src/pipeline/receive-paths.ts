@@ -38,7 +38,7 @@ export class ReceivePaths {
     switch (command.do) {
       case 'installKey': {
         this.#retire(path, command.epoch);
-        const aead = endKey(command.suite, command.receiveKey);
+        const aead = endKey(command.suite, command.receiveKey, 'open');
         path.keys.push({
           epoch: command.epoch,
           aead,

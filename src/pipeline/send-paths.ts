@@ -42,7 +42,7 @@ export class SendPaths {
     switch (command.do) {
       case 'installKey': {
         this.#retire(path, command.epoch);
-        const aead = endKey(command.suite, command.sendKey);
+        const aead = endKey(command.suite, command.sendKey, 'seal');
         const key: SendKey = {
           epoch: command.epoch,
           aead,

@@ -130,6 +130,9 @@ export function releaseContexts(contexts: Contexts): void {
 
 const forgotten = new FinalizationRegistry(releaseContexts);
 
+/** What a key is for: a context for the other direction would only take memory, of which ten thousand paths need enough. */
+export type KeyUse = 'seal' | 'open' | 'both';
+
 /** One key, sealing and opening in place; the buffer-based half is the interface `Aead` of the crypto layer. */
 export abstract class EvpAead {
   readonly suite: SuiteNumber;
@@ -137,18 +140,19 @@ export abstract class EvpAead {
   protected readonly evp: Shared;
   protected readonly contexts: Contexts = noContexts();
 
-  constructor(suite: SuiteNumber, cipherKey: Uint8Array) {
+  constructor(suite: SuiteNumber, cipherKey: Uint8Array, use: KeyUse) {
     this.suite = suite;
     shared ??= loadShared();
     this.evp = shared;
     const { evp, contexts } = this;
-    contexts.encrypt = evp.newContext();
-    contexts.decrypt = evp.newContext();
+    if (use !== 'open') contexts.encrypt = evp.newContext();
+    if (use !== 'seal') contexts.decrypt = evp.newContext();
     forgotten.register(this, contexts, contexts);
     evp.scratch.set(cipherKey);
     const cipher = evp.ciphers[suite];
-    must(evp.encryptInit(open(contexts.encrypt), cipher, 0, evp.key, 0), 'EVP_EncryptInit_ex');
-    must(evp.decryptInit(open(contexts.decrypt), cipher, 0, evp.key, 0), 'EVP_DecryptInit_ex');
+    const { encrypt, decrypt } = contexts;
+    if (encrypt !== null) must(evp.encryptInit(encrypt, cipher, 0, evp.key, 0), 'EVP_EncryptInit_ex');
+    if (decrypt !== null) must(evp.decryptInit(decrypt, cipher, 0, evp.key, 0), 'EVP_DecryptInit_ex');
     evp.scratch.fill(0, 0, KEY_LENGTH);
   }
 
@@ -185,10 +189,12 @@ export abstract class EvpAead {
   fork(): Contexts {
     const { evp, contexts } = this;
     const copy = noContexts();
-    const encrypt = (copy.encrypt = evp.newContext());
-    const decrypt = (copy.decrypt = evp.newContext());
-    must(evp.copyContext(encrypt, open(contexts.encrypt)), 'EVP_CIPHER_CTX_copy');
-    must(evp.copyContext(decrypt, open(contexts.decrypt)), 'EVP_CIPHER_CTX_copy');
+    for (const direction of ['encrypt', 'decrypt'] as const) {
+      const original = contexts[direction];
+      if (original === null) continue;
+      const context = (copy[direction] = evp.newContext());
+      must(evp.copyContext(context, original), 'EVP_CIPHER_CTX_copy');
+    }
     if (contexts.mac !== null) copy.mac = evp.copyMac(contexts.mac);
     return copy;
   }
@@ -249,8 +255,8 @@ class TaggedCipher extends EvpAead {
 class CbcMd5 extends EvpAead {
   readonly lead = BLOCK_LENGTH;
 
-  constructor(key: Uint8Array) {
-    super(CBC_MD5, derive(key, 'cyphonic cbc-md5 cipher'));
+  constructor(key: Uint8Array, use: KeyUse) {
+    super(CBC_MD5, derive(key, 'cyphonic cbc-md5 cipher'), use);
     const { evp, contexts } = this;
     const mac = (contexts.mac = evp.newMac(evp.hmac));
     evp.scratch.set(derive(key, 'cyphonic cbc-md5 mac'));
@@ -316,9 +322,9 @@ class CbcMd5 extends EvpAead {
 }
 
 /** A key of a suite, by its Cipher Type number. */
-export function evpAead(suite: SuiteNumber, key: Uint8Array): EvpAead {
+export function evpAead(suite: SuiteNumber, key: Uint8Array, use: KeyUse = 'both'): EvpAead {
   if (key.length !== KEY_LENGTH) raise('BUG_ARGUMENT', { what: `a key of ${key.length} octets` });
-  return suite === CBC_MD5 ? new CbcMd5(key) : new TaggedCipher(suite, key);
+  return suite === CBC_MD5 ? new CbcMd5(key, use) : new TaggedCipher(suite, key, use);
 }
 
 function derive(key: Uint8Array, info: string): Uint8Array {
