@@ -56,7 +56,7 @@ describeLab('an adapter with 802.1X', () => {
       for (const device of [robot!, camera!]) {
         await device.dhcp();
         await device.is('active');
-        await device.host.run(['ping', '-c', '3', '-W', '4', nodes.peer.fqdn]);
+        await device.host.run(['ping', '-c', '1', '-W', '4', nodes.peer.fqdn]);
       }
 
       // Its own CA, but another device's certificate: the AS says so.
@@ -69,7 +69,7 @@ describeLab('an adapter with 802.1X', () => {
       await cameras.tell('logoff');
       await until(() => /"reason":"logoff"/.test(adapter.daemon.stderr), { what: 'the camera to be logged off' });
       await cameras.tell('logon');
-      await camera!.host.run(['ping', '-c', '3', '-W', '4', nodes.peer.fqdn]);
+      await camera!.host.run(['ping', '-c', '1', '-W', '4', nodes.peer.fqdn]);
       await camera!.is('active');
     }));
 
@@ -86,6 +86,6 @@ describeLab('an adapter with 802.1X', () => {
       const how = { identity: 'robot@lab.example', password: 'secret', root, server: adapter.fqdn };
       await new WpaSupplicant(robot.host, lab.directory, how).saw('SUCCESS');
       await robot.dhcp();
-      await robot.host.run(['ping', '-c', '2', '-W', '4', nodes.peer.fqdn]);
+      await robot.host.run(['ping', '-c', '1', '-W', '4', nodes.peer.fqdn]);
     }));
 });
