@@ -27,6 +27,8 @@ const DAY_MS = 86_400_000;
 /** Devices keep the root for life; it is replaced with the network only. */
 const ROOT_DAYS = 7_300;
 const SERVER_DAYS = 397;
+/** For a service that has no access to the root's key; what it protects is sealed inside all the same. */
+export const SERVICE_DAYS = ROOT_DAYS - 1;
 /** Clocks of devices may be behind ours. */
 const BACKDATE_MS = DAY_MS;
 
@@ -56,9 +58,10 @@ export async function issueTlsServer(
   names: readonly string[],
   addresses: readonly Address[],
   wall: number,
+  days = SERVER_DAYS,
 ): Promise<TlsIdentity> {
   const { publicKey, privateKey } = await makeTlsKey();
-  return { certificate: await certifyTlsServer(root, publicKey, { names, addresses, wall }), privateKey };
+  return { certificate: await certifyTlsServer(root, publicKey, { names, addresses, wall, days }), privateKey };
 }
 
 /** A key to be certified: the public one in DER, the private one in PEM. */

@@ -82,6 +82,8 @@ export type Service = {
   readonly address4: Address | null;
   readonly address6: Address | null;
   readonly port: number;
+  /** TCP port where a TRS takes datagrams over TLS; null = it does not. */
+  readonly tlsPort: number | null;
 };
 
 export type DeviceSelector = { readonly by: 'deviceId' | 'nodeId' | 'fqdn' | 'vip' | 'mac'; readonly value: string };

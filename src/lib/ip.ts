@@ -5,8 +5,10 @@ import { isIPv4, isIPv6 } from 'node:net';
 /** Canonical text of an IPv4 or IPv6 address. */
 export type Address = string;
 
-/** A UDP or TCP transport address. */
-export type Endpoint = { readonly address: Address; readonly port: number };
+/**
+ * A UDP or TCP transport address. `over`: datagrams travel there inside a stream, where UDP is blocked; the port is TCP's.
+ */
+export type Endpoint = { readonly address: Address; readonly port: number; readonly over?: 'tls' };
 
 export type Family = 4 | 6;
 
@@ -93,7 +95,7 @@ export function canonicalAddress(text: string): Address | null {
 }
 
 export function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
-  return a.port === b.port && a.address === b.address;
+  return a.port === b.port && a.address === b.address && a.over === b.over;
 }
 
 /** `192.0.2.1:7444` or `[2001:db8::1]:7444`. */

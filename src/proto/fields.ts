@@ -9,6 +9,7 @@ import {
   type Candidate,
   candidateKinds,
   MAX_CANDIDATES,
+  MAX_ENDPOINTS,
   MAX_MIRRORS,
   type Mirror,
   mirrorRoles,
@@ -45,6 +46,7 @@ const codecs: { readonly [K in keyof Values]: Codec<Values[K]> } = {
   octets32: { read: (from) => from.take(32).slice(), write: (to, value) => writeExactly(to, value, 32) },
   octets64: { read: (from) => from.take(64).slice(), write: (to, value) => writeExactly(to, value, 64) },
   endpoint: { read: readEndpoint, write: writeEndpoint },
+  endpoints: { read: readEndpoints, write: writeEndpoints },
   candidates: { read: readCandidates, write: writeCandidates },
   mirrors: { read: readMirrors, write: writeMirrors },
   relayTimes: { read: readRelayTimes, write: writeRelayTimes },
@@ -173,6 +175,20 @@ function writeEndpoint(to: Writer, endpoint: Endpoint): void {
   }
   to.u16(endpoint.port);
   writeMapped(to, endpoint.address);
+}
+
+function readEndpoints(from: Reader): Endpoint[] {
+  const count = from.u8();
+  if (count > MAX_ENDPOINTS) from.fail();
+  const list: Endpoint[] = [];
+  for (let i = 0; i < count && !from.failed; i++) list.push(readEndpoint(from));
+  return list;
+}
+
+function writeEndpoints(to: Writer, list: readonly Endpoint[]): void {
+  if (list.length > MAX_ENDPOINTS) raise('BUG_ENCODING', { what: `${list.length} endpoints` });
+  to.u8(list.length);
+  for (const endpoint of list) writeEndpoint(to, endpoint);
 }
 
 function readCandidates(from: Reader): Candidate[] {

@@ -191,7 +191,7 @@ export type MessageName = keyof typeof messageTable;
 export type Body<N extends MessageName> = FieldsOf<(typeof messageTable)[N]['body']>;
 
 /** Base Header flags (protocol section 3, offset 5). */
-export const Flag = { failure: 1, first: 2, response: 4, relayed: 8 } as const;
+export const Flag = { failure: 1, first: 2, response: 4, relayed: 8, streamed: 16 } as const;
 
 export const AuthType = { password: 1, certificate: 2, mac: 3 } as const;
 export const ExecMode = { dual: 0, ipv4: 1, ipv6: 2 } as const;

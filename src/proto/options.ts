@@ -110,6 +110,10 @@ export const optionTable = {
   avoid: { type: 0x52, data: [['relay', 'id']] },
   /** Registration Request: how long round trips of the node to TRSs take. */
   relayTimes: { type: 0x53, data: [['list', 'relayTimes']] },
+  /** Login Response: where datagrams are taken over TLS, for networks that block UDP. */
+  streams: { type: 0x58, data: [['list', 'endpoints']] },
+  /** Route Direction: the TCP port where the relay does so. */
+  streamPort: { type: 0x59, data: [['port', 'u16']] },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;
@@ -126,6 +130,7 @@ export const MAX_CANDIDATES = 16;
 export type Mirror = Endpoint & { readonly role: 'nms' | 'trs'; readonly name: string; readonly key: Uint8Array };
 export const mirrorRoles = ['nms', 'trs'] as const;
 export const MAX_MIRRORS = 8;
+export const MAX_ENDPOINTS = 8;
 
 /** One of a TRS's addresses and the round trip to it; null = it does not answer. */
 export type RelayTime = Endpoint & { readonly rttMs: number | null };
@@ -138,6 +143,8 @@ export type OptionValues = {
   ip16: string | null;
   /** port 16, address 128. */
   endpoint: Endpoint;
+  /** count 8, then {port 16, address 128} each. */
+  endpoints: readonly Endpoint[];
   /** count 8, then {kind 8, port 16, address 128} each. */
   candidates: readonly Candidate[];
   /** count 8, then {role 8, port 16, address 128, key 256, length 8, name} each. */

@@ -59,6 +59,8 @@ export type ServiceFile = {
   readonly address4: Address | null;
   readonly address6: Address | null;
   readonly port: number;
+  /** TCP port where a TRS takes datagrams over TLS, with its certificate and key (PEM); null = it does not. */
+  readonly tls: { readonly port: number; readonly certificateFile: string; readonly keyFile: string } | null;
   /** Holds the private service key (X25519). */
   readonly keyFile: string;
   /** An SQLite file, or the URL of a PostgreSQL database. */
@@ -103,6 +105,7 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
     nodeId: settings.text('node-id', /^[\da-f]{32}$/),
     ...settings.addresses(),
     port: settings.port('port'),
+    tls: settings.tls(),
     keyFile: settings.path('key'),
     registerFile: settings.place('register'),
     shared: settings.shared(),
@@ -265,6 +268,12 @@ class Settings {
   metrics(): MetricsAddress | null {
     if (!this.#values.has('metrics')) return null;
     return parseMetricsAddress(this.text('metrics')) ?? this.fail('"metrics" is no ADDRESS:PORT and not off');
+  }
+
+  tls(): ServiceFile['tls'] {
+    if (!this.#values.has('tls-port')) return null;
+    const port = this.port('tls-port');
+    return { port, certificateFile: this.path('tls-certificate'), keyFile: this.path('tls-key') };
   }
 
   addresses(): { address4: Address | null; address6: Address | null } {

@@ -76,4 +76,5 @@ export const migrations: readonly string[] = [
     subject TEXT NOT NULL
   ) STRICT;
   `,
+  'ALTER TABLE service ADD COLUMN tls_port INTEGER;',
 ];

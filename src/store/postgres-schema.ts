@@ -86,6 +86,7 @@ const steps: readonly string[] = [
   `
   CREATE TABLE authority (one BOOL PRIMARY KEY DEFAULT true CHECK (one), public_key BYTEA NOT NULL);
   `,
+  'ALTER TABLE service ADD COLUMN tls_port INT8;',
 ];
 
 export const POSTGRES_SCHEMA = steps.length;

@@ -105,6 +105,7 @@ export const service = new Table<Service>('service', 'name', [
   'address4',
   'address6',
   'port',
+  'tlsPort',
 ]);
 
 type Asynchronous = {

@@ -213,6 +213,7 @@ function tablesOf(database: Database.Database) {
       address4: plain,
       address6: plain,
       port: plain,
+      tlsPort: plain,
     }),
   };
 }

@@ -18,7 +18,7 @@ function setUp() {
   const [nms, trs, stranger] = [1, 2, 3].map(() => primitives.x25519Generate());
   const service = (role: Service['role'], publicKey: Uint8Array): Service => ({
     ...{ name: role, role, nodeId: role === 'nms' ? '01'.repeat(16) : '02'.repeat(16), publicKey },
-    ...{ address4: '198.51.100.10', address6: null, port: role === 'nms' ? 7441 : 7442 },
+    ...{ address4: '198.51.100.10', address6: null, port: role === 'nms' ? 7441 : 7442, tlsPort: null },
   });
   const services = [service('nms', nms!.publicKey), service('trs', trs!.publicKey)];
   const directory = new MirrorDirectory({ primitives, keys: nms! });

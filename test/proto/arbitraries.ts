@@ -8,6 +8,7 @@ import { type FieldValues, type MessageName, messageTable } from '../../src/prot
 import {
   candidateKinds,
   MAX_CANDIDATES,
+  MAX_ENDPOINTS,
   MAX_MIRRORS,
   mirrorRoles,
   type OptionName,
@@ -55,6 +56,7 @@ const values: { readonly [K in keyof (FieldValues & OptionValues)]: fc.Arbitrary
   octets32: octetsOf(32),
   octets64: octetsOf(64),
   endpoint,
+  endpoints: fc.array(endpoint, { maxLength: MAX_ENDPOINTS }),
   candidates: fc.array(
     fc.tuple(endpoint, fc.constantFrom(...candidateKinds)).map(([to, kind]) => ({ ...to, kind })),
     { maxLength: MAX_CANDIDATES },

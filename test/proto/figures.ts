@@ -341,6 +341,8 @@ export const optionFigures: { readonly [N in Exclude<OptionName, 'part'>]: reado
     { list: [{ role: 'trs', address: '192.0.2.1', port: 7442, key: Uint8Array.fromHex(key1), name: 'trs' }] },
     `00 08 01 01 1d12 ${four}c0000201 ${key1} 03 747273 000000000000`,
   ],
+  streams: [{ list: [{ address: '192.0.2.1', port: 443 }] }, `00 03 01 01bb ${four}c0000201 000000`],
+  streamPort: [{ port: 443 }, '00 01 01bb 00000000'],
   avoid: [{ relay: other }, `00 03 ${other} 000000000000`],
   relayTimes: [
     {

@@ -73,6 +73,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
     address4: LOOPBACK,
     address6: null,
     port,
+    tls: null,
     keyFile,
     registerFile: '',
     shared: null,
@@ -81,7 +82,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
     network,
   };
   const { name, nodeId, address4, address6 } = file;
-  register.services.push({ name, role, nodeId, publicKey: keys.publicKey, address4, address6, port });
+  register.services.push({ name, role, nodeId, publicKey: keys.publicKey, address4, address6, port, tlsPort: null });
   const access = {
     query: async (query: Parameters<FakeRegister['answer']>[0]) => register.answer(query)!,
     change: async () => 'saved' as const,

@@ -107,6 +107,7 @@ export class Cloud {
           address4: `192.0.2.${10 + i}`,
           address6: `2001:db8:ff::${10 + i}`,
           port: Port[role],
+          tlsPort: null,
         },
       };
     });

@@ -155,6 +155,7 @@ describe.skipIf(noPostgres)('database roles', () => {
       address4: '192.0.2.1',
       address6: null,
       port: 7441,
+      tlsPort: null,
     });
     return () => as.close();
   });

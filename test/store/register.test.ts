@@ -285,8 +285,16 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
       address4: '192.0.2.1',
       address6: null,
       port: 7441,
+      tlsPort: null,
     };
-    const other: Service = { ...service, name: 'a', role: 'trs', nodeId: '2'.repeat(32), address6: '2001:db8::1' };
+    const other: Service = {
+      ...service,
+      name: 'a',
+      role: 'trs',
+      nodeId: '2'.repeat(32),
+      address6: '2001:db8::1',
+      tlsPort: 443,
+    };
     await register.putService(service);
     await register.putService(other);
     expect(await register.query({ get: 'services' })).toEqual({ got: 'services', services: [other, service] });

@@ -19,7 +19,7 @@ import type { Now } from '../../lib/time.ts';
 import { decodePlain, type MessageOf } from '../../proto/codec.ts';
 import { CERTIFICATE_DAYS } from '../../proto/constants.ts';
 import { AuthType } from '../../proto/messages.ts';
-import { Refusal } from '../../proto/options.ts';
+import { MAX_ENDPOINTS, Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
@@ -277,7 +277,8 @@ export class AsMachine implements Machine<AsAction> {
 
     if (stranger) this.#addresses.giveBack(address);
     if (authType === AuthType.password) this.#devices.giveBack(deviceId.toLowerCase());
-    return this.#accept(login, verdict.device, certificate, commonKey, nms[primitives.random(1)[0]! % nms.length]!);
+    const chosen = nms[primitives.random(1)[0]! % nms.length]!;
+    return this.#accept(login, verdict.device, certificate, commonKey, chosen, streamsOf(services ?? []));
   }
 
   #issue(device: Device, keys: { signKey: Uint8Array; handshakeKey: Uint8Array }, now: Now): Certificate {
@@ -288,14 +289,22 @@ export class AsMachine implements Machine<AsAction> {
     return this.#options.issue({ nodeId, fqdn, vip4, vip6, groups, signKey, handshakeKey, notBefore, notAfter });
   }
 
-  #accept(login: Login, device: Device, certificate: Certificate, commonKey: Uint8Array, nms: Service): Actions {
+  #accept(
+    login: Login,
+    device: Device,
+    certificate: Certificate,
+    commonKey: Uint8Array,
+    nms: Service,
+    streams: readonly Endpoint[],
+  ): Actions {
     const { connection, request, now } = login;
     const { deviceId, nodeId } = device;
     if (device.kind !== 'general') connection.proven = deviceId;
     connection.deadline = now.ms + IDLE_MS;
     connection.answered.set(request.transactionId, { deviceId, nodeId, commonKey });
     if (connection.answered.size > MAX_ANSWERED) connection.answered.delete(connection.answered.keys().next().value!);
-    const datagram = acceptance(request.transactionId, device, this.#options.network, certificate, commonKey, nms);
+    const { network } = this.#options;
+    const datagram = acceptance(request.transactionId, device, network, certificate, commonKey, nms, streams);
     return [
       { do: 'count', name: 'login-accepted', ms: now.ms - login.began },
       {
@@ -360,4 +369,12 @@ function* load(query: Extract<Action, { do: 'load' }>['query']): Steps<RegisterA
 
 function formatMac(octets: Uint8Array): string {
   return octets.toHex().replaceAll(/..(?=.)/g, '$&:');
+}
+
+/** Where devices may speak to TRSs over TLS. */
+function streamsOf(services: readonly Service[]): Endpoint[] {
+  const streams = services.flatMap(({ tlsPort: port, address4, address6 }) =>
+    [address4, address6].flatMap((address) => (address === null || port === null ? [] : [{ address, port }])),
+  );
+  return streams.slice(0, MAX_ENDPOINTS);
 }

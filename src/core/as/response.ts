@@ -2,6 +2,7 @@
 
 import type { Certificate } from '../../crypto/certificate.ts';
 import type { Device, Network, Service } from '../../lib/device.ts';
+import type { Endpoint } from '../../lib/ip.ts';
 import { encodePlain } from '../../proto/codec.ts';
 import { Suite } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
@@ -16,6 +17,7 @@ export function acceptance(
   certificate: Certificate,
   commonKey: Uint8Array,
   nms: Service,
+  streams: readonly Endpoint[],
 ): Uint8Array {
   return encodePlain({
     type: 'loginResponse',
@@ -42,6 +44,7 @@ export function acceptance(
         domain,
       },
       nmsPort: { port: nms.port },
+      ...(streams.length > 0 && { streams: { list: streams } }),
     },
   });
 }

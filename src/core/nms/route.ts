@@ -106,6 +106,7 @@ export function routeOptions(route: Route, peer: PresentNode, now: Now): Options
     realPorts: { initiator: initiator.port, responder: responder.port },
     pathEnds: { initiator: initiator.nodeId, responder: responder.nodeId },
     ...(relay !== null && { relayPorts: { port: relay.port, nodeId: relay.nodeId } }),
+    ...(relay?.tlsPort != null && { streamPort: { port: relay.tlsPort } }),
   };
 }
 

@@ -22,6 +22,8 @@ export type Direction = {
   readonly tunnelKey: Uint8Array;
   readonly temporaryKey: Uint8Array;
   readonly relays: readonly Endpoint[];
+  /** Where the same TRS takes datagrams over TLS. */
+  readonly streams: readonly Endpoint[];
   /** NodeID of the TRS. */
   readonly relayId: string | null;
   readonly candidates: readonly Candidate[];
@@ -53,7 +55,10 @@ export function readDirection(
   const [own, other] = role === 'initiator' ? [initiator, responder] : [responder, initiator];
   if (own !== session.nodeId || other !== peer.nodeId || other === own) return 'certificate-name';
   const port = options.relayPorts?.port ?? Port.trs;
-  const relays = [body.trs4, body.trs6].flatMap((address) => (address === null ? [] : [{ address, port }]));
+  const addresses = [body.trs4, body.trs6].filter((address) => address !== null);
+  const relays = addresses.map((address): Endpoint => ({ address, port }));
+  const { port: streamPort = 0 } = options.streamPort ?? {};
+  const streams = addresses.map((address): Endpoint => ({ address, port: streamPort, over: 'tls' }));
   return {
     pathId: body.pathId,
     role,
@@ -63,6 +68,7 @@ export function readDirection(
     temporaryKey: body.temporaryKey,
     relayId: options.relayPorts?.nodeId ?? null,
     relays: relays.filter((relay) => context.isOuter(relay)),
+    streams: streams.filter((stream) => context.isOuter(stream)),
     candidates: context.usable(options.candidates?.list ?? []),
     peer,
     expires: Math.min(Date.parse(body.expires ?? '') || 0, peer.notAfter * 1_000),

@@ -129,6 +129,7 @@ function readSession(
     caPublicKey,
     nms4: endpointOf(body.nms4, port),
     nms6: endpointOf(body.nms6, port),
+    streams: (options.streams?.list ?? []).map((endpoint) => ({ ...endpoint, over: 'tls' })),
     overlay: overlayOf(options.network),
     domain: options.network.domain,
   };

@@ -33,6 +33,8 @@ export type Session = {
   readonly caPublicKey: Uint8Array;
   readonly nms4: Endpoint | null;
   readonly nms6: Endpoint | null;
+  /** Where TRSs take datagrams over TLS, theirs and those for the NMS. */
+  readonly streams: readonly Endpoint[];
   /** The overlay's own ranges. */
   readonly overlay: readonly Prefix[];
   readonly domain: string;

@@ -9,10 +9,11 @@ import type { Contribution } from '../context.ts';
 import { drainOptions } from '../drain.ts';
 import { readAddress } from '../network-files.ts';
 import { metricsOption } from '../service.ts';
+import { readTlsRoot } from '../tls-server.ts';
 import { contributeTokens } from './api-tokens.ts';
 import { backup, restore } from './archive.ts';
 import { contributeDevices, findNetwork, openNetwork } from './devices.ts';
-import { type InitOptions, initNetwork, makeService, readPortNumber } from './init.ts';
+import { type InitOptions, initNetwork, makeService, readPortNumber, readTlsPort } from './init.ts';
 import { type CloudOptions, serveCloud } from './serve.ts';
 
 type ServiceOptions = {
@@ -20,6 +21,7 @@ type ServiceOptions = {
   readonly address?: string;
   readonly address6?: string;
   readonly port?: string;
+  readonly tlsPort: string;
 };
 
 export const contribute: Contribution = (program, context) => {
@@ -38,6 +40,7 @@ export const contribute: Contribution = (program, context) => {
     .option('--as-port <port>', 'TCP port of the AS', String(Port.as))
     .option('--nms-port <port>', 'UDP port of the NMS', String(Port.nms))
     .option('--trs-port <port>', 'UDP port of the TRS', String(Port.trs))
+    .option('--trs-tls-port <port>', 'TCP port where the TRS takes datagrams over TLS, or off', String(Port.trsTls))
     .option('--controller-port <port>', 'TCP port of the controller', String(Port.controller))
     .action(async (options: InitOptions) => {
       const { address4, address6 } = await initNetwork(options);
@@ -66,6 +69,7 @@ export const contribute: Contribution = (program, context) => {
     .option('--address <IPv4>', 'where devices reach it')
     .option('--address6 <IPv6>', 'the same by IPv6')
     .option('--port <port>', 'its UDP port')
+    .option('--tls-port <port>', 'TCP port where a TRS takes datagrams over TLS, or off', String(Port.trsTls))
     .action(async (role: string, name: string, options: ServiceOptions) => {
       if (role !== 'nms' && role !== 'trs')
         raise('USAGE_VALUE', { option: 'role', value: role, why: 'use nms or trs' });
@@ -78,9 +82,12 @@ export const contribute: Contribution = (program, context) => {
         raise('USAGE_VALUE', { option: '--address', value: '(none)', why: 'devices must reach the service somewhere' });
       }
       const port = readPortNumber('--port', options.port ?? String(Port[role]));
+      const tlsPort = readTlsPort('--tls-port', options.tlsPort);
       const { register, file } = await openNetwork(options.dir);
       try {
-        const made = await makeService(options.dir, register, file.network, { role, name, address4, address6, port });
+        const tls = role === 'nms' || tlsPort === null ? null : { port: tlsPort, root: readTlsRoot(file) };
+        const service = { role, name, address4, address6, port, tls } as const;
+        const made = await makeService(options.dir, register, file.network, service);
         context.print(`Service ${name} is registered. Start it with: cyphonic ${role} serve --config ${made}`);
       } finally {
         await register.close();

@@ -6,7 +6,7 @@ import { networkInterfaces } from 'node:os';
 import { join, resolve } from 'node:path';
 import { isFqdn } from '../../crypto/certificate.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
-import { makeTlsRoot } from '../../crypto/tls-certificate.ts';
+import { issueTlsServer, makeTlsRoot, SERVICE_DAYS, type TlsIdentity } from '../../crypto/tls-certificate.ts';
 import type { Network, ServiceRole } from '../../lib/device.ts';
 import { raise } from '../../lib/errors.ts';
 import { type Address, contains, type Family, familyOf, formatPrefix, isLinkLocal } from '../../lib/ip.ts';
@@ -16,6 +16,7 @@ import { evpAead } from '../../sys/evp.ts';
 import { API_TOKEN_FILE, formatTokens, makeToken } from '../controller/tokens.ts';
 import { makeDirectories } from '../directory.ts';
 import { encodeKey, formatSettings, NETWORK_FILE, parseRange, readAddress, writeNewFile } from '../network-files.ts';
+import { streamServerName } from '../stream-name.ts';
 
 export type InitOptions = {
   readonly dir: string;
@@ -27,6 +28,7 @@ export type InitOptions = {
   readonly asPort: string;
   readonly nmsPort: string;
   readonly trsPort: string;
+  readonly trsTlsPort: string;
   readonly controllerPort: string;
 };
 
@@ -45,6 +47,7 @@ export async function initNetwork(options: InitOptions): Promise<Addresses> {
     trs: readPort(options, 'trsPort'),
     controller: readPort(options, 'controllerPort'),
   };
+  const trsTlsPort = readTlsPort('--trs-tls-port', options.trsTlsPort);
   const tlsRoot = await makeTlsRoot(network.domain, Date.now());
   const ca = primitives.ed25519Generate();
   const admin = makeToken('admin', 'admin');
@@ -58,7 +61,8 @@ export async function initNetwork(options: InitOptions): Promise<Addresses> {
     [API_TOKEN_FILE, `${admin.token}\n`],
     ['api-tokens', formatTokens([admin.entry])],
   ]);
-  const names = [...files.keys(), REGISTER_FILE, 'nms.key', 'nms.yaml', 'trs.key', 'trs.yaml', NETWORK_FILE];
+  const services = ['nms.key', 'nms.yaml', 'trs.key', 'trs.tls.pem', 'trs.tls.key', 'trs.yaml'];
+  const names = [...files.keys(), REGISTER_FILE, ...services, NETWORK_FILE];
   const present = names.find((name) => existsSync(join(directory, name)));
   if (present !== undefined) raise('SYS_NOT_EMPTY', { path: join(directory, present) });
 
@@ -68,7 +72,8 @@ export async function initNetwork(options: InitOptions): Promise<Addresses> {
     createSqlite(join(directory, REGISTER_FILE));
     const register = openSqlite(join(directory, REGISTER_FILE), network);
     for (const role of ['nms', 'trs'] as const) {
-      await makeService(directory, register, network, { role, name: role, ...addresses, port: port[role] });
+      const tls = role === 'nms' || trsTlsPort === null ? null : { port: trsTlsPort, root: tlsRoot };
+      await makeService(directory, register, network, { role, name: role, ...addresses, port: port[role], tls });
     }
     await register.close();
     // Last: a directory with this file is a whole network.
@@ -93,14 +98,20 @@ export async function initNetwork(options: InitOptions): Promise<Addresses> {
   return addresses;
 }
 
-export type NewService = Addresses & { readonly role: ServiceRole; readonly name: string; readonly port: number };
+export type NewService = Addresses & {
+  readonly role: ServiceRole;
+  readonly name: string;
+  readonly port: number;
+  /** A TRS that takes datagrams over TLS: where, and the root that its certificate is to be under. */
+  readonly tls: { readonly port: number; readonly root: TlsIdentity } | null;
+};
 
 /** Gives a service its keys and configuration and registers it; returns its configuration file. */
 export async function makeService(
   directory: string,
   register: Register,
   network: Network,
-  { role, name, address4, address6, port }: NewService,
+  { role, name, address4, address6, port, tls }: NewService,
 ): Promise<string> {
   const keys = primitives.x25519Generate();
   const nodeId = randomBytes(16).toString('hex');
@@ -111,13 +122,20 @@ export async function makeService(
     ...addressSettings({ address4, address6 }),
     port,
     key: `${name}.key`,
+    ...(tls !== null && { 'tls-port': tls.port, 'tls-certificate': `${name}.tls.pem`, 'tls-key': `${name}.tls.key` }),
     register: REGISTER_FILE,
     ...networkSettings(network),
   };
   const file = join(directory, `${name}.yaml`);
   writeNewFile(file, formatSettings(`Start this service with: cyphonic ${role} serve --config ${name}.yaml`, settings));
   writeNewFile(join(directory, `${name}.key`), `${encodeKey(keys.privateKey)}\n`);
-  await register.putService({ name, role, nodeId, publicKey: keys.publicKey, address4, address6, port });
+  if (tls !== null) {
+    const issued = await issueTlsServer(tls.root, [streamServerName(network.domain)], [], Date.now(), SERVICE_DAYS);
+    writeNewFile(join(directory, `${name}.tls.pem`), issued.certificate);
+    writeNewFile(join(directory, `${name}.tls.key`), issued.privateKey);
+  }
+  const tlsPort = tls?.port ?? null;
+  await register.putService({ name, role, nodeId, publicKey: keys.publicKey, address4, address6, port, tlsPort });
   return file;
 }
 
@@ -126,6 +144,11 @@ export function readPortNumber(option: string, text: string): number {
   const port = Number(text);
   if (/^\d{1,5}$/.test(text) && port > 0 && port < 65_536) return port;
   return raise('USAGE_VALUE', { option, value: text, why: 'a port is a number from 1 to 65535' });
+}
+
+/** Null: off. */
+export function readTlsPort(option: string, text: string): number | null {
+  return text === 'off' ? null : readPortNumber(option, text);
 }
 
 function readPort(options: InitOptions, name: 'asPort' | 'nmsPort' | 'trsPort' | 'controllerPort'): number {

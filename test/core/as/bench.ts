@@ -48,7 +48,13 @@ export class AsBench {
 
   async addService(): Promise<void> {
     const service = { name: 'nms', role: 'nms', nodeId: '1'.repeat(32), publicKey: new Uint8Array(32) } as const;
-    await this.register.putService({ ...service, address4: '192.0.2.1', address6: '2001:db8::1', port: 7441 });
+    await this.register.putService({
+      ...service,
+      address4: '192.0.2.1',
+      address6: '2001:db8::1',
+      port: 7441,
+      tlsPort: null,
+    });
     await this.register.putService({
       ...service,
       name: 'trs',
@@ -57,6 +63,7 @@ export class AsBench {
       address4: '192.0.2.9',
       address6: null,
       port: 7442,
+      tlsPort: 443,
     });
   }
 

@@ -54,6 +54,7 @@ export class Rogue {
       caPublicKey: this.ca.publicKey,
       nms4: nms,
       nms6: null,
+      streams: [],
       overlay: [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:80::/64')!],
       domain: 'lab.example',
     };

@@ -117,6 +117,7 @@ export class Cloud implements Host {
         address4: nmsEndpoint.address,
         address6: nmsEndpoint6.address,
         port: nmsEndpoint.port,
+        tlsPort: null,
       },
     ];
     this.nms = this.startNms('first');
@@ -172,7 +173,16 @@ export class Cloud implements Host {
     const nodeId = primitives.random(16).toHex();
     this.register.services = [
       ...this.register.services,
-      { name, role: 'trs', nodeId, publicKey: keys.publicKey, address4: at.address, address6: null, port: at.port },
+      {
+        name,
+        role: 'trs',
+        nodeId,
+        publicKey: keys.publicKey,
+        address4: at.address,
+        address6: null,
+        port: at.port,
+        tlsPort: null,
+      },
     ];
     const trs = new TrsMachine({ primitives, nodeId, keys, overlay, ...options });
     this.#attach(trs, at);
