@@ -12,6 +12,7 @@ import { Places } from './places.ts';
 import type { Pool } from './pool.ts';
 import type { PoolSide } from './seal-jobs.ts';
 import { outerFilter, SignallingSender } from './signalling.ts';
+import { StandIns } from './stand-ins.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 import { IoThread, type Offload, type OffloadName, type ThreadHandlers } from './threads.ts';
 
@@ -64,6 +65,8 @@ export type DataPlane = {
   setHosts(hosts: readonly LinkHost[]): void;
   /** Null without an inner link. */
   readonly link: FrameHandle | null;
+  /** Datagrams for an endpoint reached inside a stream go to this local port, and those from there come from it; null = no more. */
+  carry(remote: Endpoint, local: Endpoint | null): void;
   /** Sends one signalling datagram from the same port. False if it could not be sent (counted). */
   sendSignalling(to: Endpoint, datagram: Uint8Array): boolean;
   /** Totals of every installed path. */
@@ -110,8 +113,15 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const shared = { tally: tallyMemory(3), traffic: trafficMemory() };
   const tally = new Tally(shared.tally, ROW.main);
   const traffic = new TrafficCounters(shared.traffic);
+  const standIns = new StandIns();
+  const outer = outerFilter(overlay);
+  const mayGoTo = (endpoint: Endpoint): boolean => outer(endpoint) || standIns.isLocal(endpoint);
   const handlers: ThreadHandlers = {
-    onEvent: (event) => (event.on === 'frame' ? options.onFrame?.(event.frame) : options.onEvent(event)),
+    onEvent: (event) => {
+      if (event.on === 'frame') options.onFrame?.(event.frame);
+      else if (event.on !== 'datagram' || mayGoTo(event.from)) options.onEvent(standIns.event(event));
+      else tally.drop('forbidden-address');
+    },
     onRefused: (name) => {
       offload[name] = false;
       log.warn('offload refused by the system, going on without it', { offload: name });
@@ -127,7 +137,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
         ? null
         : { port: link, gateways: options.link?.gateways ?? [], internet: options.link?.internet === true },
     overlay,
-    forbidden: forbiddenOuter(overlay),
+    // What comes from this host itself is looked at here: a stream's port is welcome.
+    forbidden: forbiddenOuter(overlay).filter(({ address }) => address !== '127.0.0.0'),
     local: options.local ?? [],
     relay: false,
     copyDscp: options.copyDscp === true,
@@ -154,7 +165,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     throw failed.reason;
   }
 
-  const mayGoTo = outerFilter(overlay);
   const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo);
   const places = new Places();
   const permitted = (command: PathCommand): PathCommand => {
@@ -177,7 +187,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     command(command) {
       const place = command.do === 'installPath' ? places.take(command.pathId) : 0;
       if (command.do === 'removePath') places.release(command.pathId);
-      for (const thread of threads) thread.send(permitted(command), place);
+      for (const thread of threads) thread.send(permitted(standIns.command(command)), place);
     },
     setLocal(addresses) {
       for (const thread of threads) thread.send({ do: 'setLocal', addresses });
@@ -186,7 +196,12 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       for (const thread of threads) thread.send({ do: 'setHosts', hosts });
     },
     link,
-    sendSignalling: (to, datagram) => signalling.send(to, datagram),
+    carry: (remote, local) => standIns.set(remote, local),
+    sendSignalling(to, datagram) {
+      const local = standIns.localOf(to);
+      if (local === null) tally.drop('not-sent');
+      return local !== null && signalling.send(local, datagram);
+    },
     traffic: () => [...places].map(([pathId, place]) => ({ pathId, ...traffic.read(place) })),
     counters: () => readEdges(shared.tally),
     close,

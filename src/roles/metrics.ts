@@ -40,6 +40,9 @@ export const metrics = {
   cyphonic_relay_paths: gauge('Paths announced to the relay, and those of them with a bound end.'),
   cyphonic_relayed_datagrams_total: counter('Datagrams that the relay forwarded.'),
   cyphonic_relayed_bytes_total: counter('Octets in these datagrams.'),
+  cyphonic_stream_connections: gauge('Open TLS connections that carry datagrams.'),
+  cyphonic_stream_datagrams_total: counter('Datagrams received and sent over TLS.'),
+  cyphonic_stream_bytes_total: counter('Octets received and sent over TLS, before encryption.'),
 
   cyphonic_node_peers: gauge('Peers by state, path and address family.'),
   cyphonic_node_peer_round_trip_seconds: gauge('Round trip to a peer on the path in use.'),
@@ -70,7 +73,7 @@ type Meaning = readonly [metric: MetricName, labels: Sample['labels']];
 
 /** Names of counters with a variable part, and what they mean. */
 const patterns: readonly (readonly [RegExp, (...parts: string[]) => Meaning])[] = [
-  [/^(?:port-)?drop-(.+)$/, (reason) => ['cyphonic_dropped_total', { reason: reason! }]],
+  [/^(?:port-|stream-)?drop-(.+)$/, (reason) => ['cyphonic_dropped_total', { reason: reason! }]],
   [/^link-drop-(.+)$/, (reason) => ['cyphonic_adapter_dropped_total', { reason: reason! }]],
   [/^dot1x-accepted$/, () => ['cyphonic_adapter_authentications_total', { result: 'accepted', reason: '' }]],
   [
@@ -95,6 +98,8 @@ const patterns: readonly (readonly [RegExp, (...parts: string[]) => Meaning])[] 
   [/^udp(Received|Sent)Bytes$/, (way) => ['cyphonic_datagram_bytes_total', { direction: way!.toLowerCase() }]],
   [/^tun(Read|Written)Packets$/, (way) => ['cyphonic_node_tun_packets_total', { direction: way!.toLowerCase() }]],
   [/^tun(Read|Written)Bytes$/, (way) => ['cyphonic_node_tun_bytes_total', { direction: way!.toLowerCase() }]],
+  [/^stream-(received|sent)-datagrams$/, (direction) => ['cyphonic_stream_datagrams_total', { direction: direction! }]],
+  [/^stream-(received|sent)-bytes$/, (direction) => ['cyphonic_stream_bytes_total', { direction: direction! }]],
   [/^relayedDatagrams$/, () => ['cyphonic_relayed_datagrams_total', {}]],
   [/^relayedBytes$/, () => ['cyphonic_relayed_bytes_total', {}]],
 ];

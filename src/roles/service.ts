@@ -63,7 +63,7 @@ type ServiceMachine<Extra> = Machine<Extra> & { registerChanged(now: Now): Retur
 export const REGISTER_SILENT = 'the register does not answer';
 
 /** Longest time until a change of the register is acted on (ms). */
-const REGISTER_MS = 1_000;
+export const REGISTER_MS = 1_000;
 /** The point that a private key is multiplied with to give the public key (RFC 7748 section 4.1). */
 const BASE_POINT = Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? 9 : 0));
 
@@ -80,12 +80,13 @@ export type Parts<Extra extends { readonly do: string }> = { readonly shell: She
 
 export type Service<Extra extends { readonly do: string }> = RunningService & Parts<Extra>;
 
-/** Puts a machine on its port; `gauges` reads its sizes, `perform` carries out the actions that only this machine has. */
+/** Puts a machine on its port; `gauges` reads its sizes, `perform` carries out the actions that only this machine has, `more` counts what is beside it. */
 export async function runService<Extra extends { readonly do: string } = never>(
   { file, register, own, log, counters = new Counters(), loopback = false }: ServiceOptions,
   machine: ServiceMachine<Extra>,
   gauges: () => readonly Sample[],
   perform?: (action: Extra, parts: Parts<Extra>) => void,
+  more: () => Record<string, number> = () => ({}),
 ): Promise<Service<Extra>> {
   const { network, role, name, port } = file;
   const shell: Shell<Extra> = new Shell<Extra>({
@@ -113,7 +114,12 @@ export async function runService<Extra extends { readonly do: string } = never>(
   const look = (): void => shell.input((_, now) => machine.registerChanged(now));
   const unwatch = register.watch(look, REGISTER_MS);
   look();
-  const all = (): Record<string, number> => ({ ...counters.snapshot(), ...dropCounters(udp), ...udp.counters() });
+  const all = (): Record<string, number> => ({
+    ...more(),
+    ...counters.snapshot(),
+    ...dropCounters(udp),
+    ...udp.counters(),
+  });
   let received = 0;
   return {
     shell,

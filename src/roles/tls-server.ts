@@ -13,11 +13,6 @@ import { type NetworkFile, readTlsRoot, serviceNames } from './network-files.ts'
 /** Server certificates are made by each process and last for months. */
 const TLS_RENEWAL_MS = 7 * 86_400_000;
 
-/** The network's TLS root with its key: only who serves the whole network, or adds to it, has that. */
-export function readTlsRoot(file: NetworkFile): TlsIdentity {
-  return { certificate: readText(file.tlsRootFile), privateKey: readText(file.tlsRootKeyFile) };
-}
-
 /** Certificate and key of this process under the network's TLS root, the root itself in the chain for new devices. */
 export async function makeTlsContext(file: NetworkFile): Promise<{ cert: string; key: string }> {
   const addresses = [file.address4, file.address6].filter((address) => address !== null);

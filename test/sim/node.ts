@@ -230,6 +230,9 @@ export class SimNode {
         this.stored = action.octets;
         break;
       case 'online':
+      // No TRS here takes datagrams over TLS.
+      case 'connect':
+      case 'disconnect':
       case 'seenAnew':
       case 'registerChanged':
         break;

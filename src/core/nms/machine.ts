@@ -286,7 +286,7 @@ export class NmsMachine implements Machine<ReplicaAction> {
   #said(node: PresentNode, { message, sender }: Opened & { kind: 'message' }, from: Endpoint, now: Now): Action[] {
     if (message.id !== node.nodeId && message.type !== 'routeDirectionConfirmation') return dropped('unexpected', from);
     // Whoever heard it itself shares where it is.
-    if (!this.#overheard) node.hear(sender, message.sequence, from, this.#options.replica ?? null, now);
+    if (!this.#overheard) node.hear(sender, message, from, this.#options.replica ?? null, now);
     this.#seen(node, now);
     switch (message.type) {
       case 'registrationRequest':

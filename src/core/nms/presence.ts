@@ -14,7 +14,7 @@ import {
   sameEndpoint,
 } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
-import type { Envelope, MessageOf } from '../../proto/codec.ts';
+import type { Envelope, Message, MessageOf } from '../../proto/codec.ts';
 import { PRESENCE_MS, Suite } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
 import { type Candidate, MAX_CANDIDATES, SenderKind } from '../../proto/options.ts';
@@ -39,7 +39,9 @@ export type PresenceOptions = {
   readonly parts: PartBuffer;
 };
 
-const families = [4, 6] as const;
+/** Where a node is seen: by family, or at a TRS that takes what it shall get over TLS, which no peer can use. */
+const ways = [4, 6, 'streamed'] as const;
+type Way = (typeof ways)[number];
 /** Willing to use what every node can, if it didn't say. */
 const DEFAULT_SUITES = (1 << Suite.aes256Gcm) | (1 << Suite.chacha20Poly1305);
 /** A TRS that a node has not measured, and one that did not answer it (ms). */
@@ -56,7 +58,7 @@ export class PresentNode {
   #device: Device;
   /** Current and pending Common Key; the one that opened the latest datagram first. */
   #channels: { readonly key: Uint8Array; readonly channel: Channel }[] = [];
-  readonly #mapped: Record<Family, Mapped | null> = { 4: null, 6: null };
+  readonly #mapped: Record<Way, Mapped | null> = { 4: null, 6: null, streamed: null };
   #registration: Registration | null = null;
   #goodbye: Goodbye | null = null;
   readonly answers = new Answers();
@@ -129,13 +131,19 @@ export class PresentNode {
   }
 
   /** An authenticated datagram from a proven address; one that was overtaken on its way moves nothing back. */
-  hear({ instance }: Sender, sequence: number, from: Endpoint, replica: number | null, now: Now): void {
+  hear(
+    { instance }: Sender,
+    { sequence, flags }: Pick<Message, 'sequence' | 'flags'>,
+    from: Endpoint,
+    replica: number | null,
+    now: Now,
+  ): void {
     if (this.revoked) return;
     this.heard = now.ms;
-    const family = familyOf(from.address);
-    const last = this.#mapped[family];
+    const way = (flags & Flag.streamed) !== 0 ? 'streamed' : familyOf(from.address);
+    const last = this.#mapped[way];
     if (last?.instance === instance && last.sequence > sequence) return;
-    this.#mapped[family] = { endpoint: from, heard: now.ms, instance, sequence, at: now.wall, replica };
+    this.#mapped[way] = { endpoint: from, heard: now.ms, instance, sequence, at: now.wall, replica };
   }
 
   /** Whether this is the first thing a new life of the node says, so that nothing of its former one counts any more. */
@@ -173,16 +181,16 @@ export class PresentNode {
     const registration = parseRegistration(node);
     if (registration !== null && isNewer(registration, this.#registration)) {
       this.#registration = 'left' in registration ? null : registration;
-      if ('left' in registration) this.#mapped[4] = this.#mapped[6] = null;
+      if ('left' in registration) for (const way of ways) this.#mapped[way] = null;
       this.#shared.set('node', { what: registration, at: since(registration.at) });
     }
-    for (const [i, family] of families.entries()) {
+    for (const [i, way] of ways.entries()) {
       const sighting = parseSighting(at[i]);
-      if (sighting === null || !isNewer(sighting, this.#mapped[family])) continue;
+      if (sighting === null || !isNewer(sighting, this.#mapped[way])) continue;
       const heard = since(sighting.at);
-      this.#mapped[family] = { ...sighting, heard };
+      this.#mapped[way] = { ...sighting, heard };
       this.heard = Math.max(this.heard, heard);
-      this.#shared.set(`at${family}`, { what: formatEndpoint(sighting.endpoint), at: heard });
+      this.#shared.set(`at${way}`, { what: formatEndpoint(sighting.endpoint), at: heard });
     }
   }
 
@@ -198,17 +206,17 @@ export class PresentNode {
     };
     const standing = this.#goodbye ?? this.#registration;
     if (standing !== null) tell('node', standing, now.ms, standing);
-    for (const family of families) {
-      const mapped = this.#mapped[family];
+    for (const way of ways) {
+      const mapped = this.#mapped[way];
       if (mapped === null) continue;
       const { heard, ...sighting } = mapped;
-      tell(`at${family}`, formatEndpoint(sighting.endpoint), heard, sighting);
+      tell(`at${way}`, formatEndpoint(sighting.endpoint), heard, sighting);
     }
     return due;
   }
 
-  get sightings(): Sighting[] {
-    return [this.#mapped[4], this.#mapped[6]].filter((mapped) => mapped !== null);
+  get sightings(): Mapped[] {
+    return Object.values(this.#mapped).filter((mapped) => mapped !== null);
   }
 
   /** Other replicas have forgotten what they were told. */
@@ -249,9 +257,13 @@ export class PresentNode {
 
   /** Where to send what it didn't ask for: the address it was heard from last. */
   endpoint(): Endpoint | null {
-    const [a, b] = [this.#mapped[4], this.#mapped[6]];
-    if (a === null || b === null) return (a ?? b)?.endpoint ?? null;
-    return a.heard >= b.heard ? a.endpoint : b.endpoint;
+    return this.sightings.sort((a, b) => b.heard - a.heard)[0]?.endpoint ?? null;
+  }
+
+  /** Whether it is reached over TLS at a TRS, recently. */
+  streamed(now: Now): boolean {
+    const { streamed } = this.#mapped;
+    return streamed !== null && now.ms - streamed.heard <= PRESENCE_MS;
   }
 
   candidates(now: Now): Candidate[] {

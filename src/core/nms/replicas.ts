@@ -161,7 +161,7 @@ export class Replicas {
 
 /** Three records, as the two families of a node may be heard by different replicas. */
 function keysOf(nodeId: string): string[] {
-  return ['node', 'at4', 'at6'].map((name) => `${name} ${nodeId}`);
+  return ['node', 'at4', 'at6', 'atstreamed'].map((name) => `${name} ${nodeId}`);
 }
 
 /** The set of those a node has paths with, by NodeID. */

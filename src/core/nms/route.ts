@@ -59,7 +59,8 @@ export function startsRelayed(processCode: number): boolean {
 
 /** Whether a node can be reached from, and reach, a service. */
 export function shareFamily(node: PresentNode, service: Service, now: Now): boolean {
-  const { address4, address6 } = service;
+  const { address4, address6, tlsPort } = service;
+  if (tlsPort !== null && node.streamed(now)) return true;
   return (address4 !== null && node.mapped(4, now) !== null) || (address6 !== null && node.mapped(6, now) !== null);
 }
 

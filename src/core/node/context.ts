@@ -24,6 +24,7 @@ import { type Candidate, MAX_CANDIDATES, type RelayTime, type SenderKind } from 
 import { PartBuffer } from '../../proto/parts.ts';
 import { Channel, type Sender } from '../channel.ts';
 import { Answers, Exchanges, type Request, retransmitDelay, sendAll } from '../exchange.ts';
+import { Streams } from './streams.ts';
 import type { NodeAction, NodeOptions, Session } from './types.ts';
 
 /** Where a message came from: `relayed` = through the TRS at that address. */
@@ -73,10 +74,25 @@ const MAX_ISSUED = 8;
 /** A device's own port, what its NAT makes of it, and a forwarded one; more would aim probes of ours at somebody's host. */
 const PORTS_PER_ADDRESS = 3;
 
+/** What is known of a TRS from binding paths to it. */
+export type RelayContact = {
+  readonly endpoint: Endpoint;
+  readonly answers: boolean;
+  readonly lastContact: number | null;
+  readonly rttMs: number | null;
+};
+
+const MAX_RELAYS = 16;
+
 export class NodeContext {
   readonly options: NodeOptions;
   readonly exchanges: Exchanges<Purpose>;
   readonly answers = new Answers();
+  readonly streams = new Streams(this);
+  /** The NMS is heard over TLS only: relays are asked so first, UDP is tried more often. */
+  udpBlocked = false;
+  /** TRSs that were spoken to, the one spoken to last at the end. */
+  readonly relays = new Map<string, RelayContact>();
   readonly #parts = new PartBuffer();
   #session: Session | null = null;
   /** Our own certificates, this one and those before that have not expired: peers may know an older one. */
@@ -189,8 +205,9 @@ export class NodeContext {
   }
 
   ask(purpose: Purpose, now: Now): void {
-    const { channel, request, to, tries, delay = retransmitDelay } = purpose;
-    this.emit(...this.exchanges.start(channel, request, to, purpose, now, tries, delay));
+    const { channel, to, tries, delay = retransmitDelay } = purpose;
+    const flags = (purpose.request.flags ?? 0) | streamedFlag(to);
+    this.emit(...this.exchanges.start(channel, { ...purpose.request, flags }, to, purpose, now, tries, delay));
   }
 
   cancel(owner: object): void {
@@ -209,9 +226,19 @@ export class NodeContext {
     );
   }
 
+  /** A TRS answered, or did not (`rttMs` is null also where retransmission leaves it open). */
+  spokeToRelay(endpoint: Endpoint, answers: boolean, rttMs: number | null, now: Now): void {
+    const name = `${endpoint.over ?? 'udp'} ${formatEndpoint(endpoint)}`;
+    const last = this.relays.get(name);
+    const lastContact = answers ? now.ms : (last?.lastContact ?? null);
+    this.relays.delete(name);
+    this.relays.set(name, { endpoint, answers, lastContact, rttMs: rttMs ?? last?.rttMs ?? null });
+    if (this.relays.size > MAX_RELAYS) this.relays.delete(this.relays.keys().next().value!);
+  }
+
   /** Answers a request where it came from. */
   reply(channel: Channel, draft: Draft, { from, relayed }: Arrival): void {
-    const flags = (draft.flags ?? 0) | Flag.response | (relayed ? Flag.relayed : 0);
+    const flags = (draft.flags ?? 0) | Flag.response | (relayed ? Flag.relayed : 0) | streamedFlag(from);
     this.emit(...sendAll(channel.seal({ ...draft, flags } as Draft), from));
   }
 
@@ -270,6 +297,11 @@ export class NodeContext {
   #isForbidden(address: Address): boolean {
     return isForbiddenOuter(address, this.#session?.overlay ?? []);
   }
+}
+
+/** Says to the receiver that the address it sees is not ours. */
+function streamedFlag({ over }: Endpoint): number {
+  return over === 'tls' ? Flag.streamed : 0;
 }
 
 function isRefusalOrChallenge(message: Message): boolean {

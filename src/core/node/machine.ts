@@ -21,6 +21,7 @@ import { isAboutTheSame } from './relay-times.ts';
 import { Reopening } from './reopening.ts';
 import { Responder } from './responder.ts';
 import { snapshotOf } from './snapshot.ts';
+import type { StreamState } from './streams.ts';
 import type { NodeAction, NodeOptions, NodeSnapshot, ResolveQuestion, Session } from './types.ts';
 
 /** A peer that starts anew may have a path of its new life before we hear of the end of the old one (ms). */
@@ -53,6 +54,9 @@ export class NodeMachine implements Machine<NodeOnly> {
         // What the router forwards may be offered only now, or no longer.
         if (context.forwarded !== null) this.#registrar.register(now);
         for (const path of this.#directory.paths) path.remapped(now);
+      },
+      unblocked: (now) => {
+        for (const path of this.#directory.paths) path.readdress(now);
       },
     });
     context.mapped = () => this.#registrar.registrations.flatMap(({ mapped }) => (mapped === null ? [] : [mapped]));
@@ -118,6 +122,11 @@ export class NodeMachine implements Machine<NodeOnly> {
     });
   }
 
+  /** A stream that was asked for is open, or is not or no longer, and why. */
+  streamed(endpoint: Endpoint, state: StreamState, now: Now): NodeAction[] {
+    return this.#run(() => this.#context.streams.changed(endpoint, state, now));
+  }
+
   /** Whatever the data plane reports. */
   event(event: PathEvent, now: Now): NodeAction[] {
     switch (event.on) {
@@ -126,9 +135,9 @@ export class NodeMachine implements Machine<NodeOnly> {
       case 'unrouted':
         return this.packet(event.packet, event.destination, now);
       case 'opened':
-        return this.opened(event.pathId, event.epoch, event.from, now);
+        return this.#run(() => this.#directory.path(event.pathId)?.opened(event.epoch, event.from, now));
       case 'moved':
-        return this.moved(event.pathId, event.from, now);
+        return this.#run(() => this.#directory.path(event.pathId)?.moved(event.from, now));
     }
   }
 
@@ -151,6 +160,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       const { actions, failed } = this.#context.exchanges.tick(now);
       this.#context.emit(...actions);
       for (const purpose of failed) purpose.failed(now);
+      this.#context.streams.tick(now);
       this.#registrar.tick(now);
       this.#quests.tick(now);
       this.#directory.tick(now);
@@ -188,16 +198,6 @@ export class NodeMachine implements Machine<NodeOnly> {
     });
   }
 
-  /** The data path opened the first capsule under the keys of this epoch. */
-  opened(pathId: string, epoch: number, from: Endpoint, now: Now): NodeAction[] {
-    return this.#run(() => this.#directory.path(pathId)?.opened(epoch, from, now));
-  }
-
-  /** Capsules of this path come from another address now. */
-  moved(pathId: string, from: Endpoint, now: Now): NodeAction[] {
-    return this.#run(() => this.#directory.path(pathId)?.moved(from, now));
-  }
-
   /** Running totals of one path; about once a second while they change. */
   traffic(totals: PathTraffic, now: Now): NodeAction[] {
     return this.#run(() => this.#directory.path(totals.pathId)?.traffic(totals, now));
@@ -220,6 +220,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       for (const path of this.#directory.paths) path.sayGoodbye();
       this.#registrar.sayGoodbye();
       this.#registrar.stop();
+      this.#context.streams.stop();
       this.#stopped = true;
     });
   }
@@ -257,8 +258,9 @@ export class NodeMachine implements Machine<NodeOnly> {
   }
 
   get #timed(): readonly { readonly next: number }[] {
-    const { due: next } = this.#context.exchanges;
-    return [{ next }, this.#registrar, this.#quests, this.#directory, this.#reopening, this.#cache.timers];
+    const { exchanges, streams } = this.#context;
+    const mine = [this.#registrar, this.#quests, this.#directory, this.#reopening, this.#cache.timers];
+    return [{ next: exchanges.due }, streams.timers, ...mine];
   }
 
   #known(question: ResolveQuestion): Parameters<typeof foundOf>[0] | null {

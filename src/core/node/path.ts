@@ -337,7 +337,7 @@ export class Path {
     this.#tunnel.stop();
     this.#liveness.stop();
     this.#mtu.stop();
-    this.reach.stop();
+    this.reach.stop(now);
     this.#context.emit({ do: 'removePath', pathId: this.id });
     const end = (): void => {
       this.#context.cancel(this);

@@ -67,7 +67,7 @@ export class Reach {
     this.#probing = new Probing(context, channel, peerKind, this.#ways, (way, rttMs, now) =>
       this.wayProven(way, rttMs, now),
     );
-    this.#binding = new RelayBinding(context, relayChannel, direction.relays, (bound, now) =>
+    this.#binding = new RelayBinding(context, relayChannel, direction, (bound, now) =>
       this.#bindingSettled(bound, now),
     );
   }
@@ -116,11 +116,11 @@ export class Reach {
     this.timers.set('optimise', now.ms + OPTIMISE_MS);
   }
 
-  stop(): void {
+  stop(now: Now): void {
     this.#stopped = true;
     this.timers.clearAll();
     this.#probing.stop();
-    this.#binding.stop();
+    this.#binding.stop(now);
   }
 
   /** Whether datagrams with the relayed flag come from there, and others of the peer do not. */
@@ -328,14 +328,14 @@ export class Reach {
 
   #refresh(now: Now): void {
     if (this.chosen === null || this.#isRelayed) this.#binding.bind(now);
-    else this.#lapse();
+    else this.#lapse(now);
   }
 
   /** The relay is not needed beside a direct way that works. */
-  #lapse(): void {
+  #lapse(now: Now): void {
     const relay = this.#relayWay();
     if (relay !== null) relay.provenAt = null;
-    this.#binding.lapse();
+    this.#binding.lapse(now);
   }
 
   #optimise(now: Now): void {

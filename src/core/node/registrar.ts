@@ -7,6 +7,7 @@ import { SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
 import { sendAll } from '../exchange.ts';
 import type { NodeContext } from './context.ts';
+import { Detour } from './detour.ts';
 import { Registration } from './registration.ts';
 import { Timers } from './timers.ts';
 import type { NodeState, Session } from './types.ts';
@@ -28,6 +29,8 @@ export type RegistrarEvents = {
   online(now: Now): void;
   offline(now: Now): void;
   remapped(now: Now): void;
+  /** UDP works again after it did not. */
+  unblocked(now: Now): void;
 };
 
 export class Registrar {
@@ -35,7 +38,9 @@ export class Registrar {
   readonly #events: RegistrarEvents;
   readonly timers = new Timers<'renew' | 'unreachable'>();
   #channel: Channel | null = null;
+  /** Over UDP, one for each family. */
   #registrations: Registration[] = [];
+  readonly #detour: Detour;
   #everOnline = false;
   /** This process has no memory of paths from before. */
   #isFirst = true;
@@ -44,6 +49,10 @@ export class Registrar {
   constructor(context: NodeContext, events: RegistrarEvents) {
     this.#context = context;
     this.#events = events;
+    this.#detour = new Detour(context, {
+      register: (endpoint) => this.#registration(this.#channel!, endpoint),
+      ended: (now) => this.#lost(now),
+    });
   }
 
   /** The NodeID channel, null before the first session. */
@@ -52,7 +61,8 @@ export class Registrar {
   }
 
   get registrations(): readonly Registration[] {
-    return this.#registrations;
+    const { registration } = this.#detour;
+    return registration === null ? this.#registrations : [...this.#registrations, registration];
   }
 
   get state(): NodeState {
@@ -63,12 +73,12 @@ export class Registrar {
   }
 
   get isOnline(): boolean {
-    return this.#registrations.some(({ state }) => state === 'up');
+    return this.registrations.some(({ state }) => state === 'up');
   }
 
   /** Where requests to the NMS go: the registered family heard of last. */
   get nms(): Endpoint | null {
-    const up = this.#registrations.filter(({ state }) => state === 'up');
+    const up = this.registrations.filter(({ state }) => state === 'up');
     return up.sort((a, b) => (b.lastContact ?? 0) - (a.lastContact ?? 0))[0]?.nms ?? null;
   }
 
@@ -76,6 +86,7 @@ export class Registrar {
   session(session: Session, now: Now): void {
     for (const registration of this.#registrations) registration.stop();
     this.#registrations = [];
+    this.#detour.restart(now);
     this.#channel?.close();
     this.#channel = this.#context.channel({
       id: session.nodeId,
@@ -105,14 +116,16 @@ export class Registrar {
       const known = this.#registrations.find((registration) => registration.nms === nms);
       return [known ?? this.#registration(channel, nms)];
     });
-    for (const registration of this.#registrations) registration.begin(now);
+    for (const registration of this.registrations) registration.begin(now);
+    this.#watchUdp();
     if (!this.isOnline) this.#whileOffline(now);
     if (wasOnline && !this.isOnline) this.#events.offline(now);
   }
 
   /** Whether the NMS still knows us, asked ahead of time. */
   check(now: Now): void {
-    for (const registration of this.#registrations) registration.check(now);
+    for (const registration of this.registrations) registration.check(now);
+    this.#watchUdp();
   }
 
   /** There are paths of an earlier life: the NMS need not tell their other ends that they are gone. */
@@ -130,7 +143,7 @@ export class Registrar {
   }
 
   get next(): number {
-    return Math.min(this.timers.next, ...this.#registrations.map(({ timers }) => timers.next));
+    return Math.min(this.timers.next, this.#detour.next, ...this.#registrations.map(({ timers }) => timers.next));
   }
 
   tick(now: Now): void {
@@ -139,6 +152,8 @@ export class Registrar {
       this.timers.set(timer, now.ms + (timer === 'renew' ? RENEW_AGAIN_MS : UNREACHABLE_AGAIN_MS));
     }
     for (const registration of this.#registrations) registration.tick(now);
+    this.#watchUdp();
+    this.#detour.tick(now);
   }
 
   /** Said once, as nobody waits for the answer. */
@@ -153,6 +168,7 @@ export class Registrar {
 
   stop(): void {
     this.timers.clearAll();
+    this.#detour.stop();
     for (const registration of this.#registrations) registration.stop();
   }
 
@@ -160,18 +176,41 @@ export class Registrar {
     const registration: Registration = new Registration(this.#context, channel, nms, this.#isFirst, {
       registered: (now) => this.#registered(registration, now),
       lost: (now) => {
-        if (this.isOnline) return;
-        this.#whileOffline(now);
-        this.#events.offline(now);
+        if (registration === this.#detour.registration) this.#detour.lost(now);
+        else this.#lost(now);
       },
       remapped: (now) => this.#events.remapped(now),
       refused: () => this.refuse(),
+      heard: (now) => {
+        if (registration !== this.#detour.registration) this.#heardByUdp(now);
+      },
     });
     return registration;
   }
 
+  #lost(now: Now): void {
+    if (this.isOnline) return;
+    this.#whileOffline(now);
+    this.#events.offline(now);
+  }
+
+  /** Once no family gets an answer by UDP, another way is looked for. */
+  #watchUdp(): void {
+    const silent = this.#registrations.map(({ unansweredSince }) => unansweredSince);
+    const heard = silent.length === 0 || silent.includes(null);
+    this.#detour.silentSince(heard ? null : Math.max(...silent.filter((since) => since !== null)));
+  }
+
+  #heardByUdp(now: Now): void {
+    const wasBlocked = this.#context.udpBlocked;
+    this.#context.udpBlocked = false;
+    this.#detour.leave(now);
+    if (wasBlocked) this.#events.unblocked(now);
+  }
+
   #registered(registration: Registration, now: Now): void {
-    const others = this.#registrations.filter((other) => other !== registration);
+    if (registration === this.#detour.registration) this.#context.udpBlocked = true;
+    const others = this.registrations.filter((other) => other !== registration);
     const isNews = others.every(({ state }) => state !== 'up');
     this.#everOnline = true;
     this.#isFirst = false;

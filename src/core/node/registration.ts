@@ -16,6 +16,8 @@ import { Timers } from './timers.ts';
 const BACKOFF_FIRST_MS = 1_000;
 const BACKOFF_MAX_MS = 20_000;
 const BACKOFF_JITTER = 0.4;
+/** While another way than UDP is in use, UDP is asked at least this often (ms). */
+const BACKOFF_BLOCKED_MS = 2_500;
 /** Transmissions of an attempt while nobody answers: each one more would bring all nodes back in the same moment. */
 const DOWN_TRIES = 1;
 /** Whoever heard of the NMS this recently need not ask (ms). */
@@ -28,6 +30,8 @@ export type RegistrationEvents = {
   /** The address that the NMS sees has changed under way. */
   remapped(now: Now): void;
   refused(now: Now): void;
+  /** It is there. */
+  heard(now: Now): void;
 };
 
 export class Registration {
@@ -48,6 +52,8 @@ export class Registration {
   nat: boolean | null = null;
   lastContact: number | null = null;
   rttMs: number | null = null;
+  /** When what is still unanswered was first asked (ms); null = everything is answered. */
+  unansweredSince: number | null = null;
 
   constructor(context: NodeContext, channel: Channel, nms: Endpoint, isFirst: boolean, events: RegistrationEvents) {
     this.#context = context;
@@ -64,6 +70,7 @@ export class Registration {
     const candidates = context.offered();
     const own = (family: Family) => candidates.find(({ address }) => familyOf(address) === family)?.address ?? null;
     this.stop();
+    this.unansweredSince ??= now.ms;
     if (this.state === 'down') this.state = 'registering';
     context.ask(
       {
@@ -118,6 +125,10 @@ export class Registration {
     this.#context.cancel(this);
   }
 
+  get #isStreamed(): boolean {
+    return this.nms.over === 'tls';
+  }
+
   #answered(message: Message, rttMs: number | null, now: Now): void {
     if ((message.flags & Flag.failure) !== 0 || message.type !== 'registrationResponse') {
       if (message.options.refusal?.reason === Refusal.disabled) this.#events.refused(now);
@@ -127,7 +138,7 @@ export class Registration {
     const wasUp = this.state === 'up';
     this.state = 'up';
     this.#failures = 0;
-    this.nat = message.body.natFlag !== 0;
+    this.nat = this.#isStreamed ? null : message.body.natFlag !== 0;
     this.mirrors = (message.options.mirrors?.list ?? []).filter((mirror) => this.#context.mayReach(mirror));
     this.isFirst = false;
     this.#contact(message, rttMs, now);
@@ -142,7 +153,8 @@ export class Registration {
 
   /** Nobody answered: tries again later and later, by chance, so that the nodes of a network don't come back all at once. */
   #failed(now: Now): void {
-    const backoff = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures);
+    const longest = this.#context.udpBlocked ? BACKOFF_BLOCKED_MS : BACKOFF_MAX_MS;
+    const backoff = Math.min(longest, BACKOFF_FIRST_MS * 2 ** this.#failures);
     this.#failures += 1;
     this.timers.set('register', now.ms + backoff * this.#context.jitter(BACKOFF_JITTER));
     if (this.state === 'down') return;
@@ -152,6 +164,7 @@ export class Registration {
   }
 
   #keepAlive(now: Now): void {
+    this.unansweredSince ??= now.ms;
     this.#context.ask(
       {
         owner: this,
@@ -179,7 +192,11 @@ export class Registration {
     this.lastContact = now.ms;
     this.rttMs = rttMs ?? this.rttMs;
     this.#unanswered = 0;
+    this.unansweredSince = null;
+    this.#events.heard(now);
     this.timers.set('keepAlive', now.ms + KEEP_ALIVE_MS * this.#context.jitter(KEEP_ALIVE_JITTER));
+    // What the NMS sees then is the TRS.
+    if (this.#isStreamed) return;
     const mapped = message.options.mapped?.endpoint ?? this.mapped;
     const seenAnew = mapped !== null && (this.mapped === null || !sameEndpoint(mapped, this.mapped));
     const changed = seenAnew && this.mapped !== null;

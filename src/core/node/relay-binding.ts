@@ -1,72 +1,83 @@
 /**
  * Our side's binding of a path to its TRS (protocol section 2.4): a Keep Alive to the TRS proves our address to it, and
- * from then on it forwards what the other side sends. Tries the relay's addresses one after the other.
+ * from then on it forwards what the other side sends. Tries the relay's addresses one after the other, over UDP and then
+ * over TLS; the other way round while UDP is known not to work.
  */
 
-import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { Flag } from '../../proto/messages.ts';
 import { SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
+import { retransmitDelay } from '../exchange.ts';
 import type { NodeContext } from './context.ts';
+import type { StreamUser } from './streams.ts';
 
-/** Transmissions to one address of a relay before the next one is tried. */
+/** Transmissions to one address of a relay before the next one is tried, and how long after each (ms): 2 s before TLS. */
 const TRIES = 4;
+const PATIENCE_MS = 600;
 
-export class RelayBinding {
+export class RelayBinding implements StreamUser {
   readonly #context: NodeContext;
   readonly #channel: Channel;
   readonly #relays: readonly Endpoint[];
+  readonly #streams: readonly Endpoint[];
   /** Called whenever an attempt ends. */
   readonly #settled: (bound: boolean, now: Now) => void;
-  #attempt = 0;
+  /** Where it is bound or being bound. */
+  #target: Endpoint | null = null;
+  /** The address that answered last. */
+  #best: Endpoint | null = null;
+  /** What else may be tried, in this order. */
+  #others: Endpoint[] = [];
   state: 'none' | 'binding' | 'bound' | 'failed' = 'none';
 
   constructor(
     context: NodeContext,
     channel: Channel,
-    relays: readonly Endpoint[],
+    { relays, streams }: { readonly relays: readonly Endpoint[]; readonly streams: readonly Endpoint[] },
     settled: (bound: boolean, now: Now) => void,
   ) {
     this.#context = context;
     this.#channel = channel;
     this.#relays = relays;
+    this.#streams = streams;
     this.#settled = settled;
   }
 
   get possible(): boolean {
-    return this.#reachable.length > 0;
+    return this.#possible.length > 0;
   }
 
   /** Where relayed messages go to and come from; null while not bound. */
   get endpoint(): Endpoint | null {
-    return this.state === 'bound' ? this.#relay : null;
+    return this.state === 'bound' ? this.#target : null;
   }
 
-  /** Its addresses of the families that we have now. */
-  get #reachable(): readonly Endpoint[] {
-    return this.#relays.filter((relay) => this.#context.mayReach(relay));
-  }
-
-  get #relay(): Endpoint | null {
-    const reachable = this.#reachable;
-    return reachable[this.#attempt % reachable.length] ?? null;
+  /** Its addresses of the families that we have now, the likeliest first. */
+  get #possible(): Endpoint[] {
+    const reachable = this.#relays.filter((relay) => this.#context.mayReach(relay));
+    const best = reachable.find((relay) => this.#best !== null && sameEndpoint(relay, this.#best));
+    if (best !== undefined) reachable.unshift(...reachable.splice(reachable.indexOf(best), 1));
+    return this.#context.udpBlocked ? [...this.#streams, ...reachable] : [...reachable, ...this.#streams];
   }
 
   isRelay(endpoint: Endpoint): boolean {
-    return this.#relays.some(({ address, port }) => address === endpoint.address && port === endpoint.port);
+    return [...this.#relays, ...this.#streams].some((relay) => sameEndpoint(relay, endpoint));
   }
 
   /** Binds, or, where it is bound already, shows the TRS that we are still there and where. */
   bind(now: Now): void {
     if (this.state === 'binding') return;
-    if (!this.possible) {
-      this.state = 'failed';
-      this.#settled(false, now);
+    const possible = this.#possible;
+    if (this.state === 'bound') {
+      this.#others = possible.filter((relay) => this.#target === null || !sameEndpoint(relay, this.#target));
+      this.#ask(now);
       return;
     }
-    if (this.state !== 'bound') this.state = 'binding';
-    this.#try(this.#reachable.length, now);
+    this.state = 'binding';
+    this.#others = possible;
+    this.#next(now);
   }
 
   /** Binds from our new address, whatever is under way from the old one. */
@@ -77,33 +88,77 @@ export class RelayBinding {
   }
 
   /** Not needed for now: the TRS will forget us. */
-  lapse(): void {
-    this.stop();
+  lapse(now: Now): void {
+    this.stop(now);
     this.state = 'none';
   }
 
-  stop(): void {
+  stop(now: Now): void {
     this.#context.cancel(this);
+    this.#context.streams.release(this, now);
   }
 
-  #try(left: number, now: Now): void {
-    const to = this.#relay;
-    if (to === null) return;
+  streamOpened(endpoint: Endpoint, now: Now): void {
+    if (this.state === 'bound' || this.state === 'none') return;
+    this.#context.cancel(this);
+    this.state = 'binding';
+    this.#target = endpoint;
+    this.#ask(now);
+  }
+
+  streamClosed(endpoint: Endpoint, now: Now): void {
+    if (this.#target === null || !sameEndpoint(endpoint, this.#target)) return;
+    this.#context.cancel(this);
+    if (this.state === 'bound') {
+      this.state = 'failed';
+      this.#settled(false, now);
+    } else if (this.state === 'binding') {
+      this.#next(now);
+    }
+  }
+
+  /** Tries the next address; none is left: failed. */
+  #next(now: Now): void {
+    this.#context.cancel(this);
+    const relay = this.#target;
+    this.#target = this.#others.shift() ?? null;
+    if (this.#target === null) {
+      this.state = 'failed';
+      if (relay !== null) this.#context.log('debug', 'the relay does not answer', { relay: formatEndpoint(relay) });
+      this.#settled(false, now);
+    } else if (this.#target.over === undefined || this.#context.streams.isOpen(this.#target)) {
+      if (this.#target.over === 'tls') this.#context.streams.want(this.#target, this);
+      this.#ask(now);
+    } else if (!this.#context.streams.want(this.#target, this)) {
+      // It broke just now. Should it be open again later, that is still welcome.
+      this.#next(now);
+    }
+  }
+
+  #ask(now: Now): void {
+    if (this.#target === null) return;
     this.#context.cancel(this);
     this.#context.ask(
       {
         owner: this,
         channel: this.#channel,
-        to,
+        to: this.#target,
         tries: TRIES,
+        ...(this.#others.some(({ over }) => over === 'tls') && {
+          delay: (tries: number) => Math.min(PATIENCE_MS, retransmitDelay(tries)),
+        }),
         from: SenderKind.trs,
         expects: 'ack',
         request: { type: 'keepAlive', id: this.#channel.id, body: {} },
-        answered: (message, _, _rtt, at) => {
-          if ((message.flags & Flag.failure) !== 0) this.#failed(left - 1, at);
+        answered: (message, _, rttMs, at) => {
+          if (this.#target !== null) this.#context.spokeToRelay(this.#target, true, rttMs, at);
+          if ((message.flags & Flag.failure) !== 0) this.#unbound(at);
           else this.#bound(at);
         },
-        failed: (at) => this.#failed(left - 1, at),
+        failed: (at) => {
+          if (this.#target !== null) this.#context.spokeToRelay(this.#target, false, null, at);
+          this.#unbound(at);
+        },
       },
       now,
     );
@@ -111,19 +166,13 @@ export class RelayBinding {
 
   #bound(now: Now): void {
     this.state = 'bound';
+    this.#best = this.#target;
+    this.#context.streams.release(this, now, this.#target);
     this.#settled(true, now);
   }
 
-  #failed(left: number, now: Now): void {
-    const relay = this.#relay;
-    this.#attempt += 1;
-    if (left > 0) {
-      this.state = 'binding';
-      this.#try(left, now);
-      return;
-    }
-    this.state = 'failed';
-    if (relay !== null) this.#context.log('debug', 'the relay does not answer', { relay: formatEndpoint(relay) });
-    this.#settled(false, now);
+  #unbound(now: Now): void {
+    this.state = 'binding';
+    this.#next(now);
   }
 }

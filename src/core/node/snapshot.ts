@@ -1,6 +1,6 @@
 /** The machine's share of `status --json`. */
 
-import { formatEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { suiteNames } from '../../proto/constants.ts';
 import type { NodeContext } from './context.ts';
@@ -8,7 +8,7 @@ import type { Directory } from './directory.ts';
 import type { Path } from './path.ts';
 import type { Peer } from './peer.ts';
 import type { Registrar } from './registrar.ts';
-import type { NodeSnapshot, PeerSnapshot } from './types.ts';
+import type { NodeSnapshot, PeerSnapshot, ServiceSnapshot } from './types.ts';
 
 export function snapshotOf(
   context: NodeContext,
@@ -30,13 +30,19 @@ export function snapshotOf(
     nat: nats.length === 0 ? null : nats.includes(true),
     real: context.local.map((candidate) => formatEndpoint(candidate)),
     mapped: registrations.flatMap(({ mapped }) => (mapped === null ? [] : [formatEndpoint(mapped)])),
-    services: registrations.map(({ nms, state, lastContact, rttMs }) => ({
-      role: 'nms',
-      address: formatEndpoint(nms),
-      state: state === 'up' ? 'up' : 'down',
-      lastContactMs: lastContact === null ? null : Math.round(now.ms - lastContact),
-      rttMs,
-    })),
+    services: [
+      ...registrations.map(
+        ({ nms, state, lastContact, rttMs }): ServiceSnapshot => ({
+          role: 'nms',
+          address: formatEndpoint(nms),
+          transport: transportOf(nms),
+          state: state === 'up' ? 'up' : 'down',
+          lastContactMs: lastContact === null ? null : Math.round(now.ms - lastContact),
+          rttMs,
+        }),
+      ),
+      ...relaySnapshots(context, now),
+    ],
     peers: [...directory.peers].map((peer) => peerSnapshot(peer, isSeeking(peer), now)),
   };
 }
@@ -50,6 +56,7 @@ function peerSnapshot(peer: Peer, seeking: boolean, now: Now): PeerSnapshot {
     state: path === null && seeking ? 'directing' : stateOf(path),
     path: path?.kind ?? null,
     endpoint: path?.chosen == null ? null : formatEndpoint(path.chosen.endpoint),
+    transport: path?.chosen == null ? null : transportOf(path.chosen.endpoint),
     suite: path === null ? null : suiteNames[path.direction.suite],
     epoch: path?.epoch ?? null,
     since: path?.upSince == null ? null : new Date(path.upSince.wall).toISOString(),
@@ -65,6 +72,37 @@ function peerSnapshot(peer: Peer, seeking: boolean, now: Now): PeerSnapshot {
       rejected: traffic.rxRejected,
     },
   };
+}
+
+/** TRSs that paths were bound to, and those that were only measured. */
+function relaySnapshots({ relays, relayTimes }: NodeContext, now: Now): ServiceSnapshot[] {
+  const spoken = [...relays.values()].map(
+    ({ endpoint, answers, lastContact, rttMs }): ServiceSnapshot => ({
+      role: 'trs',
+      address: formatEndpoint(endpoint),
+      transport: transportOf(endpoint),
+      state: answers ? 'up' : 'down',
+      lastContactMs: lastContact === null ? null : Math.round(now.ms - lastContact),
+      rttMs,
+    }),
+  );
+  const measured = relayTimes
+    .filter((time) => !spoken.some(({ address }) => address === formatEndpoint(time)))
+    .map(
+      (time): ServiceSnapshot => ({
+        role: 'trs',
+        address: formatEndpoint(time),
+        transport: 'udp',
+        state: time.rttMs === null ? 'down' : 'up',
+        lastContactMs: null,
+        rttMs: time.rttMs,
+      }),
+    );
+  return [...spoken, ...measured];
+}
+
+function transportOf({ over }: Endpoint): 'udp' | 'tls' {
+  return over ?? 'udp';
 }
 
 function stateOf(path: Path | null): PeerSnapshot['state'] {

@@ -79,15 +79,19 @@ export type NodeAction =
   | { readonly do: 'seenAnew' }
   /** Keep this for the next life, in place of what was kept before: the peer cache, sealed. */
   | { readonly do: 'storePeers'; readonly octets: Uint8Array }
+  /** Open a stream there, which comes back as `streamed`; end it. */
+  | { readonly do: 'connect' | 'disconnect'; readonly endpoint: Endpoint }
   /** The register changed: an adapter asks the controller for its general nodes again. */
   | { readonly do: 'registerChanged' };
 
 export type NodeState = 'authenticating' | 'registering' | 'online' | 'offline' | 'refused';
 
 export type ServiceSnapshot = {
-  readonly role: 'nms';
+  readonly role: 'as' | 'nms' | 'trs';
   readonly address: string;
-  readonly state: 'up' | 'down';
+  readonly transport: 'udp' | 'tls' | 'tcp';
+  /** Null: never spoken to. */
+  readonly state: 'up' | 'down' | null;
   readonly lastContactMs: number | null;
   readonly rttMs: number | null;
 };
@@ -100,6 +104,8 @@ export type PeerSnapshot = {
   readonly state: 'directing' | 'establishing' | 'up' | 'idle';
   readonly path: PathKind | null;
   readonly endpoint: string | null;
+  /** What carries the datagrams to that endpoint. */
+  readonly transport: 'udp' | 'tls' | null;
   readonly suite: string | null;
   readonly epoch: number | null;
   /** RFC 3339: when the path in use came up. */

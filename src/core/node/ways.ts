@@ -39,7 +39,8 @@ const LEAST_OUTCOMES = 8;
 const LEAST_LOSSES = 2;
 const LOSS_MS = 10;
 
-const Class = { lan: 0, direct: 1, relay: 9, doubted: 10 } as const;
+/** A relay reached by a stream is the last resort: what is lost there holds up what follows. */
+const Class = { lan: 0, direct: 1, relay: 8, streamed: 9, doubted: 10 } as const;
 
 export class Ways {
   #list: Way[];
@@ -144,7 +145,8 @@ function isAnnounced(origin: WayOrigin): origin is Candidate['kind'] {
 }
 
 function classOf({ origin, endpoint, doubted }: Way): number {
-  const own = origin === 'relay' ? Class.relay : isPrivate(endpoint.address) ? Class.lan : Class.direct;
+  const relay = endpoint.over === 'tls' ? Class.streamed : Class.relay;
+  const own = origin === 'relay' ? relay : isPrivate(endpoint.address) ? Class.lan : Class.direct;
   return own + (doubted ? Class.doubted : 0);
 }
 

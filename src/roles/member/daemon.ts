@@ -11,6 +11,7 @@ import { decodeToken, type EnrolmentToken } from '../../crypto/token.ts';
 import { sameOctets } from '../../lib/bytes.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import type { Suite } from '../../proto/constants.ts';
 import { readClock } from '../../sys/clock.ts';
 import { evpAead } from '../../sys/evp.ts';
@@ -34,6 +35,8 @@ import { buildStatus } from './status.ts';
 const SETTLED_MS = 2_000;
 
 export type DaemonOptions = {
+  /** Says whether a proxy is on the way to services. */
+  readonly environment: ProxyEnvironment;
   readonly state: string;
   readonly token: string | null;
   /** Password of the first login where the token carries no secret. */
@@ -164,6 +167,7 @@ class Daemon {
       daemonState: () => this.#state,
       deviceId: this.#state.network.deviceId,
       identity: this.#state.identity,
+      tlsRoot: this.#state.tlsRoot,
       session,
       primitives: this.#primitives,
       log: this.#log,

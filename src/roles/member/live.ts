@@ -9,10 +9,12 @@ import { CyphonicError, raise } from '../../lib/errors.ts';
 import { type Address, familyOf, formatEndpoint, parseEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import { readClock } from '../../sys/clock.ts';
 import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
+import { Carriers } from './carriers.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
 import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
@@ -50,6 +52,9 @@ export type LiveOptions = {
   readonly dns: DnsMode;
   readonly primitives: Primitives;
   readonly log: Log;
+  /** The network's TLS root (DER), for streams where UDP is blocked, and what says whether a proxy is on their way. */
+  readonly tlsRoot: Uint8Array | null;
+  readonly environment: ProxyEnvironment;
   /** The login should be renewed. */
   readonly onRenew: () => void;
   /** The network says that this device is disabled or removed. */
@@ -107,6 +112,7 @@ export class LiveNode {
       log,
       nodeId: () => session.nodeId,
       mirrors: () => this.#self?.machine.mirrors ?? [],
+      streams: () => this.#members.carriers?.open ?? [],
       measured: (times) => this.#members.relayTimes(times),
       portMapping: () => this.#portMapper?.protocol ?? null,
     });
@@ -155,6 +161,10 @@ export class LiveNode {
     this.#warnings = await bringInterfaceUp(plan);
     this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
+    const { tlsRoot, environment } = this.#options;
+    const carriers = new Carriers({ plane, tlsRoot, domain: session.domain, environment, log });
+    this.#members.carriers = carriers;
+    this.#cleanup.defer(() => carriers.stop());
     const tell = (event: MemberEvent): void => this.#told(event);
     const peers = peerFile(state, log);
     const counters = this.#counters;
@@ -236,7 +246,8 @@ export class LiveNode {
     const { interfaceName, offload, drops, workers } = this.#plane;
     const planeDrops = Object.entries(drops).map(([reason, count]) => [`drop-${reason}`, count] as const);
     const counters = this.#counters.snapshot();
-    for (const [name, count] of [...planeDrops, ...Object.entries(this.#plane.counters())]) {
+    const streams = this.#members.carriers?.counters() ?? {};
+    for (const [name, count] of [...planeDrops, ...Object.entries({ ...this.#plane.counters(), ...streams })]) {
       counters[name] = (counters[name] ?? 0) + count;
     }
     return {
@@ -308,6 +319,7 @@ export class LiveNode {
     const known = addresses.join(' ');
     if (known === this.#candidates) return;
     this.#candidates = known;
+    this.#members.carriers?.renew('the addresses of this host changed');
     this.#members.localAddresses(addresses.map((address) => ({ address, port, kind: 'host' as const })));
     this.#portMapper?.update();
   }

@@ -37,6 +37,8 @@ export type MemberEvent = Extract<
   { readonly do: 'online' | 'renewLogin' | 'refused' | 'seenAnew' | 'registerChanged' }
 >;
 
+export type StreamAction = Extract<Own, { readonly do: 'connect' | 'disconnect' }>;
+
 export type PingReply = { readonly rttMs: number; readonly path: string; readonly endpoint: string };
 
 export class Member {
@@ -44,6 +46,8 @@ export class Member {
   readonly #options: MemberOptions;
   readonly #shell: Shell<Own>;
   readonly #waiting = new Map<number, (result: ResolveResult | ProbeResult) => void>();
+  /** It needs a stream, or does not any more. */
+  onStream: (action: StreamAction) => void = () => {};
   #session: Session;
   #restored = false;
   #tickets = 0;
@@ -119,6 +123,10 @@ export class Member {
         break;
       case 'storePeers':
         this.#options.peers?.write(action.octets);
+        break;
+      case 'connect':
+      case 'disconnect':
+        this.onStream(action);
         break;
       case 'online':
       case 'renewLogin':

@@ -4,6 +4,7 @@ import type { Endpoint } from '../../lib/ip.ts';
 import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import { readEnvelope } from '../../proto/codec.ts';
 import type { Candidate, RelayTime } from '../../proto/options.ts';
+import type { Carriers, StreamWatcher } from './carriers.ts';
 import type { Member } from './member.ts';
 
 export class Members {
@@ -13,8 +14,15 @@ export class Members {
   #forwarded: Endpoint | null = null;
   #totals = new Map<string, number>();
 
+  /** Without it nobody has streams. */
+  carriers: Carriers | null = null;
+
   add(member: Member): void {
     this.#members.add(member);
+    const watcher: StreamWatcher = {
+      streamed: (endpoint, state) => member.input((machine, now) => machine.streamed(endpoint, state, now)),
+    };
+    member.onStream = ({ do: what, endpoint }) => this.carriers?.[what](endpoint, watcher);
     member.begin(member.session);
     if (this.#candidates.length > 0) this.#place(member);
     if (this.#forwarded !== null) member.input((machine, now) => machine.forwarded(this.#forwarded, now));

@@ -18,6 +18,7 @@ export type NatWatchOptions = {
   readonly log: Log;
   readonly nodeId: () => string;
   readonly mirrors: () => readonly Mirror[];
+  readonly streams: () => readonly string[];
   /** Told after every look how far the relays are. */
   readonly measured: (times: readonly RelayTime[]) => void;
   readonly portMapping: () => MappingProtocol | null;
@@ -31,6 +32,8 @@ export type NetcheckReport = {
   readonly ipv6: boolean;
   /** Whether a service was reached over UDP at all. */
   readonly udp: boolean;
+  /** Where services are reached over TLS at this moment, because UDP is blocked. */
+  readonly tls: readonly string[];
   readonly natType: NatType | null;
   readonly mapped: readonly string[];
   readonly portMapping: MappingProtocol | null;
@@ -71,6 +74,7 @@ export class NatWatch {
       ipv4: by(4),
       ipv6: by(6),
       udp: reached.length > 0,
+      tls: this.#options.streams(),
       natType: this.natType,
       mapped: [...new Set(reached.map(({ mapped }) => formatEndpoint(mapped!)))],
       portMapping: this.#options.portMapping(),

@@ -14,7 +14,8 @@ export async function runNetcheck(
     return;
   }
   const yes = (value: boolean): string => (value ? 'yes' : 'no');
-  context.print(`UDP ${yes(report.udp)}, IPv4 ${yes(report.ipv4)}, IPv6 ${yes(report.ipv6)}`);
+  const blocked = report.tls.length > 0 ? ` (blocked: over TLS at ${report.tls.join(', ')})` : '';
+  context.print(`UDP ${yes(report.udp)}${blocked}, IPv4 ${yes(report.ipv4)}, IPv6 ${yes(report.ipv6)}`);
   context.print(
     `NAT mapping ${report.natType?.mapping ?? 'unknown'}, filtering ${report.natType?.filtering ?? 'unknown'}`,
   );

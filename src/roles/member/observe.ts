@@ -24,7 +24,7 @@ export function observeNode(status: () => LiveStatus | null, role: 'node' | 'ada
 
 export function samplesOf({ snapshot, counters, extension }: LiveStatus): Sample[] {
   const { peers, services } = snapshot;
-  const rtts = services.filter(({ rttMs }) => rttMs !== null);
+  const rtts = services.filter(({ role, rttMs }) => role === 'nms' && rttMs !== null);
   return [
     ...counterSamples(counters),
     ...countPeers(peers),

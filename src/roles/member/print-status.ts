@@ -20,14 +20,24 @@ export function printStatus(status: Status, context: Context): void {
   context.print(dim(`${status.interface ?? 'no interface'}, resolver ${status.resolver ?? 'none'}, ${place}${mapped}`));
   for (const service of status.services) {
     const rtt = service.rttMs === null ? '' : ` ${service.rttMs.toFixed(1)} ms`;
-    context.print(`${service.role} ${service.address} ${service.state === 'up' ? good('up') : bad('down')}${rtt}`);
+    const said = service.state === null ? dim('unknown') : service.state === 'up' ? good('up') : bad('down');
+    const over = service.transport === 'tls' ? ' over TLS' : '';
+    const age = service.lastContactMs === null ? '' : dim(`, heard ${formatAge(service.lastContactMs)} ago`);
+    context.print(`${service.role} ${service.address} ${said}${over}${rtt}${age}`);
   }
   for (const warning of status.warnings) context.print(bad(warning));
   const width = Math.max(0, ...status.peers.map((peer) => peer.fqdn.length));
   for (const peer of status.peers) {
-    const path = peer.path === null ? peer.state : `${peer.path} ${peer.endpoint}`;
+    const over = peer.transport === 'tls' ? ' over TLS' : '';
+    const path = peer.path === null ? peer.state : `${peer.path} ${peer.endpoint}${over}`;
     const rtt = peer.rttMs === null ? '' : ` ${peer.rttMs.toFixed(1)} ms`;
     const traffic = `tx ${peer.tx.bytes} B rx ${peer.rx.bytes} B`;
     context.print(`${peer.fqdn.padEnd(width)}  ${peer.vip4 ?? peer.vip6}  ${path}${rtt}  ${dim(traffic)}`);
   }
+}
+
+function formatAge(ms: number): string {
+  const seconds = ms / 1000;
+  if (seconds < 120) return `${seconds.toFixed(0)} s`;
+  return seconds < 7_200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3_600).toFixed(0)} h`;
 }

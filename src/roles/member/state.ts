@@ -55,7 +55,10 @@ export function loadState(directory: string, primitives: Primitives): DaemonStat
     const stored = fromJson(content) as { format: number; state: StoredState };
     if (stored.format !== FORMAT) raise('CONFIG_INVALID', { file, why: 'another version of the program wrote it' });
     const identity = decodeIdentity(primitives, stored.state.identity);
-    if (identity !== null) return { ...stored.state, identity };
+    const { session } = stored.state;
+    // Earlier versions knew of no streams.
+    const known = session === null ? null : { ...session, streams: session.streams ?? [] };
+    if (identity !== null) return { ...stored.state, session: known, identity };
   } catch (cause) {
     if (cause instanceof CyphonicError) throw cause;
   }

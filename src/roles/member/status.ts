@@ -1,13 +1,16 @@
 /** `status --json` as the interface documentation lists it: every field always there, unknown = null, lists = []. */
 
 import { suiteNames } from '../../proto/constants.ts';
+import { readClock } from '../../sys/clock.ts';
 import { version } from '../../version.ts';
 import type { LiveNode } from './live.ts';
+import { loginService, silenceWarnings } from './services.ts';
 import type { DaemonState } from './state.ts';
 
 export function buildStatus(state: DaemonState, live: LiveNode | null, role: 'node' | 'adapter') {
   const status = live?.status() ?? null;
   const snapshot = status?.snapshot ?? null;
+  const services = [...(snapshot?.services ?? []), loginService(state, readClock())];
   const extension = status?.extension ?? null;
   return {
     role,
@@ -26,10 +29,10 @@ export function buildStatus(state: DaemonState, live: LiveNode | null, role: 'no
     natType: status?.natType ?? null,
     real: snapshot?.real ?? [],
     mapped: snapshot?.mapped ?? [],
-    services: snapshot?.services ?? [],
+    services,
     offload: status?.offload ?? { tunTcp: false, tunUdp: false, udpSegment: false, udpGro: false },
     workers: status?.workers ?? 0,
-    warnings: status?.warnings ?? [],
+    warnings: [...(status?.warnings ?? []), ...silenceWarnings(services)],
     peers: snapshot?.peers ?? [],
     inner: extension?.inner ?? null,
     gateway4: extension?.gateway4 ?? null,

@@ -91,6 +91,7 @@ function readPassword(file: string): Uint8Array {
 export async function readUpFlags(flags: UpFlags, context: Context): Promise<DaemonOptions> {
   return {
     state: flags.state,
+    environment: context.env,
     token: await readToken(flags, context),
     password: flags.passwordFile === undefined ? null : readPassword(flags.passwordFile),
     port: flags.port ?? Port.node,

@@ -4,22 +4,43 @@ import { TrsMachine } from '../../core/trs.ts';
 import type { RelayCommand } from '../../lib/path.ts';
 import { sample } from '../metrics.ts';
 import { announceRelay } from '../relay-presence.ts';
-import { identityOf, type Parts, type RunningService, runService, type ServiceOptions } from '../service.ts';
+import {
+  identityOf,
+  type Parts,
+  REGISTER_MS,
+  type RunningService,
+  runService,
+  type ServiceOptions,
+} from '../service.ts';
+import { startTerminal, type Terminal } from './terminal.ts';
 
 /** How often the machine hears which paths are in use, so that only idle ones are unbound. */
 const TRAFFIC_MS = 10_000;
 
 export async function startTrs(options: ServiceOptions): Promise<RunningService> {
-  const { shared, own = null } = options;
-  const identity = identityOf(options.file);
+  const { file, register, log, shared, own = null } = options;
+  const identity = identityOf(file);
   // A relay that starts anew has none of the paths of before, so it is another one.
   const nodeId = own === null ? identity.nodeId : identity.primitives.random(16).toHex();
   const machine = new TrsMachine({ ...identity, nodeId });
+  let terminal: Terminal | null = null;
   const gauges = () => [
     sample('cyphonic_relay_paths', machine.sizes.paths, { state: 'announced' }),
     sample('cyphonic_relay_paths', machine.sizes.bound, { state: 'bound' }),
+    ...(terminal === null ? [] : [sample('cyphonic_stream_connections', terminal.connections)]),
   ];
-  const service = await runService<RelayCommand>(options, machine, gauges, perform);
+  const more = (): Record<string, number> => terminal?.counters() ?? {};
+  const service = await runService<RelayCommand>(options, machine, gauges, perform, more);
+  if (file.tls !== null) {
+    terminal = await startTerminal({ file, tls: file.tls, udpPort: service.port, log });
+  }
+  const look = (): void =>
+    void register.query({ get: 'services' }).then(
+      (answer) => answer.got === 'services' && terminal?.update(answer.services),
+      (error: Error) => log.debug('services not read', { why: error.message }),
+    );
+  const unwatch = register.watch(look, REGISTER_MS);
+  look();
   let before = new Map<string, number>();
   const report = setInterval(() => {
     const packets = new Map(service.udp.relayTraffic().map(({ pathId, packets: [a, b] }) => [pathId, a + b]));
@@ -44,6 +65,8 @@ export async function startTrs(options: ServiceOptions): Promise<RunningService>
     async stop() {
       clearInterval(report);
       presence?.stop();
+      unwatch();
+      await terminal?.stop();
       await service.stop();
     },
   };

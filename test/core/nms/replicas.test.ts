@@ -286,8 +286,8 @@ describe('clocks that differ by 5 s', () => {
     const wall = 1_700_000_000_000;
     const ahead = make(wall + skew);
     const here = make(wall);
-    here.hear(by('1'), 5, publicA, 0, { ms: 90, wall: wall + 90 });
-    ahead.hear(by('1'), 6, publicB, 1, { ms: 100, wall: wall + skew + 100 });
+    here.hear(by('1'), { sequence: 5, flags: 0 }, publicA, 0, { ms: 90, wall: wall + 90 });
+    ahead.hear(by('1'), { sequence: 6, flags: 0 }, publicB, 1, { ms: 100, wall: wall + skew + 100 });
     here.restore(records(ahead, wall + skew + 100), { ms: 100, wall: wall + 100 });
     expect(here.mapped(4, { ms: 101, wall: wall + 101 })).toEqual(publicB);
     // A node is silent for 70 s at most between two renewals of its record.

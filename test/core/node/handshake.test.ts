@@ -89,7 +89,7 @@ describe('a Tunnel Request', () => {
     expect(rogue.of('sendPackets')).toEqual([]);
     expect(rogue.of('route')).toEqual([]);
 
-    rogue.do(rogue.machine.opened(pathId, 1, there, rogue.now));
+    rogue.do(rogue.machine.event({ on: 'opened', pathId, epoch: 1, from: there }, rogue.now));
     expect(rogue.of('activateKey')).toEqual([{ do: 'activateKey', pathId, epoch: 1 }]);
     expect(rogue.of('setEndpoint')).toEqual([{ do: 'setEndpoint', pathId, endpoint: there, relayed: false }]);
     expect(rogue.of('sendPackets')[0]!.packets).toHaveLength(1);
@@ -125,7 +125,7 @@ describe('a Tunnel Request', () => {
 
   it('for the epoch in use is refused', () => {
     request(1, handshake(1));
-    rogue.do(rogue.machine.opened(pathId, 1, there, rogue.now));
+    rogue.do(rogue.machine.event({ on: 'opened', pathId, epoch: 1, from: there }, rogue.now));
     rogue.pass(200);
     request(1, handshake(1));
     expect(rogue.drops).toEqual(['unknown-epoch']);
@@ -162,7 +162,7 @@ describe('a Tunnel Request', () => {
 describe('an endpoint', () => {
   it('is not where the first capsule came from, if nothing proved that', () => {
     request(1, handshake(1));
-    rogue.do(rogue.machine.opened(pathId, 1, elsewhere, rogue.now));
+    rogue.do(rogue.machine.event({ on: 'opened', pathId, epoch: 1, from: elsewhere }, rogue.now));
     expect(rogue.of('setEndpoint')).toEqual([]);
     const octets = rogue.of('send').filter(({ to }) => to.address === elsewhere.address);
     expect(octets).toHaveLength(1);

@@ -32,7 +32,9 @@ function check(
     const primitives = world.primitives(name);
     const keys = primitives.x25519Generate();
     const nodeId = primitives.random(16).toHex();
-    const record: Service = { role, name, nodeId, publicKey: keys.publicKey, address4: address, address6: null, port };
+    const { publicKey } = keys;
+    const at = { address4: address, address6: null, port, tlsPort: null };
+    const record: Service = { role, name, nodeId, publicKey, ...at };
     const kind = role === 'nms' ? SenderKind.nms : SenderKind.trs;
     return { name, at: { address, port }, identity: { primitives, keys }, record, kind };
   });

@@ -17,6 +17,7 @@ export type PeerStatus = {
   readonly state: 'directing' | 'establishing' | 'up' | 'idle';
   readonly path: 'direct' | 'lan' | 'relay' | null;
   readonly endpoint: string | null;
+  readonly transport: 'udp' | 'tls' | null;
   readonly rttMs: number | null;
   readonly mtu: number | null;
   readonly epoch: number | null;
@@ -43,6 +44,13 @@ export type NodeStatus = {
   readonly natType: { readonly mapping: string | null; readonly filtering: string | null } | null;
   readonly mapped: readonly string[];
   readonly warnings: readonly string[];
+  readonly services: readonly {
+    readonly role: string;
+    readonly address: string;
+    readonly transport: 'udp' | 'tls' | 'tcp';
+    readonly state: 'up' | 'down' | null;
+    readonly lastContactMs: number | null;
+  }[];
   readonly peers: readonly PeerStatus[];
   readonly counters: Readonly<Record<string, number>>;
 };

@@ -1,0 +1,103 @@
+/** The thread that ends the TLS connections of a TRS: so many octets of them must not hold up its signalling. */
+
+import type { Socket } from 'node:net';
+import { createServer } from 'node:tls';
+import { parentPort, workerData } from 'node:worker_threads';
+import { Shares, siteOf } from '../../core/limits.ts';
+import { Counters } from '../../lib/counters.ts';
+import { formatEndpoint } from '../../lib/ip.ts';
+import { limitUnsent } from '../../sys/tcp.ts';
+import { listenEverywhere, remoteOf } from '../tls-server.ts';
+import { Guest, type Targets } from './guest.ts';
+import type { TerminalOrder, TerminalReport, TerminalSetup } from './terminal.ts';
+
+const HANDSHAKE_TIMEOUT_MS = 10_000;
+const SWEEP_MS = 1_000;
+
+const { certificate, key, port, limits } = workerData as TerminalSetup;
+const report = (message: TerminalReport): void => parentPort!.postMessage(message);
+
+const counters = new Counters();
+const guests = new Set<Guest>();
+/** By site: connections, and those of them that nobody has believed yet. */
+const connections = new Shares(limits.perSite);
+const strangersOf = new Shares(limits.strangersPerSite);
+/** Those by their remote end, the oldest first. */
+const strangers = new Map<string, { readonly socket: Socket; readonly site: string }>();
+let targets: Targets = { trs: null, nms: [] };
+
+const server = createServer({ cert: certificate, key, minVersion: 'TLSv1.3', handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+server.maxConnections = limits.connections;
+
+server.on('connection', (socket: Socket) => {
+  const remote = remoteOf(socket);
+  if (remote === null || !admit(socket, formatEndpoint(remote), siteOf(remote))) {
+    counters.add('streams-refused');
+    socket.destroy();
+    return;
+  }
+  limitUnsent(socket);
+});
+
+server.on('secureConnection', (socket) => {
+  const remote = remoteOf(socket);
+  if (remote === null) {
+    socket.destroy();
+    return;
+  }
+  counters.add('streams-accepted');
+  const guest = new Guest(socket, counters, () => targets, {
+    proven: () => believe(formatEndpoint(remote)),
+    closed: () => guests.delete(guest),
+  });
+  guests.add(guest);
+});
+
+/** A device is believed within a round trip or two: when there are too many strangers, the one that had longest goes. */
+function admit(socket: Socket, name: string, site: string): boolean {
+  if (!connections.take(site)) return false;
+  socket.once('close', () => {
+    believe(name);
+    connections.release(site);
+  });
+  if (!strangersOf.take(site)) return false;
+  strangers.set(name, { socket, site });
+  if (strangers.size > limits.strangers) {
+    const [oldest] = strangers;
+    counters.add('streams-hung-up-unproven');
+    oldest?.[1].socket.destroy();
+  }
+  return true;
+}
+
+function believe(name: string): void {
+  const stranger = strangers.get(name);
+  if (stranger === undefined) return;
+  strangers.delete(name);
+  strangersOf.release(stranger.site);
+}
+
+server.on('drop', () => counters.add('streams-refused'));
+server.on('tlsClientError', () => counters.add('streams-refused-tls'));
+
+const sweep = setInterval(() => {
+  const now = performance.now();
+  for (const guest of guests) guest.look(now);
+  report({ counters: counters.snapshot(), connections: guests.size });
+}, SWEEP_MS);
+
+parentPort!.on('message', (order: TerminalOrder) => {
+  if ('targets' in order) {
+    targets = order.targets;
+    return;
+  }
+  clearInterval(sweep);
+  server.close();
+  for (const guest of guests) guest.close();
+  parentPort!.close();
+});
+
+listenEverywhere(server, port).then(
+  () => report({ listening: true }),
+  (error: Error) => report({ failed: error.message }),
+);
