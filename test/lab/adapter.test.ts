@@ -134,14 +134,12 @@ describeLab('an adapter', () => {
     });
   });
 
-  it('goes on after kill -9, also without the cloud', async () => {
+  it('goes on after kill -9', async () => {
     failing();
     const [camera] = devices as [Device];
     const target = String((await peer.status()).vip4);
     const pinger = camera.host.spawn(['ping', '-n', '-i', '0.2', target], { input: '' });
     await pinger.output(/bytes from/);
-    network.service.signal('SIGKILL');
-    await network.service.ended();
     adapter.daemon.signal('SIGKILL');
     await adapter.daemon.ended();
     await adapter.up();
