@@ -25,9 +25,10 @@ import { Rules, type Steps } from './rules.ts';
 const CONNECTIONS = 8;
 const CONNECT_MS = 5_000;
 const STATEMENT_MS = 10_000;
-/** Tries of a transaction that the server could not put in order with others. */
-const TRIES = 10;
+/** Tries of a transaction that the server could not put in order with others: of many at once, one succeeds each time. */
+const TRIES = 40;
 const RETRY_MS = 20;
+const RETRY_MAX_MS = 200;
 /** serialization_failure and deadlock_detected: nothing of the transaction was kept. */
 const retryable = new Set(['40001', '40P01']);
 
@@ -249,6 +250,8 @@ export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient
     } finally {
       client.release(broken);
     }
-    await new Promise((resolve) => setTimeout(resolve, RETRY_MS * tries * (0.5 + Math.random())));
+    await new Promise((resolve) =>
+      setTimeout(resolve, Math.min(RETRY_MAX_MS, RETRY_MS * tries) * (0.5 + Math.random())),
+    );
   }
 }
