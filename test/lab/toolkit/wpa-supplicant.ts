@@ -39,7 +39,7 @@ export class WpaSupplicant {
   /** Waits for so many of its events. */
   async saw(event: 'SUCCESS' | 'FAILURE', times = 1): Promise<void> {
     const seen = () => this.program.stdout.split(`CTRL-EVENT-EAP-${event}`).length - 1;
-    await until(() => seen() >= times, { what: `${times} × ${event} from wpa_supplicant` });
+    await until(() => seen() >= times, { what: `${times} × ${event} from wpa_supplicant`, timeoutMs: 45_000 });
   }
 }
 
