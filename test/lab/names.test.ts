@@ -101,6 +101,9 @@ describeLab('the resolver of a node', () => {
     expect(await a.host.run(['getent', 'ahostsv4', 'www'])).toMatch(/^192\.0\.2\.80/);
     expect(await a.host.run(['getent', 'ahostsv4', 'b'])).toContain(String((await b.status()).vip4));
     expect(server.stdout).not.toContain('lab.example');
+    // A DNS64 among them shows that there is a NAT64 (RFC 7050).
+    const nat64 = async (node: Node) => JSON.parse((await node.command(['netcheck', '--json'])).stdout).nat64Prefix;
+    expect(await Promise.all([nat64(a), nat64(b)])).toEqual(['64:ff9b::/96', null]);
     await server.stop();
     expect((await dig('www.example.net', 'A')).status).toBe('SERVFAIL');
     await a.daemon.stop();

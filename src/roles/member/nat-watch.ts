@@ -3,10 +3,11 @@
 import type { MirrorSight, NatReport, NatType } from '../../core/node/nat-check.ts';
 import type { MappingProtocol } from '../../core/node/port-mapping.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
-import { type Family, familyOf, formatEndpoint } from '../../lib/ip.ts';
+import { type Family, familyOf, formatEndpoint, formatPrefix } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Mirror, RelayTime } from '../../proto/options.ts';
 import { probeNat } from './nat-probe.ts';
+import { discoverNat64 } from './nat64.ts';
 
 /** After a change of address several registrations and handshakes go before (ms). */
 const SETTLED_MS = 1_500;
@@ -65,7 +66,7 @@ export class NatWatch {
 
   /** Looks now. */
   async netcheck(): Promise<NetcheckReport> {
-    await this.#look();
+    const [nat64] = await Promise.all([discoverNat64(), this.#look()]);
     const sights = [...this.#reports.values()].flatMap((report) => report.sights);
     const reached = sights.filter(({ mapped }) => mapped !== null);
     const by = (family: Family): boolean => reached.some(({ mirror }) => familyOf(mirror.address) === family);
@@ -78,7 +79,7 @@ export class NatWatch {
       natType: this.natType,
       mapped: [...new Set(reached.map(({ mapped }) => formatEndpoint(mapped!)))],
       portMapping: this.#options.portMapping(),
-      nat64Prefix: null,
+      nat64Prefix: nat64 === null ? null : formatPrefix(nat64),
       relays,
       preferredRelay: relays.find(({ rttMs }) => rttMs !== null)?.name ?? null,
     };

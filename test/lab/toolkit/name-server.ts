@@ -1,6 +1,7 @@
 /**
  * A name server of the Internet: `name-server.ts ADDRESS OVERLAY-ADDRESS`. It knows www.example.net, and a
- * rebind.example.net that leads into somebody's overlay. Prints the names it was asked for.
+ * rebind.example.net that leads into somebody's overlay. It is a DNS64 for the one name by which those are
+ * known. Prints the names it was asked for.
  */
 
 import { createSocket } from 'node:dgram';
@@ -9,19 +10,23 @@ import { decode, encode, RECURSION_AVAILABLE } from 'dns-packet';
 
 const [address = '', overlay = ''] = process.argv.slice(2);
 const known: Record<string, string> = { 'www.example.net': '192.0.2.80', 'rebind.example.net': overlay };
+/** RFC 7050, with the prefix of RFC 6052. */
+const translated: Record<string, string> = { 'ipv4only.arpa': '64:ff9b::c000:aa' };
 const NXDOMAIN = 3;
 
 function answer(octets: Buffer): Buffer {
   const { id = 0, questions = [] } = decode(octets);
   const name = questions[0]?.name.toLowerCase() ?? '';
   console.log(name);
-  const data = known[name];
+  const type = questions[0]?.type === 'AAAA' ? 'AAAA' : 'A';
+  const data = (type === 'AAAA' ? translated : known)[name];
+  const exists = name in known || name in translated;
   return encode({
     type: 'response',
     id,
-    flags: RECURSION_AVAILABLE | (data === undefined ? NXDOMAIN : 0),
+    flags: RECURSION_AVAILABLE | (exists ? 0 : NXDOMAIN),
     questions,
-    answers: data === undefined || questions[0]?.type !== 'A' ? [] : [{ type: 'A', name, ttl: 60, data }],
+    answers: data === undefined || questions[0]?.type !== type ? [] : [{ type, name, ttl: 60, data }],
   });
 }
 

@@ -1,0 +1,34 @@
+/** The prefix of a NAT64 in front of an IPv6-only network, out of what its DNS64 makes up (RFC 7050, RFC 6052). */
+
+import { sameOctets } from '../lib/bytes.ts';
+import { type Address, formatAddress, type Prefix, parseAddress } from '../lib/ip.ts';
+
+/** A name that has IPv4 addresses only: whoever gets an IPv6 address for it has a DNS64 (RFC 7050 section 2.2). */
+export const IPV4_ONLY = 'ipv4only.arpa';
+const WELL_KNOWN = [170, 171].map((last) => Uint8Array.of(192, 0, 0, last));
+
+/** Where the four octets stand for each length of the prefix: octet 8 is zero and skipped (RFC 6052 section 2.2). */
+const layouts = [
+  { length: 32, at: [4, 5, 6, 7] },
+  { length: 40, at: [5, 6, 7, 9] },
+  { length: 48, at: [6, 7, 9, 10] },
+  { length: 56, at: [7, 9, 10, 11] },
+  { length: 64, at: [9, 10, 11, 12] },
+  { length: 96, at: [12, 13, 14, 15] },
+] as const;
+
+/** The prefix of the first address that has one of the well-known ones in exactly one place (RFC 7050 section 3). */
+export function findNat64Prefix(addresses: readonly Address[]): Prefix | null {
+  for (const address of addresses) {
+    const octets = parseAddress(address);
+    if (octets === null || octets.length !== 16) continue;
+    const found = layouts.filter(({ length, at }) => {
+      const embedded = Uint8Array.from(at, (i) => octets[i]!);
+      return (length === 96 || octets[8] === 0) && WELL_KNOWN.some((known) => sameOctets(known, embedded));
+    });
+    if (found.length !== 1) continue;
+    const { length } = found[0]!;
+    return { address: formatAddress(octets.fill(0, length / 8)), length };
+  }
+  return null;
+}
