@@ -35,10 +35,12 @@ export class Rogue {
   answer: (request: MessageOf<'directionRequest'>) => Answer | null = () => null;
   /** The NMS hears nothing. */
   deaf: boolean;
+  /** Streams lead to the NMS. */
+  streamed = false;
   ms = 1_000;
   #channel: Channel;
 
-  constructor(suite: Suite = Suite.aes256Gcm, deaf = false) {
+  constructor(suite: Suite = Suite.aes256Gcm, deaf = false, streams: readonly Endpoint[] = []) {
     this.deaf = deaf;
     const commonKey = this.primitives.random(32);
     const own = this.certificate('a', { ...publicIdentity(this.identity) });
@@ -54,7 +56,7 @@ export class Rogue {
       caPublicKey: this.ca.publicKey,
       nms4: nms,
       nms6: null,
-      streams: [],
+      streams,
       overlay: [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:80::/64')!],
       domain: 'lab.example',
     };
@@ -63,6 +65,9 @@ export class Rogue {
     this.do(this.machine.session(this.session, this.now));
     this.do(this.machine.localAddresses([{ ...here, kind: 'host' }], this.now));
   }
+
+  /** Where the NMS was spoken to last. */
+  #at: Endpoint = nms;
 
   get now(): Now {
     return { ms: this.ms, wall: wall + this.ms };
@@ -120,7 +125,7 @@ export class Rogue {
 
   /** The NMS speaks first. */
   say(draft: Draft): void {
-    for (const datagram of this.#channel.seal(draft)) this.do(this.machine.receive(datagram, nms, this.now));
+    for (const datagram of this.#channel.seal(draft)) this.do(this.machine.receive(datagram, this.#at, this.now));
   }
 
   direct(answer: Answer, transactionId = 7): void {
@@ -137,7 +142,11 @@ export class Rogue {
   do(actions: readonly NodeAction[]): void {
     for (const action of actions) {
       this.actions.push(action);
-      if (action.do === 'send' && sameEndpoint(action.to, nms) && !this.deaf) this.#toNms(action.datagram);
+      if (action.do !== 'send') continue;
+      const { to } = action;
+      if (to.over === 'tls' ? !this.streamed : !sameEndpoint(to, nms) || this.deaf) continue;
+      this.#at = to;
+      this.#toNms(action.datagram);
     }
   }
 

@@ -1,0 +1,177 @@
+/** Where a TRS takes datagrams over TLS: what goes through, what does not, and how much of it. */
+
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect, type TLSSocket } from 'node:tls';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { issueTlsServer, makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
+import { concat } from '../../../src/lib/bytes.ts';
+import { parsePrefix } from '../../../src/lib/ip.ts';
+import { silentLog } from '../../../src/lib/log.ts';
+import { FRAME_HEAD, FrameReader, MAX_FRAME, writeFrameHead } from '../../../src/net/frames.ts';
+import { Flag } from '../../../src/proto/messages.ts';
+import { SenderKind } from '../../../src/proto/options.ts';
+import { startTerminal, type Terminal } from '../../../src/roles/trs/terminal.ts';
+import { freePort } from '../cloud/port.ts';
+
+const LOOPBACK = '127.0.0.1';
+const limits = { strangersPerSite: 3 };
+
+let directory: string;
+let root: string;
+let port: number;
+let trs: Socket;
+let nms: Socket;
+let terminal: Terminal;
+let clients: TLSSocket[];
+
+async function udp(): Promise<Socket> {
+  const socket = createSocket('udp4').bind(0, LOOPBACK);
+  await once(socket, 'listening');
+  return socket;
+}
+
+const portOf = (socket: Socket): number => (socket.address() as AddressInfo).port;
+
+beforeEach(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'cyphonic-terminal-'));
+  const ca = await makeTlsRoot('lab.example', Date.now());
+  const server = await issueTlsServer(ca, ['trs.lab.example'], [], Date.now());
+  root = ca.certificate;
+  port = await freePort();
+  const tls = { port, certificateFile: join(directory, 'cert'), keyFile: join(directory, 'key') };
+  writeFileSync(tls.certificateFile, server.certificate);
+  writeFileSync(tls.keyFile, server.privateKey);
+  [trs, nms] = [await udp(), await udp()];
+  clients = [];
+  const network = { domain: 'lab.example', range4: parsePrefix('100.80.0.0/16')!, range6: parsePrefix('fd00::/64')! };
+  const file = {
+    ...{ role: 'trs' as const, name: 'trs', nodeId: '1'.repeat(32), address4: LOOPBACK, address6: null, port: 1, tls },
+    ...{ keyFile: '', registerFile: '', metrics: null, shared: null, behindBalancer: false, network },
+  };
+  terminal = await startTerminal({ file, tls, udpPort: portOf(trs), log: silentLog, limits });
+  const service = { nodeId: '', publicKey: new Uint8Array(32), address4: LOOPBACK, address6: null, tlsPort: null };
+  terminal.update([{ ...service, name: 'nms', role: 'nms', port: portOf(nms) }]);
+});
+
+afterEach(async () => {
+  for (const client of clients) client.destroy();
+  await terminal.stop();
+  trs.close();
+  nms.close();
+  rmSync(directory, { recursive: true });
+});
+
+async function client(): Promise<TLSSocket> {
+  const socket = connect({ host: LOOPBACK, port, ca: root, servername: 'trs.lab.example', minVersion: 'TLSv1.3' });
+  clients.push(socket);
+  socket.on('error', () => {});
+  await once(socket, 'secureConnect');
+  return socket;
+}
+
+function frame(datagram: Uint8Array): Uint8Array {
+  const head = new Uint8Array(FRAME_HEAD);
+  writeFrameHead(head, 0, datagram.length);
+  return concat(head, datagram);
+}
+
+/** A Keep Alive with only what is looked at: flags and the kind of its sender. */
+function keepAlive(kind: number | null, flags = 0): Uint8Array {
+  const datagram = new Uint8Array(kind === null ? 48 : 72);
+  datagram.set([0, 0, 0, 1, 1, flags, 6, 0, 0, 0, 0, 1, 0, datagram.length, kind === null ? 0 : 1, 0]);
+  if (kind !== null) datagram.set([0, 3, kind], 32);
+  return datagram;
+}
+
+const received = async (socket: Socket): Promise<[Buffer, { port: number }]> =>
+  (await once(socket, 'message')) as [Buffer, { port: number }];
+
+describe('datagrams over TLS', () => {
+  it('go to the NMS or the TRS, by who sends them, and answers come back', async () => {
+    const socket = await client();
+    const answers: Uint8Array[] = [];
+    const reader = new FrameReader();
+    socket.on('data', (chunk: Buffer) => reader.push(chunk, (datagram) => answers.push(datagram)));
+    for (const [target, datagram] of [
+      [nms, keepAlive(SenderKind.node)],
+      [trs, keepAlive(SenderKind.initiator)],
+      [trs, keepAlive(SenderKind.responder)],
+      [trs, keepAlive(null, Flag.relayed)],
+    ] as const) {
+      const arrived = received(target);
+      socket.write(frame(datagram));
+      const [octets, from] = await arrived;
+      expect(new Uint8Array(octets)).toEqual(datagram);
+      target.send(Uint8Array.of(answers.length + 1), from.port, LOOPBACK);
+      const count = answers.length + 1;
+      await vi.waitFor(() => expect(answers).toHaveLength(count));
+    }
+    expect(answers.map(([octet]) => octet)).toEqual([1, 2, 3, 4]);
+  });
+
+  it('go nowhere else, and nobody else is heard', async () => {
+    const socket = await client();
+    const heard: Buffer[] = [];
+    socket.on('data', (chunk: Buffer) => heard.push(chunk));
+    const arrived = received(nms);
+    const unfit = [keepAlive(SenderKind.prober), keepAlive(SenderKind.nms), keepAlive(SenderKind.trs), keepAlive(null)];
+    for (const datagram of unfit) socket.write(frame(datagram));
+    socket.write(frame(new Uint8Array(100).fill(0xff)));
+    socket.write(frame(keepAlive(SenderKind.node)));
+    // What came before it in the stream was looked at before it.
+    const [octets, from] = await arrived;
+    expect(new Uint8Array(octets)).toEqual(keepAlive(SenderKind.node));
+    await vi.waitFor(
+      () =>
+        expect(terminal.counters()).toMatchObject({
+          'stream-drop-sender-kind': 3,
+          'stream-drop-no-instance': 1,
+          'stream-drop-version': 1,
+        }),
+      { timeout: 5_000 },
+    );
+    const stranger = await udp();
+    stranger.send('stranger', from.port, LOOPBACK);
+    nms.send('nms', from.port, LOOPBACK);
+    await vi.waitFor(() => expect(Buffer.concat(heard).toString('latin1')).toContain('nms'));
+    expect(Buffer.concat(heard).toString('latin1')).not.toContain('stranger');
+    stranger.close();
+  });
+
+  it('end with the first frame that is none', async () => {
+    const socket = await client();
+    const closed = once(socket, 'close');
+    socket.write(Uint8Array.of((MAX_FRAME + 1) >> 8, (MAX_FRAME + 1) & 255, 0));
+    await closed;
+    expect(socket.destroyed).toBe(true);
+  });
+
+  it('are answered by a heartbeat when they are empty', async () => {
+    const socket = await client();
+    const answer = once(socket, 'data');
+    socket.write(frame(new Uint8Array(0)));
+    expect([...((await answer)[0] as Buffer)]).toEqual([0, 0]);
+  });
+});
+
+describe('connections', () => {
+  it('that nobody believes are few, and one that is believed makes room', async () => {
+    const first = await client();
+    await client();
+    await client();
+    await expect(client()).rejects.toThrow();
+    const arrived = received(nms);
+    first.write(frame(keepAlive(SenderKind.node)));
+    const [, from] = await arrived;
+    const answered = once(first, 'data');
+    nms.send(keepAlive(SenderKind.nms), from.port, LOOPBACK);
+    await answered;
+    await client();
+    expect(clients.filter((socket) => !socket.destroyed)).toHaveLength(4);
+  });
+});
