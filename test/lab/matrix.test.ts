@@ -53,6 +53,7 @@ describeLab('devices in different places', () => {
         }
         const { stdout } = await nodes.get('port-mapping')!.command(['netcheck', '--json']);
         expect(JSON.parse(stdout).portMapping).toBe('pcp');
+        expect((await nodes.get('port-mapping')!.status()).counters).toMatchObject({ 'port-mapped-pcp': 1 });
       }),
     180_000,
   );

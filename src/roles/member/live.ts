@@ -150,6 +150,7 @@ export class LiveNode {
     const portMapper = new PortMapper({
       primitives,
       log,
+      counters: this.#counters,
       port: plane.localPort,
       gateway: () => this.#natGateway(),
       mapped: (endpoint) => this.#members.forwarded(endpoint),

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { request as httpRequest } from 'node:http';
 import { type MappingAction, type MappingProtocol, PortMapping } from '../../core/node/port-mapping.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
+import type { Counters } from '../../lib/counters.ts';
 import { type Address, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { PORT_CONTROL_PORT } from '../../net/pcp.ts';
@@ -17,6 +18,7 @@ import { readClock } from '../../sys/clock.ts';
 export type PortMapperOptions = {
   readonly primitives: Primitives;
   readonly log: Log;
+  readonly counters: Counters;
   /** The port of ours that the router's shall lead to. */
   readonly port: number;
   /** The router that IPv4 goes by, if there is a NAT to be overcome. */
@@ -141,8 +143,9 @@ class Conversation {
   }
 
   #tell(endpoint: Endpoint | null): void {
-    const { log, mapped } = this.#options;
+    const { log, counters, mapped } = this.#options;
     if (this.#closed) return;
+    counters.add(endpoint === null ? 'port-mapping-lost' : `port-mapped-${this.mapping.protocol}`);
     const by = { gateway: this.gateway, by: this.mapping.protocol };
     if (endpoint === null) log.warn('the router forwards no port any more', by);
     else log.info('the router forwards a port', { endpoint: formatEndpoint(endpoint), ...by });

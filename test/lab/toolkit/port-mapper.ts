@@ -2,6 +2,7 @@
 
 import { createInterface } from 'node:readline';
 import { nodePrimitives } from '../../../src/crypto/node.ts';
+import { Counters } from '../../../src/lib/counters.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { PortMapper } from '../../../src/roles/member/port-mapper.ts';
 import { evpAead } from '../../../src/sys/evp.ts';
@@ -10,6 +11,7 @@ const [gateway = '', port = ''] = process.argv.slice(2);
 const mapper = new PortMapper({
   primitives: nodePrimitives(evpAead),
   log: silentLog,
+  counters: new Counters(),
   port: Number(port),
   gateway: () => gateway,
   mapped: (endpoint) =>
