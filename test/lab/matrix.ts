@@ -17,6 +17,7 @@ const nats: readonly Place[] = [
   'symmetric',
   'port-mapping',
   'cgnat',
+  'blocked',
 ];
 const families: readonly Place[] = ['none', 'ipv6', 'dual'];
 

@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { until } from './toolkit/command.ts';
 import type { Host, Lab } from './toolkit/lab.ts';
 import type { Namespace } from './toolkit/namespace.ts';
+import { noUdpRules } from './toolkit/nat.ts';
 import { Network, type Node } from './toolkit/network.ts';
 import type { Internet } from './toolkit/segments.ts';
 import { Pinger } from './toolkit/small.ts';
@@ -17,13 +18,7 @@ function blockedSite(lab: Lab, internet: Internet, n: number): Site {
   const inside = lab.lan(`site${n}`, { subnet4: `10.${n}.0.0/24` });
   const v4 = `192.0.2.${20 + n}`;
   const router = lab.router(`router${n}`, { outside: internet, inside, nat: 'port-restricted', v4 });
-  router.nft(`
-    table inet no_udp {
-      chain forward {
-        type filter hook forward priority filter - 1;
-        meta l4proto udp drop
-      }
-    }`);
+  router.nft(noUdpRules);
   return { router, host: lab.host(`host${n}`, inside) };
 }
 

@@ -2,12 +2,12 @@
 
 import { until } from './command.ts';
 import type { Host, Lab } from './lab.ts';
-import { type NatType, natTypes } from './nat.ts';
+import { type NatType, natTypes, noUdpRules } from './nat.ts';
 import { Network, type Node, type PeerStatus } from './network.ts';
 import { PortMappingRouter, ROUTERS4 } from './port-mapping-router.ts';
 import type { Internet } from './segments.ts';
 
-export const places = ['none', 'firewall', ...natTypes, 'port-mapping', 'cgnat', 'ipv6', 'dual'] as const;
+export const places = ['none', 'firewall', ...natTypes, 'port-mapping', 'cgnat', 'blocked', 'ipv6', 'dual'] as const;
 export type Place = (typeof places)[number];
 
 export const placeNames: { readonly [P in Place]: string } = {
@@ -19,6 +19,7 @@ export const placeNames: { readonly [P in Place]: string } = {
   symmetric: 'symmetric',
   'port-mapping': 'port-restricted + miniupnpd',
   cgnat: 'two levels of NAT',
+  blocked: 'UDP blocked',
   ipv6: 'IPv6 only',
   dual: 'both families',
 };
@@ -38,7 +39,7 @@ const WATCHED_MS = 10_000;
 
 const strict = new Set<Place>(['port-restricted', 'cgnat', 'firewall']);
 const behindNat = (place: Place): boolean =>
-  place === 'cgnat' || place === 'port-mapping' || natTypes.some((type) => type === place);
+  ['cgnat', 'port-mapping', 'blocked'].includes(place) || natTypes.some((type) => type === place);
 
 /**
  * The thesis's table of pairs behind NATs; a firewall filters as a port-restricted NAT does, but does not hide its port.
@@ -48,6 +49,7 @@ export function expectsDirect(from: Place, to: Place): boolean | null {
   if ((from === 'ipv6' && to !== 'ipv6' && to !== 'dual') || (to === 'ipv6' && from !== 'ipv6' && from !== 'dual')) {
     return false;
   }
+  if (from === 'blocked' || to === 'blocked') return false;
   if (from === 'symmetric' && to === 'symmetric') return false;
   if (from === 'symmetric') return !strict.has(to);
   if (to === 'symmetric') return from === 'address-restricted' ? null : !strict.has(from);
@@ -111,6 +113,8 @@ export class Matrix {
     } else if (place === 'port-mapping') {
       const outside = { outside: internet, inside: lan, nat: 'port-restricted', v4: `${ROUTERS4}${20 + n}` } as const;
       await new PortMappingRouter(lab, lab.router(`${title}-router`, outside)).start();
+    } else if (place === 'blocked') {
+      lab.router(`${title}-router`, { outside: internet, inside: lan, nat: 'port-restricted', v4 }).nft(noUdpRules);
     } else {
       lab.router(`${title}-router`, { outside: internet, inside: lan, nat: place as NatType, v4 });
     }

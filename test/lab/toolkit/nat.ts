@@ -78,3 +78,12 @@ export const firewallRules = `
       iifname "eth0" ct state new ct status & dnat == 0 drop
     }
   }`;
+
+/** What networks do that let nothing but TCP through. */
+export const noUdpRules = `
+  table inet no_udp {
+    chain forward {
+      type filter hook forward priority filter - 1;
+      meta l4proto udp drop
+    }
+  }`;

@@ -1,20 +1,23 @@
 /** Where a TRS takes datagrams over TLS: what goes through, what does not, and how much of it. */
 
+import { X509Certificate } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect as connectTcp, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { StreamState } from '../../../src/core/node/streams.ts';
 import { issueTlsServer, makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
 import { concat } from '../../../src/lib/bytes.ts';
-import { parsePrefix } from '../../../src/lib/ip.ts';
+import { type Endpoint, parsePrefix } from '../../../src/lib/ip.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { FRAME_HEAD, FrameReader, MAX_FRAME, writeFrameHead } from '../../../src/net/frames.ts';
 import { Flag } from '../../../src/proto/messages.ts';
 import { SenderKind } from '../../../src/proto/options.ts';
+import { Carriers } from '../../../src/roles/member/carriers.ts';
 import { startTerminal, type Terminal } from '../../../src/roles/trs/terminal.ts';
 import { freePort } from '../cloud/port.ts';
 
@@ -173,5 +176,95 @@ describe('connections', () => {
     await answered;
     await client();
     expect(clients.filter((socket) => !socket.destroyed)).toHaveLength(4);
+  });
+});
+
+/** An HTTP proxy that opens tunnels, or refuses to. */
+async function proxy(status: number): Promise<{ readonly server: Server; readonly asked: string[] }> {
+  const asked: string[] = [];
+  const server = createServer((near) => {
+    near.once('data', (request: Buffer) => {
+      const target = /^CONNECT ([\d.]+):(\d+) /.exec(request.toString('latin1'));
+      asked.push(`${target?.[1]}:${target?.[2]}`);
+      near.write(`HTTP/1.1 ${status} Said\r\n\r\n`);
+      if (status !== 200) return;
+      const far = connectTcp(Number(target?.[2]), target?.[1]);
+      near.pipe(far).pipe(near);
+      for (const [socket, other] of [[near, far] as const, [far, near] as const]) {
+        socket.on('error', () => other.destroy());
+      }
+    });
+    near.on('error', () => {});
+  }).listen(0, LOOPBACK);
+  await once(server, 'listening');
+  return { server, asked };
+}
+
+describe("a node's stream", () => {
+  const states: StreamState[] = [];
+  const watcher = { streamed: (_: Endpoint, state: StreamState) => void states.push(state) };
+  let node: Socket;
+  let local: Endpoint | null;
+  let carriers: Carriers;
+
+  async function begin(environment: Record<string, string>, domain = 'lab.example'): Promise<StreamState> {
+    node = await udp();
+    local = null;
+    states.length = 0;
+    const carry = (_: Endpoint, to: Endpoint | null): void => {
+      local = to;
+    };
+    const plane = { localPort: portOf(node), carry };
+    const tlsRoot = new Uint8Array(new X509Certificate(root).raw);
+    carriers = new Carriers({ plane, tlsRoot, domain, environment, log: silentLog });
+    carriers.connect({ address: LOOPBACK, port, over: 'tls' }, watcher);
+    await vi.waitFor(() => expect(states).toHaveLength(1), { timeout: 10_000 });
+    return states[0]!;
+  }
+
+  afterEach(async () => {
+    await carriers.stop();
+    node.close();
+  });
+
+  async function expectCarried(): Promise<void> {
+    const arrived = received(nms);
+    node.send(keepAlive(SenderKind.node), local!.port, LOOPBACK);
+    const [octets, from] = await arrived;
+    expect(new Uint8Array(octets)).toEqual(keepAlive(SenderKind.node));
+    const answered = received(node);
+    nms.send('answer', from.port, LOOPBACK);
+    expect(String((await answered)[0])).toBe('answer');
+  }
+
+  it('carries datagrams there and back', async () => {
+    expect(await begin({})).toEqual({ open: true });
+    await expectCarried();
+  });
+
+  it('does so through an HTTP proxy', async () => {
+    const { server, asked } = await proxy(200);
+    const { port: at } = server.address() as AddressInfo;
+    expect(await begin({ HTTPS_PROXY: `http://${LOOPBACK}:${at}` })).toEqual({ open: true });
+    await expectCarried();
+    expect(asked).toEqual([`${LOOPBACK}:${port}`]);
+    server.close();
+  });
+
+  it('says why there is none: a proxy that refuses, another network', async () => {
+    const { server } = await proxy(403);
+    const { port: at } = server.address() as AddressInfo;
+    expect(await begin({ https_proxy: `${LOOPBACK}:${at}` })).toEqual({ why: 'the proxy says 403' });
+    server.close();
+    await carriers.stop();
+    node.close();
+    expect(await begin({}, 'other.example')).toEqual({ why: 'ERR_TLS_CERT_ALTNAME_INVALID' });
+  });
+
+  it('ends when the TRS does, and says so', async () => {
+    await begin({});
+    await terminal.stop();
+    await vi.waitFor(() => expect(states).toHaveLength(2), { timeout: 10_000 });
+    expect(local).toBe(null);
   });
 });
