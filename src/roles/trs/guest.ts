@@ -6,7 +6,7 @@
 import type { TLSSocket } from 'node:tls';
 import { Buckets } from '../../core/limits.ts';
 import type { Counters } from '../../lib/counters.ts';
-import { type Endpoint, familyOf } from '../../lib/ip.ts';
+import { type Endpoint, familyOf, sameEndpoint } from '../../lib/ip.ts';
 import { Carriage, Conduit } from '../carriage.ts';
 import { type Destination, destinationOf, isAnswer } from './destination.ts';
 
@@ -101,7 +101,8 @@ export class Guest {
     }
     this.#askedNmsAt ??= now;
     const wanted = nms[this.#nms % Math.max(1, nms.length)];
-    if (this.#toNms !== null && this.#toNms.endpoint !== wanted) {
+    // The register's list comes anew with every change of it; a guest that stays where it is keeps its port.
+    if (this.#toNms !== null && (wanted === undefined || !sameEndpoint(this.#toNms.endpoint, wanted))) {
       this.#toNms.conduit.close();
       this.#toNms = null;
     }

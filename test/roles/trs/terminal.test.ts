@@ -57,9 +57,14 @@ beforeEach(async () => {
     ...{ keyFile: '', registerFile: '', metrics: null, shared: null, behindBalancer: false, network },
   };
   terminal = await startTerminal({ file, tls, udpPort: portOf(trs), log: silentLog, limits });
+  update();
+});
+
+/** The register's list, read anew. */
+function update(): void {
   const service = { nodeId: '', publicKey: new Uint8Array(32), address4: LOOPBACK, address6: null, tlsPort: null };
   terminal.update([{ ...service, name: 'nms', role: 'nms', port: portOf(nms) }]);
-});
+}
 
 afterEach(async () => {
   for (const client of clients) client.destroy();
@@ -115,6 +120,15 @@ describe('datagrams over TLS', () => {
       await vi.waitFor(() => expect(answers).toHaveLength(count));
     }
     expect(answers.map(([octet]) => octet)).toEqual([1, 2, 3, 4]);
+    // A change of the register, whatever it is about, changes no port.
+    const ports: number[] = [];
+    for (let i = 0; i < 2; i++) {
+      update();
+      const arrived = received(nms);
+      socket.write(frame(keepAlive(SenderKind.node)));
+      ports.push((await arrived)[1].port);
+    }
+    expect(ports[0]).toBe(ports[1]);
   });
 
   it('go nowhere else, and nobody else is heard', async () => {
