@@ -21,6 +21,8 @@ export type ScenarioOptions = {
   readonly seed: number;
   readonly nodes: number;
   readonly maxPairs: number;
+  /** How often something happens, at most; by default to half of the nodes. */
+  readonly events?: number;
   /** Follows the datagrams of one pair. */
   readonly flow?: Flow;
 };

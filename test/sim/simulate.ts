@@ -4,7 +4,7 @@ import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Flow } from './flow.ts';
-import { type Outcome, Scenario } from './scenario.ts';
+import { type Outcome, Scenario, type ScenarioOptions } from './scenario.ts';
 
 const NODES = 200;
 const MAX_PAIRS = 300;
@@ -25,8 +25,9 @@ export async function simulate(seed: number, { nodes = NODES, maxPairs = MAX_PAI
 
 /** Draws one pair's flow into a file, from the same seed. */
 export async function draw(
-  options: { seed: number; nodes: number; maxPairs: number },
+  options: Omit<ScenarioOptions, 'flow'>,
   number: number,
+  run: (scenario: Scenario) => void = (scenario) => void scenario.run(),
 ): Promise<string> {
   const { first, second } = (await Scenario.build(options)).pairs[number]!;
   const flow = new Flow(first.device.deviceId, second.device.deviceId);
@@ -38,7 +39,7 @@ export async function draw(
     scenario.clock.after(COLLECT_MS, collect);
   };
   collect();
-  scenario.run();
+  run(scenario);
   const file = join(mkdtempSync(join(tmpdir(), 'cyphonic-sim-')), `seed-${options.seed}-pair-${number}.mmd`);
   writeFileSync(file, flow.draw(ids));
   return file;

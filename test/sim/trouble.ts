@@ -32,7 +32,8 @@ export function plan(scenario: Scenario): number {
   const { clock, random } = scenario;
   // Some networks live long enough for keys to be renewed.
   const duration = random.chance(0.85) ? random.between(30_000, 70_000) : random.between(130_000, 190_000);
-  const count = random.whole(0, Math.ceil(scenario.nodes.length / 2));
+  const { events = Math.ceil(scenario.nodes.length / 2) } = scenario.options;
+  const count = random.whole(0, events);
   for (let i = 0; i < count; i++) {
     const at = random.between(0, duration);
     // Everybody is back at the end.

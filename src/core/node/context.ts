@@ -42,6 +42,8 @@ export type Purpose = {
   /** Who may answer, and with what type of message. */
   readonly from: SenderKind;
   readonly expects: MessageName;
+  /** Instead of repeating the request with the echo of a challenge. */
+  challenged?(echo: string, now: Now): void;
   answered(message: Message, arrival: Arrival, rttMs: number | null, now: Now): void;
   failed(now: Now): void;
 };

@@ -300,6 +300,12 @@ export class NodeMachine implements Machine<NodeOnly> {
   /** Whether the message answered a request of ours. */
   #settle(channel: Channel, message: Message, sender: Sender, arrival: Arrival, now: Now): boolean {
     if (!this.#context.mayAnswer(message, sender, channel)) return false;
+    const { challenge } = message.options;
+    const purpose = this.#context.exchanges.peek(message.transactionId);
+    if (challenge !== undefined && purpose?.challenged !== undefined) {
+      purpose.challenged(challenge.value, now);
+      return true;
+    }
     const answer = this.#context.exchanges.answer(message, arrival.from, now);
     if (answer === null) return false;
     if ('settled' in answer) answer.settled.answered(message, arrival, answer.rttMs, now);

@@ -340,8 +340,13 @@ export class Reach {
 
   #optimise(now: Now): void {
     this.timers.set('optimise', now.ms + OPTIMISE_MS);
-    if (this.#isRelayed) this.#probing.probeAll(now);
-    else this.#probing.remeasure(now);
+    if (this.chosen !== null && this.#isRelayed) {
+      this.#probing.probeAll(now);
+      // Word of a move may have been lost.
+      this.#path.announce(this.chosen, now);
+    } else {
+      this.#probing.remeasure(now);
+    }
   }
 
   #bindingSettled(bound: boolean, now: Now): void {

@@ -14,10 +14,15 @@ import type { NodeContext } from './context.ts';
 import { Timers } from './timers.ts';
 
 const BACKOFF_FIRST_MS = 1_000;
-const BACKOFF_MAX_MS = 20_000;
+const BACKOFF_MAX_MS = 25_000;
 const BACKOFF_JITTER = 0.4;
 /** While another way than UDP is in use, UDP is asked at least this often (ms). */
 const BACKOFF_BLOCKED_MS = 2_500;
+/** So many failures bring the longest backoff. */
+const PATIENT = 5;
+/** Transmissions of a Keep Alive; unanswered, the next one comes at its time, as all nodes of an NMS that is gone do this. */
+const KEEP_ALIVE_TRIES = 4;
+const KEEP_ALIVE_AGAIN_JITTER = 0.4;
 /** Transmissions of an attempt while nobody answers: each one more would bring all nodes back in the same moment. */
 const DOWN_TRIES = 1;
 /** Whoever heard of the NMS this recently need not ask (ms). */
@@ -65,7 +70,7 @@ export class Registration {
   }
 
   /** Registers now: at the start and after every change of our addresses. */
-  begin(now: Now, tries: number = RETRANSMIT_TRIES): void {
+  begin(now: Now, { tries = RETRANSMIT_TRIES, echo }: { tries?: number; echo?: string } = {}): void {
     const context = this.#context;
     const candidates = context.offered();
     const own = (family: Family) => candidates.find(({ address }) => familyOf(address) === family)?.address ?? null;
@@ -86,6 +91,7 @@ export class Registration {
           flags: this.isFirst ? Flag.first : 0,
           body: { port: candidates[0]?.port ?? 0, notificationType: 0, node4: own(4), node6: own(6) },
           options: {
+            ...(echo !== undefined && { echo: { value: echo } }),
             candidates: { list: candidates },
             suites: { mask: context.suites.reduce((mask, suite) => mask | (1 << suite), 0) },
             ...(context.relayTimes.length > 0 && { relayTimes: { list: context.relayTimes } }),
@@ -115,7 +121,7 @@ export class Registration {
 
   tick(now: Now): void {
     for (const timer of this.timers.due(now.ms)) {
-      if (timer === 'register') this.begin(now, DOWN_TRIES);
+      if (timer === 'register') this.begin(now, { tries: DOWN_TRIES });
       else this.#keepAlive(now);
     }
   }
@@ -170,9 +176,12 @@ export class Registration {
         owner: this,
         channel: this.#channel,
         to: this.nms,
+        tries: this.#unanswered === 0 ? KEEP_ALIVE_TRIES : DOWN_TRIES,
         from: SenderKind.nms,
         expects: 'ack',
         request: { type: 'keepAlive', id: this.#channel.id, body: {} },
+        // It has started anew, or sees us elsewhere: either way it wants a registration next.
+        challenged: (echo, at) => this.begin(at, { echo }),
         answered: (message, _, rttMs, at) => {
           // The NMS has no registration of ours any more, for instance after a restart.
           if ((message.flags & Flag.failure) !== 0) this.begin(at);
@@ -180,8 +189,13 @@ export class Registration {
         },
         failed: (at) => {
           this.#unanswered += 1;
-          if (this.#unanswered < KEEP_ALIVE_LOST) this.#keepAlive(at);
-          else this.#failed(at);
+          if (this.#unanswered < KEEP_ALIVE_LOST) {
+            this.timers.set('keepAlive', at.ms + KEEP_ALIVE_MS * this.#context.jitter(KEEP_ALIVE_AGAIN_JITTER));
+            return;
+          }
+          // Others lost it as well, and are about to come back as well.
+          this.#failures = PATIENT;
+          this.#failed(at);
         },
       },
       now,
