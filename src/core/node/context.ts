@@ -217,7 +217,7 @@ export class NodeContext {
   }
 
   /** Whether a message may settle the request with its Transaction ID. */
-  mayAnswer(message: Message, sender: Sender, channel: Channel): boolean {
+  #mayAnswer(message: Message, sender: Sender, channel: Channel): boolean {
     const purpose = this.exchanges.peek(message.transactionId);
     return (
       purpose !== undefined &&
@@ -236,6 +236,22 @@ export class NodeContext {
     this.relays.delete(name);
     this.relays.set(name, { endpoint, answers, lastContact, rttMs: rttMs ?? last?.rttMs ?? null });
     if (this.relays.size > MAX_RELAYS) this.relays.delete(this.relays.keys().next().value!);
+  }
+
+  /** Whether the message answered a request of ours. */
+  settle(channel: Channel, message: Message, sender: Sender, arrival: Arrival, now: Now): boolean {
+    if (!this.#mayAnswer(message, sender, channel)) return false;
+    const { challenge } = message.options;
+    const purpose = this.exchanges.peek(message.transactionId);
+    if (challenge !== undefined && purpose?.challenged !== undefined) {
+      purpose.challenged(challenge.value, now);
+      return true;
+    }
+    const answer = this.exchanges.answer(message, arrival.from, now);
+    if (answer === null) return false;
+    if ('settled' in answer) answer.settled.answered(message, arrival, answer.rttMs, now);
+    else this.emit(...answer.actions);
+    return true;
   }
 
   /** Answers a request where it came from. */

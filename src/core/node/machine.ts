@@ -6,7 +6,7 @@
 import { type Address, contains, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { PathEvent, PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
-import { type Envelope, type Message, type MessageOf, readEnvelope } from '../../proto/codec.ts';
+import { type Envelope, type MessageOf, readEnvelope } from '../../proto/codec.ts';
 import { Flag, NoticeReason } from '../../proto/messages.ts';
 import { type Candidate, MAX_MIRRORS, type Mirror, type RelayTime, SenderKind } from '../../proto/options.ts';
 import type { Channel, Opened, Sender } from '../channel.ts';
@@ -294,23 +294,7 @@ export class NodeMachine implements Machine<NodeOnly> {
     if (opened.kind === 'challenge') this.#context.emit(...sendAll(opened.datagrams, from));
     if (opened.kind === 'drop') this.#context.drop(opened.reason, from);
     if (opened.kind !== 'message') return null;
-    return this.#settle(channel, opened.message, opened.sender, arrival, now) ? null : opened;
-  }
-
-  /** Whether the message answered a request of ours. */
-  #settle(channel: Channel, message: Message, sender: Sender, arrival: Arrival, now: Now): boolean {
-    if (!this.#context.mayAnswer(message, sender, channel)) return false;
-    const { challenge } = message.options;
-    const purpose = this.#context.exchanges.peek(message.transactionId);
-    if (challenge !== undefined && purpose?.challenged !== undefined) {
-      purpose.challenged(challenge.value, now);
-      return true;
-    }
-    const answer = this.#context.exchanges.answer(message, arrival.from, now);
-    if (answer === null) return false;
-    if ('settled' in answer) answer.settled.answered(message, arrival, answer.rttMs, now);
-    else this.#context.emit(...answer.actions);
-    return true;
+    return this.#context.settle(channel, opened.message, opened.sender, arrival, now) ? null : opened;
   }
 
   #receiveFromNms(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): void {
