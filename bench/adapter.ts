@@ -2,11 +2,11 @@
  * `npm run bench:adapter -- [--devices 5] [--workers 1,2,4,8] [--seconds 5] [--crowd 200]`: the thesis's experiment with general nodes.
  * One to five devices behind an adapter talk at the same time to a node behind another NAT, directly: total and each
  * device's throughput, fairness, round trip and jitter. Beside them, in the same run, a node at the adapter's place. With
- * `--crowd 200` instead: so many devices plugged in at once, the time until all have an address and reach the node, and the
- * adapter's memory.
+ * `--crowd 200` instead: so many devices plugged in at once, the time until all have an address and reach the node, the
+ * adapter's memory, and what adapter and node take of a processor when all are idle.
  */
 
-import { readFileSync } from 'node:fs';
+import { setTimeout } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { Adapter, type Device } from '../test/lab/toolkit/adapter.ts';
 import { until } from '../test/lab/toolkit/command.ts';
@@ -14,6 +14,7 @@ import { type Host, Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
 import type { Namespace } from '../test/lab/toolkit/namespace.ts';
 import type { Node, PeerStatus } from '../test/lab/toolkit/network.ts';
 import { smallNetwork } from '../test/lab/toolkit/small.ts';
+import { cpuSeconds, memory } from './peers/measure.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -28,6 +29,8 @@ const seconds = Number(flags.seconds);
 /** Thesis: 30 Mbit/s offered by each device. */
 const OFFERED = '30M';
 const FIRST_PORT = 5_201;
+const QUIET_MS = 20_000;
+const IDLE_MS = 60_000;
 
 type Sum = { readonly bits_per_second: number; readonly jitter_ms?: number };
 
@@ -81,13 +84,8 @@ async function measure(devices: readonly Device[], peer: Node, address: string):
   ];
 }
 
-/** Resident memory in MiB. */
-function memory({ daemon }: Node): number {
-  return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))?.[1]) / 1024;
-}
-
-async function crowd(adapter: Adapter, address: string, count: number): Promise<void> {
-  const before = memory(adapter);
+async function crowd(adapter: Adapter, peer: Node, address: string, count: number): Promise<void> {
+  const before = memory(adapter.daemon.pid);
   const devices = Array.from({ length: count }, (_, i) => adapter.device(`device${i}`));
   for (const device of devices) await adapter.register(device);
   const began = performance.now();
@@ -106,7 +104,17 @@ async function crowd(adapter: Adapter, address: string, count: number): Promise<
   );
   const { generalNodes } = await adapter.status();
   console.log(`active: ${generalNodes.filter(({ state }) => state === 'active').length}`);
-  console.log(`memory of the adapter, MiB: ${before.toFixed(0)} before, ${memory(adapter).toFixed(0)} with all`);
+  console.log(
+    `memory of the adapter, MiB: ${before.toFixed(0)} before, ${memory(adapter.daemon.pid).toFixed(0)} with all`,
+  );
+  // Streams of probes after the last packet have ended by then.
+  await setTimeout(QUIET_MS);
+  for (const [name, node] of Object.entries({ 'the node they all talked to': peer, 'the adapter': adapter })) {
+    const spent = cpuSeconds([node.daemon.pid]);
+    await setTimeout(IDLE_MS);
+    const share = (100_000 * (cpuSeconds([node.daemon.pid]) - spent)) / IDLE_MS;
+    console.log(`idle, with paths for ${count} devices, ${name} takes ${share.toFixed(2)} % of a processor`);
+  }
 }
 
 async function main(lab: Lab): Promise<void> {
@@ -125,7 +133,7 @@ async function main(lab: Lab): Promise<void> {
   await node.daemon.stop();
 
   const adapter = await Adapter.add(lab, network, 'adapter', office);
-  if (flags.crowd !== undefined) return crowd(adapter, address, Number(flags.crowd));
+  if (flags.crowd !== undefined) return crowd(adapter, peer, address, Number(flags.crowd));
   const devices: Device[] = [];
   for (let i = 0; i < most; i++) {
     const device = adapter.device(`device${i}`);

@@ -107,7 +107,7 @@ async function ping({ site, tunnel, seconds }: Trial, intervalS: number): Promis
 }
 
 /** User and system time of some processes, all threads (proc_pid_stat(5), fields 14 and 15, in hundredths). */
-function cpuSeconds(pids: readonly number[]): number {
+export function cpuSeconds(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
@@ -115,7 +115,8 @@ function cpuSeconds(pids: readonly number[]): number {
   }, 0);
 }
 
-function memory(pid: number | undefined): number {
+/** Resident, in MiB. */
+export function memory(pid: number | undefined): number {
   if (pid === undefined) return 0;
   return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
