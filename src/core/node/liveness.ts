@@ -3,12 +3,13 @@
  * comes back (protocol sections 3.3 and 4.6).
  */
 
+import { sameEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { KEEP_ALIVE_JITTER, KEEP_ALIVE_MS } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
 import type { Options } from '../../proto/options.ts';
-import type { NodeContext } from './context.ts';
+import type { Arrival, NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
 import { noteOutcome, type Way } from './ways.ts';
@@ -118,6 +119,13 @@ export class Liveness {
   keepAliveSoon(now: Now): void {
     const interval = this.#isActive(now) ? HEARTBEAT_MS : KEEP_ALIVE_MS;
     this.timers.set('keepAlive', now.ms + interval * this.#context.jitter(KEEP_ALIVE_JITTER));
+  }
+
+  /** While nothing happens one end's question serves both: its answer keeps the NAT in front of this end open too. */
+  asked({ from, relayed }: Arrival, now: Now): void {
+    const { chosen } = this.#path;
+    if (chosen === null || this.#isActive(now)) return;
+    if (sameEndpoint(chosen.endpoint, from) && (chosen.origin === 'relay') === relayed) this.keepAliveSoon(now);
   }
 
   tick(now: Now): void {

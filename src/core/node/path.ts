@@ -189,6 +189,7 @@ export class Path {
         break;
       case 'keepAlive':
         this.#acknowledge(message, arrival);
+        this.#liveness.asked(arrival, now);
         if (message.options.candidates !== undefined)
           this.reach.announced(message.options.candidates.list, arrival, now);
         break;

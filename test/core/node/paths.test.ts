@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { parseEndpoint } from '../../../src/lib/ip.ts';
 import { Suite } from '../../../src/proto/constants.ts';
 import type { NatType } from '../../sim/nat.ts';
 import type { SimNode, Socket } from '../../sim/node.ts';
@@ -35,6 +36,25 @@ describe('a path', () => {
   it('is direct between two public nodes, in either family', async () => {
     expectPath(await pair((lab) => [lab.publicly(), lab.publicly()]), 'direct');
     expectPath(await pair((lab) => [lab.publicly('6'), lab.publicly('6')]), 'direct');
+  });
+
+  it('is kept by one question for both ends while nothing happens', async () => {
+    const { lab, a, b } = await pair(both('portRestricted'));
+    expectPath({ lab, a, b }, 'direct');
+    lab.pass(60_000);
+    const ends = [
+      [a, b],
+      [b, a],
+    ] as const;
+    const asked = (): number =>
+      ends.reduce((sum, [from, to]) => sum + lab.count(from, 'keepAlive', parseEndpoint(to.snapshot!.mapped[0]!)!), 0);
+    const before = asked();
+    lab.pass(500_000);
+    expect(asked() - before).toBeGreaterThanOrEqual(500 / 27.5 - 1);
+    expect(asked() - before).toBeLessThanOrEqual(500 / 22.5 + 1);
+    // The NATs between them forgot nothing.
+    expect(lab.reaches(b, a, 100)).toBe(true);
+    expect(lab.peer(b, a)).toMatchObject({ state: 'up', path: 'direct' });
   });
 
   it('is direct from and to a node behind a NAT', async () => {
