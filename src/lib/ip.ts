@@ -109,7 +109,18 @@ export function parseEndpoint(text: string): Endpoint | null {
   const match = /^(?:\[([^\]]+:[^\]]*)\]|([^:[\]]+)):(\d{1,5})$/.exec(text);
   const address = match === null ? null : canonicalAddress(match[1] ?? match[2] ?? '');
   const port = Number(match?.[3]);
-  return address === null || port < 1 || port > 65535 ? null : { address, port };
+  return address === null || !isPort(port) ? null : { address, port };
+}
+
+/** The endpoint in JSON that may be anybody's. */
+export function endpointIn(json: unknown): Endpoint | null {
+  const { address: text, port } = (json ?? {}) as Readonly<Record<string, unknown>>;
+  const address = typeof text === 'string' ? canonicalAddress(text) : null;
+  return address === null || !isPort(port) ? null : { address, port };
+}
+
+export function isPort(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) > 0 && (value as number) < 65_536;
 }
 
 /** An address range; `address` is its first address. */

@@ -17,6 +17,7 @@ import {
   type Family,
   familyOf,
   hostCount,
+  isPort,
   type Prefix,
   parsePrefix,
 } from '../lib/ip.ts';
@@ -229,7 +230,7 @@ class Settings {
 
   port(name: string): number {
     const value = this.#take(name);
-    if (typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 65_536) return value;
+    if (isPort(value)) return value;
     return this.fail(`"${name}" is no port number`);
   }
 

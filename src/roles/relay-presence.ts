@@ -4,7 +4,7 @@
  */
 
 import type { RelayReplica } from '../core/nms/relays.ts';
-import { canonicalAddress } from '../lib/ip.ts';
+import { canonicalAddress, isPort } from '../lib/ip.ts';
 import type { Shared } from '../store/shared.ts';
 
 const SET = 'relays';
@@ -53,7 +53,7 @@ function parseReplica(record: string | null): RelayReplica | null {
   if (record === null) return null;
   try {
     const { service, nodeId, address4, address6, port, draining } = JSON.parse(record) as Record<string, unknown>;
-    if (typeof service !== 'string' || typeof nodeId !== 'string' || typeof port !== 'number') return null;
+    if (typeof service !== 'string' || !isNodeId(nodeId) || !isPort(port)) return null;
     const address = (value: unknown) => (typeof value === 'string' ? canonicalAddress(value) : null);
     return {
       ...{ service, nodeId, port, draining: draining === true },
@@ -62,4 +62,8 @@ function parseReplica(record: string | null): RelayReplica | null {
   } catch {
     return null;
   }
+}
+
+function isNodeId(value: unknown): value is string {
+  return typeof value === 'string' && /^[0-9a-f]{32}$/.test(value);
 }

@@ -151,9 +151,8 @@ export class NmsMachine implements Machine<ReplicaAction> {
   receive(datagram: Uint8Array, from: Endpoint, now: Now): Action[] {
     const envelope = readEnvelope(datagram);
     if (typeof envelope === 'string') return dropped(envelope, from);
-    this.#replicas.hears(from);
     const passed = this.#replicas.pass(datagram, envelope, from, now);
-    return this.#wake(passed ?? this.#dispatch(datagram, envelope, from, now));
+    return this.#wake(passed ?? this.#dispatch(datagram, envelope, from, now), from);
   }
 
   /** A datagram that arrived at another replica and answers this one. */
@@ -286,7 +285,10 @@ export class NmsMachine implements Machine<ReplicaAction> {
   #said(node: PresentNode, { message, sender }: Opened & { kind: 'message' }, from: Endpoint, now: Now): Action[] {
     if (message.id !== node.nodeId && message.type !== 'routeDirectionConfirmation') return dropped('unexpected', from);
     // Whoever heard it itself shares where it is.
-    if (!this.#overheard) node.hear(sender, message, from, this.#options.replica ?? null, now);
+    if (!this.#overheard) {
+      this.#replicas.hears(from);
+      node.hear(sender, message, from, this.#options.replica ?? null, now);
+    }
     this.#seen(node, now);
     switch (message.type) {
       case 'registrationRequest':
@@ -369,8 +371,11 @@ export class NmsMachine implements Machine<ReplicaAction> {
     node.close();
   }
 
-  /** Asks for the next tick if its time changed. */
-  #wake(actions: Action[]): Action[] {
-    return [...this.#replicas.route(actions), ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt))];
+  /** `answered`: where the datagram came from that all this answers. Asks for the next tick if its time changed. */
+  #wake(actions: Action[], answered: Endpoint | null = null): Action[] {
+    return [
+      ...this.#replicas.route(actions, answered),
+      ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt)),
+    ];
   }
 }

@@ -162,7 +162,7 @@ export class PresentNode {
       at: now.wall,
       port: body.port,
       real: { 4: this.#offerable(body.node4), 6: this.#offerable(body.node6) },
-      hosts: (options.candidates?.list ?? []).filter((c) => this.#offerable(c.address) !== null),
+      hosts: this.#offerableOf(options.candidates?.list ?? []),
       suites: options.suites?.mask ?? DEFAULT_SUITES,
       relayTimes: options.relayTimes?.list ?? [],
       first,
@@ -180,9 +180,10 @@ export class PresentNode {
     const since = (wall: number): number => now.ms - Math.max(0, now.wall - wall);
     const registration = parseRegistration(node);
     if (registration !== null && isNewer(registration, this.#registration)) {
-      this.#registration = 'left' in registration ? null : registration;
+      const believed = 'left' in registration ? registration : this.#asIfSaid(registration);
+      this.#registration = 'left' in believed ? null : believed;
       if ('left' in registration) for (const way of ways) this.#mapped[way] = null;
-      this.#shared.set('node', { what: registration, at: since(registration.at) });
+      this.#shared.set('node', { what: believed, at: since(believed.at) });
     }
     for (const [i, way] of ways.entries()) {
       const sighting = parseSighting(at[i]);
@@ -192,6 +193,16 @@ export class PresentNode {
       this.heard = Math.max(this.heard, heard);
       this.#shared.set(`at${way}`, { what: formatEndpoint(sighting.endpoint), at: heard });
     }
+  }
+
+  /** No further than the node itself would be believed. */
+  #asIfSaid(registration: Registration): Registration {
+    const { real, hosts } = registration;
+    return {
+      ...registration,
+      real: { 4: this.#offerable(real[4]), 6: this.#offerable(real[6]) },
+      hosts: this.#offerableOf(hosts),
+    };
   }
 
   /** What other replicas should be told now. */
@@ -295,6 +306,10 @@ export class PresentNode {
 
   #offerable(address: Address | null): Address | null {
     return address === null || isForbiddenOuter(address, this.#options.overlay) ? null : address;
+  }
+
+  #offerableOf(hosts: readonly Candidate[]): Candidate[] {
+    return hosts.filter(({ address }) => this.#offerable(address) !== null);
   }
 
   /** Each channel has an instance of its own: one that was dropped and made again must not repeat numbers. */

@@ -1,6 +1,6 @@
 /** What replicas tell each other of a node, as text: none of it is believed further than the node's own datagrams were. */
 
-import { type Address, canonicalAddress, type Endpoint, type Family } from '../../lib/ip.ts';
+import { type Address, canonicalAddress, type Endpoint, endpointIn, type Family } from '../../lib/ip.ts';
 import { type Candidate, candidateKinds, type RelayTime } from '../../proto/options.ts';
 
 /** The message of the node that a record goes back to. */
@@ -44,7 +44,7 @@ export function isNewer(one: Stamp, other: Stamp | null): boolean {
 export function parseSighting(text: string | null | undefined): Sighting | null {
   const found = parseStamped(text);
   if (found === null) return null;
-  const endpoint = endpointOf(found.endpoint);
+  const endpoint = endpointIn(found.endpoint);
   const replica = typeof found.replica === 'number' ? found.replica : null;
   return endpoint === null ? null : { ...stampOf(found), endpoint, replica };
 }
@@ -62,13 +62,13 @@ export function parseRegistration(text: string | null | undefined): Registration
     suites,
     first: typeof first === 'string' ? first : null,
     relayTimes: (Array.isArray(relayTimes) ? relayTimes : []).flatMap((time: Fields) => {
-      const endpoint = endpointOf(time);
+      const endpoint = endpointIn(time);
       const rttMs = time?.rttMs;
       return endpoint === null || !(rttMs === null || typeof rttMs === 'number') ? [] : [{ ...endpoint, rttMs }];
     }),
     real: { 4: addressOf(real['4']), 6: addressOf(real['6']) },
     hosts: hosts.flatMap((host: Fields) => {
-      const endpoint = endpointOf(host);
+      const endpoint = endpointIn(host);
       const kind = candidateKinds.find((known) => known === host?.kind);
       return endpoint === null || kind === undefined ? [] : [{ ...endpoint, kind }];
     }),
@@ -95,10 +95,4 @@ function stampOf({ instance, sequence, at }: Stamp): Stamp {
 
 function addressOf(value: unknown): Address | null {
   return typeof value === 'string' ? canonicalAddress(value) : null;
-}
-
-function endpointOf(value: unknown): Endpoint | null {
-  const { address, port } = (value ?? {}) as Fields;
-  const canonical = addressOf(address);
-  return canonical === null || typeof port !== 'number' ? null : { address: canonical, port };
 }

@@ -9,7 +9,7 @@
  */
 
 import type { Device } from '../../lib/device.ts';
-import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Envelope } from '../../proto/codec.ts';
 import type { MessageName } from '../../proto/messages.ts';
@@ -64,15 +64,16 @@ export class Replicas {
     ];
   }
 
-  /** Something arrived here from there. */
+  /** Something that is authentic arrived here from there. */
   hears(from: Endpoint): void {
     if (this.#hearers.size > 0) this.#hearers.delete(formatEndpoint(from));
   }
 
-  /** What is for nodes that another replica hears, that one has to send. */
-  route(actions: Action[]): Action[] {
+  /** What is for nodes that another replica hears, that one has to send; not what answers a datagram from `answered`. */
+  route(actions: Action[], answered: Endpoint | null): Action[] {
     if (this.#hearers.size === 0) return actions;
     return actions.map((action) => {
+      if (action.do === 'send' && answered !== null && sameEndpoint(action.to, answered)) return action;
       const replica = action.do === 'send' ? this.#hearers.get(formatEndpoint(action.to)) : undefined;
       if (replica === undefined || action.do !== 'send') return action;
       return { do: 'sendFrom', replica, to: action.to, datagram: action.datagram };

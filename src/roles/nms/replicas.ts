@@ -4,7 +4,7 @@ import { randomInt, randomUUID } from 'node:crypto';
 import type { Action, ReplicaAction } from '../../core/nms/actions.ts';
 import type { NmsMachine } from '../../core/nms/machine.ts';
 import type { Counters } from '../../lib/counters.ts';
-import { canonicalAddress, type Endpoint } from '../../lib/ip.ts';
+import { type Endpoint, endpointIn } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Shared } from '../../store/shared.ts';
@@ -133,11 +133,12 @@ function writePassed({ endpoint, datagram, isToSend }: Passed): string {
 
 function readPassed(message: string): Passed | null {
   try {
-    const { address, port, datagram, isToSend } = JSON.parse(message) as Record<string, unknown>;
-    const canonical = canonicalAddress(String(address));
-    if (canonical === null || typeof port !== 'number' || typeof datagram !== 'string') return null;
+    const parsed = JSON.parse(message) as Record<string, unknown>;
+    const { datagram, isToSend } = parsed;
+    const endpoint = endpointIn(parsed);
+    if (endpoint === null || typeof datagram !== 'string') return null;
     const octets = new Uint8Array(Buffer.from(datagram, 'base64'));
-    return { endpoint: { address: canonical, port }, datagram: octets, isToSend: isToSend === true };
+    return { endpoint, datagram: octets, isToSend: isToSend === true };
   } catch {
     return null;
   }

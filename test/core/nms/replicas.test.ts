@@ -200,6 +200,25 @@ describe('behind a balancer', () => {
     expect(senders(b)).toEqual(new Set([1, 2]));
   });
 
+  it('whoever forges the address of a node does not turn others away from the replica that hears it', () => {
+    for (const number of [0, 1, 2]) cloud.startReplica(number, true);
+    const [a, b] = pair(cloud);
+    a.direct('b.lab.example', P1);
+    const [forged] = b.channel.seal({ type: 'keepAlive', id: b.device.nodeId, transactionId: 7, body: {} });
+    forged![forged!.length - 1]! ^= 1;
+    cloud.sentBy.clear();
+    cloud.filter = ({ from }) => from !== b.mapped;
+    a.restart();
+    a.register(Flag.first);
+    cloud.filter = () => true;
+    hears(b, 0);
+    cloud.send(b.mapped, nmsEndpoint, forged!);
+    hears(b, 1);
+    cloud.pass(1_000);
+    expect(b.notices.length).toBeGreaterThan(1);
+    expect(new Set(cloud.sentBy.get(b.mapped.address))).toEqual(new Set([1]));
+  });
+
   it('routing needs no such detour', () => {
     const [a, b] = pair(cloud);
     a.direct('b.lab.example', P1);
@@ -242,6 +261,28 @@ describe('without the store', () => {
       expect(a.keepAlive()).toMatchObject(offline);
       a.restart();
     }
+  });
+});
+
+describe('a record that nobody of ours wrote', () => {
+  it('tells nodes of no address that the node itself could not have named', () => {
+    const [a, b] = pair(cloud);
+    const { records } = cloud.shared!;
+    const name = `node ${b.device.nodeId}`;
+    const record = JSON.parse(records.get(name)!) as { sequence: number; hosts: object[]; real: object };
+    const hosts = [
+      { address: '192.0.2.77', port: 70_000, kind: 'host' },
+      { address: '192.0.2.77', port: 0.5, kind: 'host' },
+      { address: '127.0.0.1', port: 53, kind: 'host' },
+      { address: '10.9.8.7', port: 53, kind: 'host' },
+    ];
+    const real = { 4: '127.0.0.1', 6: 'ff02::1' };
+    records.set(name, JSON.stringify({ ...record, sequence: record.sequence + 1, hosts, real }));
+    hears(a, 2);
+    const direction = a.direct('b.lab.example', P1);
+    expect(direction).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(JSON.stringify(direction)).not.toMatch(/192\.0\.2\.77|127\.0\.0\.1|ff02::1/);
+    expect(JSON.stringify(direction)).toContain('10.9.8.7');
   });
 });
 

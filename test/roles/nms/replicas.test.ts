@@ -52,16 +52,16 @@ describe('a replica', () => {
     for (const { stop } of [a, b]) stop();
   });
 
-  it.each(['', '{', 'null', '{"address":"x","port":1,"datagram":"AA=="}', '{"address":"192.0.2.1","port":"1"}'])(
-    'counts a message like %j and does nothing about it',
-    async (message) => {
-      const { number, passed, send, stop } = await open();
-      await shared.publish(`nms ${'e0'.repeat(16)} replica ${number}`, message);
-      await vi.waitFor(() => expect(counters.snapshot()).toEqual({ 'passed-unreadable': 1 }));
-      expect(passed.mock.calls.length + send.mock.calls.length).toBe(0);
-      stop();
-    },
-  );
+  it.each([
+    ...['', '{', 'null', '{"address":"x","port":1,"datagram":"AA=="}', '{"address":"192.0.2.1","port":"1"}'],
+    ...[0, 65_536, 0.5, -1].map((port) => `{"address":"192.0.2.1","port":${port},"datagram":"AA=="}`),
+  ])('counts a message like %j and does nothing about it', async (message) => {
+    const { number, passed, send, stop } = await open();
+    await shared.publish(`nms ${'e0'.repeat(16)} replica ${number}`, message);
+    await vi.waitFor(() => expect(counters.snapshot()).toEqual({ 'passed-unreadable': 1 }));
+    expect(passed.mock.calls.length + send.mock.calls.length).toBe(0);
+    stop();
+  });
 
   it('brings back what was asked, null where it could not be, and says so once', async () => {
     const { perform, recalled, stop } = await open();
