@@ -112,33 +112,35 @@ export class Carriage {
 
 /**
  * A UDP port that speaks with one other only: the system lets nothing else in or out. Datagrams given to it before it is
- * ready go out with the first one after; few do.
+ * ready go out with the first one after; few do. Where there is no way to the other one now, each datagram tries again.
  */
 export class Conduit {
   readonly #port: Port;
   readonly #counters: Counters;
   readonly local: Endpoint;
+  readonly #to: Endpoint;
   #early: Uint8Array[] | null = [];
+  #connecting = true;
 
   constructor(from: Address, to: Endpoint, counters: Counters, deliver: (datagram: Uint8Array) => void) {
     const family: Family = familyOf(to.address);
     const bound = { address4: family === 4 ? from : null, address6: family === 6 ? from : null };
     const sockets = openUdp({ ...bound, port: 0, orNext: false, segment: false, gro: false });
     this.local = { address: from, port: sockets.port };
+    this.#to = to;
     this.#counters = counters;
     this.#port = createSocket({ type: `udp${family}`, lookup: (host, _, found) => found(null, host, family) });
     // A port unreachable: whoever listens there is not back yet.
     this.#port.on('error', () => counters.add('stream-drop-not-sent'));
     this.#port.on('message', deliver);
-    this.#port.bind({ fd: family === 4 ? sockets.fd4 : sockets.fd6 }, () =>
-      this.#port.connect(to.port, to.address, () => this.#connected()),
-    );
+    this.#port.bind({ fd: family === 4 ? sockets.fd4 : sockets.fd6 }, () => this.#connect());
   }
 
   send(datagram: Uint8Array): void {
     if (this.#early !== null) {
       if (this.#early.length < MAX_EARLY) this.#early.push(datagram);
       else this.#counters.add('stream-drop-queue-full');
+      if (!this.#connecting) this.#connect();
     } else if (this.#port.getSendQueueSize() > MAX_PORT_QUEUE) {
       this.#counters.add('stream-drop-queue-full');
     } else {
@@ -150,11 +152,23 @@ export class Conduit {
 
   close(): void {
     this.#early = [];
+    this.#connecting = true;
     this.#port.close();
   }
 
-  #connected(): void {
+  #connect(): void {
+    this.#connecting = true;
+    this.#port.connect(this.#to.port, this.#to.address, (error?: Error) => this.#connected(error ?? null));
+  }
+
+  #connected(error: Error | null): void {
+    this.#connecting = false;
     const early = this.#early ?? [];
+    if (error !== null) {
+      this.#early = [];
+      this.#counters.add('stream-drop-not-sent', early.length);
+      return;
+    }
     this.#early = null;
     for (const datagram of early) this.send(datagram);
   }

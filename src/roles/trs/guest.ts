@@ -25,6 +25,8 @@ const STUCK_MS = 30_000;
 const NMS_SILENT_MS = 3_000;
 
 export type GuestEvents = {
+  /** Whether something of it may go on before any service believes it: all that strangers say comes from our address. */
+  admits(): boolean;
   /** A service believes what it says. */
   proven(): void;
   closed(): void;
@@ -78,9 +80,22 @@ export class Guest {
     }
     const destination = destinationOf(datagram);
     if ('drop' in destination) this.#counters.add(`stream-drop-${destination.drop}`);
-    else if (destination.to !== 'relayed' && !this.#signalling.take('', performance.now())) {
-      this.#counters.add('stream-drop-rate-limited');
-    } else this.#conduit(destination.to)?.send(datagram);
+    else if (!this.#admits(destination.to)) this.#counters.add('stream-drop-rate-limited');
+    else this.#forward(destination.to, datagram);
+  }
+
+  #forward(to: Destination, datagram: Uint8Array): void {
+    try {
+      this.#conduit(to)?.send(datagram);
+    } catch {
+      // The system has no port left; that must not cost those who have one theirs.
+      this.#hangUp('no-port');
+    }
+  }
+
+  #admits(to: Destination): boolean {
+    if (!this.#proven) return this.#events.admits();
+    return to === 'relayed' || this.#signalling.take('', performance.now());
   }
 
   #conduit(to: Destination): Conduit | null {

@@ -3,7 +3,7 @@
 import type { Socket } from 'node:net';
 import { createServer } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
-import { Shares, siteOf } from '../../core/limits.ts';
+import { Buckets, Shares, siteOf } from '../../core/limits.ts';
 import { Counters } from '../../lib/counters.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
 import { limitUnsent } from '../../sys/tcp.ts';
@@ -13,6 +13,11 @@ import type { TerminalOrder, TerminalReport, TerminalSetup } from './terminal.ts
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const SWEEP_MS = 1_000;
+/**
+ * What strangers of one site may say together. The services see all of it come from our address, as they do what believed
+ * devices say: this is a share of what an NMS hears from one address of nodes that it does not know.
+ */
+const STRANGER_RATE = { burst: 128, perSecond: 64 };
 
 const { certificate, key, port, limits } = workerData as TerminalSetup;
 const report = (message: TerminalReport): void => parentPort!.postMessage(message);
@@ -22,6 +27,7 @@ const guests = new Set<Guest>();
 /** By site: connections, and those of them that nobody has believed yet. */
 const connections = new Shares(limits.perSite);
 const strangersOf = new Shares(limits.strangersPerSite);
+const strangersSay = new Buckets(STRANGER_RATE);
 /** Those by their remote end, the oldest first. */
 const strangers = new Map<string, { readonly socket: Socket; readonly site: string }>();
 let targets: Targets = { trs: null, nms: [] };
@@ -46,7 +52,9 @@ server.on('secureConnection', (socket) => {
     return;
   }
   counters.add('streams-accepted');
+  const site = siteOf(remote);
   const guest = new Guest(socket, counters, () => targets, {
+    admits: () => strangersSay.take(site, performance.now()),
     proven: () => believe(formatEndpoint(remote)),
     closed: () => guests.delete(guest),
   });
