@@ -6,8 +6,8 @@
  */
 
 import type { Address, Prefix } from '../lib/ip.ts';
-import { EtherType } from '../net/ethernet.ts';
-import { completeChecksum, Ip4, Ip6, Protocol, Udp } from '../net/packet.ts';
+import { EtherType, VLAN_TAG } from '../net/ethernet.ts';
+import { completeChecksum, Ip4, Ip6, isIp6, Protocol, Udp } from '../net/packet.ts';
 import { ETHERNET_HEADER, FRAME_HEAD, type FramePort } from '../sys/frame-port.ts';
 import { libc } from '../sys/libc.ts';
 import { allocate, memoryAt } from '../sys/memory.ts';
@@ -56,6 +56,7 @@ const VECTORS_AT = HEAD_AT + HEAD_ROOM + 4;
 const Head = { type: 22, destinationHigh: 10, sourceHigh: 16, sourceLow: 18 } as const;
 /** A device that keeps trying to reach the Internet has a share of its own for that: ARP and DHCP go on. */
 const ELSEWHERE = 0x8000;
+const LINK_HOP_LIMIT = 255;
 const ICMP6_NDP = { first: 133, last: 137 } as const;
 
 export class LinkDevice implements PacketDevice {
@@ -106,7 +107,7 @@ export class LinkDevice implements PacketDevice {
   write(address: number, octets: number): number {
     const host = this.#hostOf(address, octets);
     if (host === undefined) return this.#parts.tun.write(address, octets);
-    const head = this.#writeHead(host);
+    const head = this.#writeHead(host, address);
     setVector(this.#memory, VECTORS_AT, this.#memory.address + HEAD_AT, head);
     setVector(this.#memory, VECTORS_AT + IOVEC, address + VIRTIO_HEADER, octets - VIRTIO_HEADER);
     return this.#parts.port.write(this.#memory.address + VECTORS_AT, 2);
@@ -120,7 +121,7 @@ export class LinkDevice implements PacketDevice {
     const length = vectorLength(view, own);
     const host = this.#hostOf(first, length);
     if (host === undefined) return this.#parts.tun.writeVectors(vectors, count);
-    setVector(this.#memory, VECTORS_AT, address + HEAD_AT, this.#writeHead(host));
+    setVector(this.#memory, VECTORS_AT, address + HEAD_AT, this.#writeHead(host, first));
     setVector(this.#memory, own, first + VIRTIO_HEADER, length - VIRTIO_HEADER);
     return this.#parts.port.write(address + VECTORS_AT, count + 1);
   }
@@ -136,14 +137,27 @@ export class LinkDevice implements PacketDevice {
   }
 
   /** Virtio-net header, as it was peeked at, and Ethernet header; returns their length. */
-  #writeHead(host: Host): number {
+  #writeHead(host: Host, packet: number): number {
     const { view, bytes } = this.#memory;
-    const six = view.getUint8(PEEK_AT + VIRTIO_HEADER) >> 4 === 6;
+    const six = isIp6(view, PEEK_AT + VIRTIO_HEADER);
+    if (six) this.#leaveLink(packet);
     const header = six ? host.header6 : host.header4;
     bytes.copyWithin(HEAD_AT, PEEK_AT, PEEK_AT + VIRTIO_HEADER);
     bytes.set(header, HEAD_AT + VIRTIO_HEADER);
     shiftOffload(view, HEAD_AT, header.length);
     return VIRTIO_HEADER + header.length;
+  }
+
+  /**
+   * A hop limit of 255 is how neighbour discovery knows what was said on this link (RFC 4861 section 7.1): a peer's packet
+   * has one less, as from any router.
+   */
+  #leaveLink(packet: number): void {
+    const { view, address } = this.#memory;
+    const at = VIRTIO_HEADER + Ip6.hopLimit;
+    if (view.getUint8(PEEK_AT + at) !== LINK_HOP_LIMIT) return;
+    view.setUint8(PEEK_AT + at, LINK_HOP_LIMIT - 1);
+    libc().memcpy(packet + at, address + PEEK_AT + at, 1);
   }
 
   /** Takes the frame just read, whose packet stands behind room for a virtio-net header; octets of the packet with it, or 0. */
@@ -155,7 +169,7 @@ export class LinkDevice implements PacketDevice {
     const { view } = this.#memory;
     libc().memcpy(this.#memory.address, address + VIRTIO_HEADER, Math.min(octets, PEEK));
     const six = type === EtherType.ipv6;
-    if (octets < (six ? Ip6.length : Ip4.length)) return this.#handOver(address, octets);
+    if (octets < (six ? Ip6.length : Ip4.length) || isIp6(view, 0) !== six) return this.#handOver(address, octets);
     if (!this.#isForOverlay(view, six)) {
       if (!this.#isElsewhere(view, six)) return this.#handOver(address, octets);
       return this.#parts.internet ? 0 : this.#handOver(address, octets, this.#parts.port, ELSEWHERE);
@@ -163,11 +177,13 @@ export class LinkDevice implements PacketDevice {
     const { hosts } = this.#parts;
     const host = six ? hosts.find6(view, Ip6.source) : hosts.find4(view, Ip4.source);
     if (host === undefined) return this.#handOver(address, octets);
-    const { tag } = port;
+    const { tag, tagProtocol } = port;
+    const vlan = tag < 0 ? -1 : tag & VLAN_ID;
     const genuine =
       head.getUint16(Head.sourceHigh) === host.macHigh &&
       head.getUint32(Head.sourceLow) === host.macLow &&
-      (tag < 0 ? -1 : tag & VLAN_ID) === host.vlan;
+      vlan === host.vlan &&
+      (tag < 0 || tagProtocol === VLAN_TAG);
     if (!genuine) {
       tally.drop('inner-source');
       return this.#handOver(address, octets);

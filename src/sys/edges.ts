@@ -79,7 +79,7 @@ export class MemoryDevice implements PacketDevice {
 
 /** A link whose frames, with their virtio-net headers, come from and go to lists. */
 export class MemoryFrames implements FramePort {
-  readonly toRead: { readonly frame: Uint8Array; readonly tag?: number }[] = [];
+  readonly toRead: { readonly frame: Uint8Array; readonly tag?: number; readonly tagProtocol?: number }[] = [];
   readonly written: Uint8Array[] = [];
   readonly head = new DataView(new ArrayBuffer(FRAME_HEAD));
   tag = -1;
@@ -92,7 +92,7 @@ export class MemoryFrames implements FramePort {
     if (next === undefined) return -1;
     for (let i = 0; i < FRAME_HEAD; i++) this.head.setUint8(i, next.frame[i]!);
     this.tag = next.tag ?? -1;
-    this.tagProtocol = next.tag === undefined ? 0 : 0x8100;
+    this.tagProtocol = next.tag === undefined ? 0 : (next.tagProtocol ?? 0x8100);
     const content = next.frame.subarray(FRAME_HEAD, FRAME_HEAD + room);
     this.#copier.write(content, address);
     return content.length;

@@ -140,6 +140,30 @@ describe('the device of an adapter', () => {
     }
   });
 
+  it('carries nothing whose EtherType says another version of IP than it is', () => {
+    // Read as IPv4 it is the camera's; what follows would read it as IPv6.
+    const octets = packet(camera.vip4, '100.80.9.9', '00'.repeat(40));
+    octets[0] = 0x60;
+    link.toRead.push({ frame: frame(camera.mac, octets) });
+    expect(read()).toBeNull();
+    expect(handedOver()).toBeDefined();
+  });
+
+  it('takes no tag of another kind for a device’s', () => {
+    const octets = frame(tagged.mac, packet(tagged.vip4, '100.80.9.9'));
+    link.toRead.push({ frame: octets, tag: 5, tagProtocol: 0x88a8 });
+    expect(read()).toBeNull();
+    expect(readDrops(tally)).toEqual({ 'inner-source': 1 });
+  });
+
+  it('lets no packet of a peer look as if it came from the link', () => {
+    const six = (hopLimit: string): Uint8Array =>
+      hex(`60000000 0000 3a${hopLimit} ${'fd00'.padEnd(28, '0')}0999 ${'fd00'.padEnd(24, '0')}00010001`);
+    write(six('ff'));
+    write(six('40'));
+    expect(link.written.map((octets) => octets[VIRTIO_HEADER + 14 + 7])).toEqual([0xfe, 0x40]);
+  });
+
   it('takes EAPOL from the ports of a bridge', () => {
     const octets = frame(camera.mac, hex('01010000'), { to: '01:80:c2:00:00:03', type: '888e' });
     side.toRead.push({ frame: octets });

@@ -13,8 +13,8 @@ export type FirewallPlan = {
   readonly interface: string;
   /** The overlay's ranges. */
   readonly overlay: readonly Prefix[];
-  /** An adapter that routes its general nodes to elsewhere, from one interface to the other. */
-  readonly internet?: { readonly inner: string; readonly outer: string } | null;
+  /** An adapter's other side; with `internet` the kernel routes general nodes from one interface to the other. */
+  readonly inner?: { readonly inner: string; readonly outer: string; readonly internet: boolean } | null;
 };
 
 const counters = [
@@ -31,7 +31,8 @@ export function tableName(interfaceName: string): string {
   return `cyphonic_${interfaceName}`;
 }
 
-export function firewallRules({ interface: name, overlay, internet = null }: FirewallPlan): string {
+export function firewallRules({ interface: name, overlay, inner: link = null }: FirewallPlan): string {
+  const internet = link?.internet ? link : null;
   const rules = (direction: 'in' | 'out'): string =>
     (['destination', 'source'] as const)
       .flatMap((end) =>
@@ -42,14 +43,15 @@ export function firewallRules({ interface: name, overlay, internet = null }: Fir
       )
       .join('\n');
   // In: before any address translation can hide the destination. Out: after it, so that masqueraded traffic may pass.
-  // Loopback: a host reaches its own virtual addresses through lo.
+  // Loopback: a host reaches its own virtual addresses through lo. On the inner link the adapter itself speaks, and the
+  // kernel with nobody: its link-local address would open what listens on this host to whoever is plugged in.
   return `table inet ${tableName(name)} {
 ${counters.map((counter) => `  counter ${counter} {}`).join('\n')}
 ${internet === null ? '' : hostSets}  chain inward {
     type filter hook prerouting priority raw; policy accept;
     iifname { "lo", "${name}" } accept
 ${internet === null ? '' : ways(overlay, (field, range, set) => `iifname "${internet.inner}" ${field} daddr != ${range} ether saddr . ${field} saddr @${set} accept`)}${rules('in')}
-  }
+${link === null ? '' : `    iifname "${link.inner}" drop\n`}  }
   chain outward {
     type filter hook postrouting priority srcnat + 1; policy accept;
     oifname { "lo", "${name}" } accept
@@ -78,7 +80,7 @@ function ways(
 }
 
 /** General nodes reach what is beyond the outer interface, behind its address; nothing there reaches them by itself. */
-function routing({ inner, outer }: NonNullable<FirewallPlan['internet']>, overlay: readonly Prefix[]): string {
+function routing({ inner, outer }: NonNullable<FirewallPlan['inner']>, overlay: readonly Prefix[]): string {
   return `  chain forward {
     type filter hook forward priority filter; policy accept;
     iifname "${inner}" oifname != "${outer}" drop

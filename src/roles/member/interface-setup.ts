@@ -52,7 +52,7 @@ export async function bringInterfaceUp(plan: InterfacePlan): Promise<string[]> {
   const outer = inner?.internet ? inner.outer : null;
   const record: SetupRecord = { interface: plan.interface, namespace, settings, gateways, outer };
   writeAtomically(recordFile(plan.stateDirectory), JSON.stringify(record));
-  await raiseFirewall({ ...plan, internet: inner?.internet ? inner : null });
+  await raiseFirewall(plan);
   for (const [file, value] of inner?.settings ?? []) writeSetting(file, value);
   if (gateways !== null) configureGateways(gateways, true);
   if (outer !== null) await routeInward(outer, true);

@@ -71,6 +71,20 @@ describeLab('the firewall of a node', () => {
       expect(around()).toEqual([true, true, true, true, true, true]);
     }));
 
+  it('lets the kernel hear nothing on an adapter’s inner link', () =>
+    inLab('firewall inner', async (lab) => {
+      const { host, stranger } = prepare(lab);
+      const linkLocal = /inet6 (fe80::[^/]*)/.exec(host.sh('ip -6 addr show dev eth0'))![1]!;
+      const targets = [`${linkLocal}%eth0`, host.addresses.v4!, host.addresses.v6!];
+      const around = (): boolean[] => targets.map((target) => pings(stranger, target));
+      expect(around()).toEqual([true, true, true]);
+      const remote = new Remote(host, firewall);
+      for (const internet of [false, true]) {
+        await remote.call('raiseFirewall', { ...plan, inner: { inner: 'eth0', outer: 'eth1', internet } });
+        expect(around()).toEqual([false, false, false]);
+      }
+    }));
+
   it('forwards nothing of the overlay for others', () =>
     inLab('firewall forward', async (lab) => {
       const { host, stranger } = prepare(lab);
