@@ -108,6 +108,11 @@ export class Authenticator {
     return this.#flush();
   }
 
+  /** Whether a device has begun to say who it is, and there is no outcome yet. */
+  isBusy(mac: Mac): boolean {
+    return this.#sessions.get(mac)?.conversation?.fresh === false;
+  }
+
   /** An EAPOL PDU from a device, to the group address or our own. */
   receive(mac: Mac, pdu: Uint8Array, now: Now): AuthenticatorAction[] {
     const eapol = decodeEapol(pdu);

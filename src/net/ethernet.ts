@@ -12,6 +12,7 @@ export const VLAN_TAG = 0x8100;
 const outerTags: readonly number[] = [VLAN_TAG, 0x88a8, 0x9100, 0x9200];
 /** IEEE 802.3 clause 3.2.6: smaller values are lengths of frames without an EtherType. */
 const LOWEST_TYPE = 0x0600;
+const VLAN_ID = 0xfff;
 const RESERVED_VLAN = 0xfff;
 const NO_MAC: Mac = '00:00:00:00:00:00';
 
@@ -35,9 +36,14 @@ export function decodeFrame(octets: Uint8Array): Frame | LinkDropReason {
   if (from.failed) return 'frame-short';
   const source = formatMac(macs, MAC_LENGTH);
   if (isGroupMac(source) || source === NO_MAC) return 'frame-source';
-  if (outerTags.includes(etherType) || (tag !== null && (tag & 0xfff) === RESERVED_VLAN)) return 'frame-tag';
+  if (outerTags.includes(etherType) || vlanOf(tag) === RESERVED_VLAN) return 'frame-tag';
   if (etherType < LOWEST_TYPE) return 'frame-length';
   return { destination: formatMac(macs), source, tag, etherType, payload: from.take(from.left) };
+}
+
+/** The VLAN that a tag names, without the priority beside it (IEEE 802.1Q section 9.6); -1 = none. */
+export function vlanOf(tag: number | null): number {
+  return tag === null ? -1 : tag & VLAN_ID;
 }
 
 /** Not padded: interfaces do that. */

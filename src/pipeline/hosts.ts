@@ -3,7 +3,7 @@
 import { type Address, parseAddress } from '../lib/ip.ts';
 import { type Mac, parseMac } from '../lib/mac.ts';
 import type { VirtualAddresses } from '../lib/path.ts';
-import { EtherType, VLAN_TAG } from '../net/ethernet.ts';
+import { EtherType, VLAN_TAG, vlanOf } from '../net/ethernet.ts';
 import { OctetMap } from './octet-map.ts';
 
 /** A device as the control plane admits it: what has its virtual addresses comes from this MAC address, with this tag. */
@@ -12,8 +12,6 @@ export type LinkHost = VirtualAddresses & {
   /** Tag control information; null = untagged. */
   readonly tag: number | null;
 };
-
-export const VLAN_ID = 0x0fff;
 
 /** One device: what its frames come with, and the Ethernet headers of frames to it. */
 export class Host {
@@ -28,7 +26,7 @@ export class Host {
     const octets = new DataView(parseMac(mac).buffer);
     this.macHigh = octets.getUint16(0);
     this.macLow = octets.getUint32(2);
-    this.vlan = tag === null ? -1 : tag & VLAN_ID;
+    this.vlan = vlanOf(tag);
     this.header4 = headerOf(mac, own, tag, EtherType.ipv4);
     this.header6 = headerOf(mac, own, tag, EtherType.ipv6);
   }
@@ -50,6 +48,7 @@ function headerOf(to: Mac, from: Mac, tag: number | null, etherType: number): Ui
 export class HostTable {
   readonly #own: Mac;
   #hosts: readonly Host[] = [];
+  #macs: ReadonlySet<number> = new Set();
   #by4 = new OctetMap(4);
   #by6 = new OctetMap(16);
 
@@ -60,8 +59,14 @@ export class HostTable {
   /** Replaces the list. */
   set(hosts: readonly LinkHost[]): void {
     this.#hosts = hosts.map((host) => new Host(host, this.#own));
+    this.#macs = new Set(this.#hosts.map(({ macHigh, macLow }) => numberOf(macHigh, macLow)));
     this.#by4 = indexOf(4, hosts, ({ vip4 }) => vip4);
     this.#by6 = indexOf(16, hosts, ({ vip6 }) => vip6);
+  }
+
+  /** Whether one of them has this MAC address. */
+  has(macHigh: number, macLow: number): boolean {
+    return this.#macs.has(numberOf(macHigh, macLow));
   }
 
   find4(view: DataView, at: number): Host | undefined {
@@ -71,6 +76,10 @@ export class HostTable {
   find6(view: DataView, at: number): Host | undefined {
     return this.#hosts[this.#by6.find(view, at)];
   }
+}
+
+function numberOf(macHigh: number, macLow: number): number {
+  return macHigh * 2 ** 32 + macLow;
 }
 
 function indexOf(width: number, hosts: readonly LinkHost[], address: (host: LinkHost) => Address | null): OctetMap {

@@ -47,7 +47,8 @@ function openDevice(): PacketDevice | null {
   const { overlay } = setup;
   const { gateways, internet } = setup.link;
   const limiter = new FrameLimiter();
-  const admit = (high: number, low: number): boolean => limiter.admit(high, low, performance.now());
+  const admit = (high: number, low: number): boolean =>
+    limiter.admit(high, low, hosts.has(high, low), performance.now());
   const { local: own } = setup;
   const port = new PacketPort(setup.link.port.fd);
   const eapol = setup.link.port.ports.map((fd) => new PacketPort(fd));

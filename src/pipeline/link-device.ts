@@ -6,7 +6,7 @@
  */
 
 import type { Address, Prefix } from '../lib/ip.ts';
-import { EtherType, VLAN_TAG } from '../net/ethernet.ts';
+import { EtherType, VLAN_TAG, vlanOf } from '../net/ethernet.ts';
 import { completeChecksum, Ip4, Ip6, isIp6, Protocol, Udp } from '../net/packet.ts';
 import { ETHERNET_HEADER, FRAME_HEAD, type FramePort } from '../sys/frame-port.ts';
 import { libc } from '../sys/libc.ts';
@@ -14,7 +14,7 @@ import { allocate, memoryAt } from '../sys/memory.ts';
 import { GsoType, type PacketDevice, VIRTIO_HEADER, VirtioFlag } from '../sys/tun.ts';
 import { IOVEC, setVector, vectorAddress, vectorLength } from '../sys/vectors.ts';
 import type { EventWriter } from './event-ring.ts';
-import { type Host, type HostTable, VLAN_ID } from './hosts.ts';
+import type { Host, HostTable } from './hosts.ts';
 import { AddressSet, Ranges } from './ranges.ts';
 import type { Tally } from './tally.ts';
 
@@ -178,11 +178,10 @@ export class LinkDevice implements PacketDevice {
     const host = six ? hosts.find6(view, Ip6.source) : hosts.find4(view, Ip4.source);
     if (host === undefined) return this.#handOver(address, octets);
     const { tag, tagProtocol } = port;
-    const vlan = tag < 0 ? -1 : tag & VLAN_ID;
     const genuine =
       head.getUint16(Head.sourceHigh) === host.macHigh &&
       head.getUint32(Head.sourceLow) === host.macLow &&
-      vlan === host.vlan &&
+      vlanOf(tag < 0 ? null : tag) === host.vlan &&
       (tag < 0 || tagProtocol === VLAN_TAG);
     if (!genuine) {
       tally.drop('inner-source');

@@ -49,16 +49,19 @@ export class SourceLimiter {
   }
 }
 
-/** What all devices of a link together, and one of them by its MAC address, may hand over. */
+/** What all devices of a link that are in, all others together, and one of them by its MAC address, may hand over. */
 const LINK: SourceLimit = { perSecond: 2_000, burst: 1_000 };
 const DEVICE: SourceLimit = { perSecond: 50, burst: 100 };
 
 /** The same for frames of an inner link, where a device can take as many MAC addresses as it likes. */
 export class FrameLimiter {
-  readonly #link = new SourceLimiter(LINK);
+  readonly #hosts = new SourceLimiter(LINK);
+  readonly #others = new SourceLimiter(LINK);
   readonly #devices = new SourceLimiter(DEVICE);
 
-  admit(macHigh: number, macLow: number, now: number): boolean {
-    return this.#devices.take(Math.imul(macHigh, 0x9e3779b1), macLow, now) && this.#link.take(0, 0, now);
+  /** `isHost`: a flood by all others leaves it its share. */
+  admit(macHigh: number, macLow: number, isHost: boolean, now: number): boolean {
+    const link = isHost ? this.#hosts : this.#others;
+    return this.#devices.take(Math.imul(macHigh, 0x9e3779b1), macLow, now) && link.take(0, 0, now);
   }
 }

@@ -82,6 +82,7 @@ const STATUS_TAG_PROTOCOL_VALID = 0x40;
 
 const EINTR = 4;
 const EAGAIN = 11;
+const EINVAL = 22;
 const ENETDOWN = 100;
 
 /** One thread's use of an open port. */
@@ -109,7 +110,9 @@ export class PacketPort implements FramePort {
     if (libc().recvmmsg(this.#fd, address, 1, 0, 0) !== 1) {
       const code = errno();
       // ENETDOWN: the interface went down, which a monitor of links tells.
-      return code === EAGAIN || code === EINTR || code === ENETDOWN ? -1 : raiseErrno('reading frames', '', code);
+      // EINVAL: the kernel dropped a frame whose kind of segmentation virtio-net has no name for, as any guest at a tap may
+      // send it (packet_rcv_vnet).
+      return [EAGAIN, EINTR, ENETDOWN, EINVAL].includes(code) ? -1 : raiseErrno('reading frames', '', code);
     }
     this.#readTag();
     return Math.max(0, view.getUint32(At.length, true) - FRAME_HEAD);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { SourceLimiter } from '../../src/pipeline/source-limiter.ts';
+import { FrameLimiter, SourceLimiter } from '../../src/pipeline/source-limiter.ts';
 import { encodeSockaddr } from '../../src/sys/sockaddr.ts';
 
 const from = (address: string, port = 1): DataView => new DataView(encodeSockaddr({ address, port }).buffer);
@@ -35,4 +35,13 @@ describe('the limit per source', () => {
     // A few may share a bucket.
     expect(others.filter((passes) => passes === 4).length).toBeGreaterThan(160);
   });
+});
+
+it('a flood of MAC addresses leaves the devices of a link that are in their share', () => {
+  const limiter = new FrameLimiter();
+  let passes = 0;
+  for (let i = 0; i < 20_000; i++) if (limiter.admit(0x0600, i, false, 0)) passes++;
+  expect(passes).toBe(1_000);
+  expect(limiter.admit(0x0200, 1, false, 0)).toBe(false);
+  expect(limiter.admit(0x0200, 2, true, 0)).toBe(true);
 });

@@ -105,15 +105,15 @@ export class GeneralNode {
     this.due = now.ms + generalNodeTiming.refused;
   }
 
-  /** The register has it otherwise now: what was decided no longer counts. */
-  changed(device: RegisteredDevice, now: Now): void {
+  /** The register has it otherwise now: true if what was decided no longer counts. */
+  changed(device: RegisteredDevice, now: Now): boolean {
     const { device: before } = this;
     this.device = device;
     const enrolled = before.state === 'new' && device.state === 'enrolled';
     const same = (['nodeId', 'mac', 'auth', 'mode', 'vip4', 'vip6'] as const).every(
       (key) => before[key] === device[key],
     );
-    if (same && (enrolled || before.state === device.state)) return;
+    if (same && (enrolled || before.state === device.state)) return false;
     // Under another MAC address nothing was heard of it yet.
     if (before.mac !== device.mac) this.#heard = Number.NEGATIVE_INFINITY;
     this.granted = false;
@@ -122,6 +122,7 @@ export class GeneralNode {
     this.#heard = Number.NEGATIVE_INFINITY;
     this.#probes = 0;
     this.due = now.ms;
+    return true;
   }
 
   /** It is gone from the link, or logged off. */

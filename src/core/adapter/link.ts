@@ -5,7 +5,7 @@
 
 import { viewOf } from '../../lib/bytes.ts';
 import { type Address, contains, familyOf } from '../../lib/ip.ts';
-import { BROADCAST_MAC, type Mac } from '../../lib/mac.ts';
+import type { Mac } from '../../lib/mac.ts';
 import type { Now } from '../../lib/time.ts';
 import { type Arp, encodeArp } from '../../net/arp.ts';
 import {
@@ -123,10 +123,10 @@ export class Link {
         this.#ndp(frame, message.packet, message.message, now);
         break;
       case 'dhcp4':
-        this.#dhcp(this.#dhcp4.receive(source, message.datagram));
+        this.#dhcp(source, this.#dhcp4.receive(source, message.datagram));
         break;
       case 'dhcp6':
-        this.#dhcp(this.#dhcp6.receive(source, message.datagram));
+        this.#dhcp(source, this.#dhcp6.receive(source, message.datagram));
         break;
       case 'packet':
         this.#packet(frame, message.octets, now);
@@ -231,11 +231,11 @@ export class Link {
     else if (answer !== null) this.#directory.emit({ do: 'transmit', frame: encodeFrame(answer) });
   }
 
-  #dhcp(actions: readonly LinkAction[]): void {
+  #dhcp(asker: Mac, actions: readonly LinkAction[]): void {
     for (const action of actions) {
       switch (action.do) {
         case 'send':
-          this.#send(action.to, action.packet);
+          this.#send(action.to, action.packet, asker);
           break;
         case 'drop':
           this.#directory.drop(action.reason, action.mac);
@@ -259,13 +259,14 @@ export class Link {
     }
   }
 
-  #send(to: Mac, packet: Uint8Array): void {
-    this.#transmit(to, packet[0]! >> 4 === 6 ? EtherType.ipv6 : EtherType.ipv4, packet);
+  /** `device` is whom it is for, also where the frame goes to all. */
+  #send(to: Mac, packet: Uint8Array, device = to): void {
+    this.#transmit(to, packet[0]! >> 4 === 6 ? EtherType.ipv6 : EtherType.ipv4, packet, device);
   }
 
-  #transmit(destination: Mac, etherType: number, payload: Uint8Array): void {
+  #transmit(destination: Mac, etherType: number, payload: Uint8Array, device = destination): void {
     const { mac: source } = this.#options;
-    const tag = destination === BROADCAST_MAC ? null : this.#directory.tagOf(destination);
+    const tag = this.#directory.tagOf(device);
     this.#directory.emit({ do: 'transmit', frame: encodeFrame({ destination, source, tag, etherType, payload }) });
   }
 }

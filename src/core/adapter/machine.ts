@@ -7,8 +7,9 @@ import type { Address } from '../../lib/ip.ts';
 import type { Mac } from '../../lib/mac.ts';
 import type { Now } from '../../lib/time.ts';
 import type { UdpDatagram } from '../../net/datagram.ts';
-import { decodeFrame, EtherType, encodeFrame } from '../../net/ethernet.ts';
+import { decodeFrame, EtherType, encodeFrame, vlanOf } from '../../net/ethernet.ts';
 import type { LinkDropReason } from '../../net/link-drop.ts';
+import { Buckets } from '../limits.ts';
 import { GeneralNode } from './general-node.ts';
 import { Link } from './link.ts';
 import { Supplicants } from './supplicants.ts';
@@ -35,6 +36,8 @@ const MAX_STRANGERS = 256;
 const STILL_THERE_MS = 10_000;
 /** Frames of a device that wait for its admission: a client asks again only after seconds. */
 const MAX_WAITING = 4;
+/** Lines of one kind about one device, or about all that are unknown: whoever is plugged in fills no disk. */
+const LINES = { burst: 20, perSecond: 1 };
 /** What a device does to others, or claims to be: worth a line in the log. */
 const suspicious: readonly LinkDropReason[] = [
   'neighbour-spoofed',
@@ -55,7 +58,10 @@ export class AdapterMachine {
   readonly #waiting = new Map<Mac, Uint8Array[]>();
   readonly #link: Link;
   readonly #supplicants: Supplicants;
+  readonly #lines = new Buckets(LINES);
   #attempts = 0;
+  /** Time of the latest frame. */
+  #frameAt = 0;
   #actions: AdapterAction[] = [];
   #wake = Number.POSITIVE_INFINITY;
 
@@ -216,6 +222,7 @@ export class AdapterMachine {
   }
 
   #receive(octets: Uint8Array, now: Now): void {
+    this.#frameAt = now.ms;
     const frame = decodeFrame(octets);
     if (typeof frame === 'string') {
       this.#actions.push({ do: 'count', name: `link-drop-${frame}` });
@@ -226,9 +233,9 @@ export class AdapterMachine {
       this.#stranger(frame.source, octets, now);
       return;
     }
-    if (node.tag !== frame.tag) {
-      // Who authenticated over one VLAN did so there: its MAC address on another is a name that anybody may take.
-      if (node.isActive && !node.byMac) {
+    if (vlanOf(node.tag) !== vlanOf(frame.tag)) {
+      // Who authenticates over one VLAN does so there: its MAC address on another is a name that anybody may take.
+      if (!node.byMac && (node.isActive || this.#supplicants.isBusy(frame.source))) {
         this.#drop('frame-tag', frame.source);
         return;
       }
@@ -263,7 +270,8 @@ export class AdapterMachine {
   #change(node: GeneralNode, device: RegisteredDevice, now: Now): void {
     const { mac } = node.device;
     const moved = mac !== device.mac || node.device.auth !== device.auth;
-    node.changed(device, now);
+    if (!node.changed(device, now)) return;
+    if (mac !== null) this.#supplicants.forget(mac, now);
     if (!moved) return;
     this.#unplace(node, mac, now);
     this.#place(node, now);
@@ -288,7 +296,7 @@ export class AdapterMachine {
     this.#strangers.set(mac, { octets, at });
     if (this.#strangers.size > MAX_STRANGERS) this.#strangers.delete(this.#strangers.keys().next().value!);
     this.#actions.push({ do: 'count', name: 'link-unregistered' });
-    if (isNew) {
+    if (isNew && this.#lines.take('unregistered', at)) {
       this.#actions.push({
         do: 'log',
         level: 'info',
@@ -336,7 +344,7 @@ export class AdapterMachine {
     this.#waiting.delete(mac);
     for (const octets of waiting) {
       const frame = decodeFrame(octets);
-      if (typeof frame !== 'string') this.#link.receive(frame, now);
+      if (typeof frame !== 'string' && vlanOf(frame.tag) === vlanOf(node.tag)) this.#link.receive(frame, now);
     }
   }
 
@@ -366,7 +374,7 @@ export class AdapterMachine {
 
   #drop(reason: LinkDropReason, mac: Mac): void {
     this.#actions.push({ do: 'count', name: `link-drop-${reason}` });
-    if (!suspicious.includes(reason)) return;
+    if (!suspicious.includes(reason) || !this.#lines.take(`${mac} ${reason}`, this.#frameAt)) return;
     const deviceId = this.#byMac.get(mac)?.device.deviceId ?? null;
     this.#actions.push({
       do: 'log',

@@ -45,6 +45,10 @@ export class Supplicants {
     this.#take(this.#authenticator.begin(mac, now), now);
   }
 
+  isBusy(mac: Mac): boolean {
+    return this.#authenticator.isBusy(mac);
+  }
+
   receive(mac: Mac, pdu: Uint8Array, now: Now): void {
     this.#take(this.#authenticator.receive(mac, pdu, now), now);
   }

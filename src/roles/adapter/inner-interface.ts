@@ -46,7 +46,6 @@ export function settingsOf({ inner, outer, internet }: AdapterSettings): [file: 
     // A router says so in its neighbour advertisements, else devices give up their default route.
     [conf('ipv6', inner, 'forwarding'), '1'],
     [conf('ipv4', inner, 'forwarding'), internet ? '1' : '0'],
-    ...(existsSync(`/sys/class/net/${inner}/bridge`) ? unfiltered() : []),
   ];
   // What a bridge takes in is ours before it is the firewall's, which drops overlay addresses on the way to the kernel.
   if (existsSync(`/sys/class/net/${inner}/bridge`)) {
@@ -61,14 +60,6 @@ export function settingsOf({ inner, outer, internet }: AdapterSettings): [file: 
     [conf('ipv6', outer, 'accept_ra'), '2'],
     [conf('ipv6', 'all', 'forwarding'), '1'],
   ];
-}
-
-/** What a bridge only passes on between its ports is none of the firewall's, which would keep it from the adapter too. */
-function unfiltered(): [string, string][] {
-  return ['iptables', 'ip6tables']
-    .map((family) => `/proc/sys/net/bridge/bridge-nf-call-${family}`)
-    .filter((file) => existsSync(file))
-    .map((file) => [file, '0']);
 }
 
 /** The interface's link-local address, as the kernel has it; one is added where it has none. */

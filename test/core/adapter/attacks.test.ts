@@ -55,6 +55,15 @@ function dhcp4(source: string, sent: Partial<Parameters<typeof encodeDhcp4>[0]>,
 }
 
 describe('the adapter', () => {
+  it('answers on a VLAN only there, also what goes to all', () => {
+    const bench = new AdapterBench('mac');
+    bench.frame({ ...arp(cameraMac, camera.vip4), tag: 10 });
+    bench.decide('accepted');
+    bench.sent = [];
+    bench.frame({ ...dhcp4(cameraMac, { broadcast: true }), tag: 10 });
+    expect(bench.sent).toMatchObject([{ destination: 'ff:ff:ff:ff:ff:ff', tag: 10 }]);
+  });
+
   it('gives nothing to ten thousand MAC addresses that ask for an address, and goes on for others', () => {
     const bench = activeBench();
     for (let i = 0; i < 10_000; i++) {
@@ -64,6 +73,7 @@ describe('the adapter', () => {
     expect(bench.sent).toEqual([]);
     expect(bench.logins).toHaveLength(2);
     expect(bench.count('link-unregistered')).toBe(10_000);
+    expect(bench.logs.filter((line) => line.startsWith('unregistered'))).toHaveLength(20);
     // The latest are listed, and no more.
     expect(bench.machine.snapshot().filter(({ deviceId }) => deviceId === null)).toHaveLength(256);
     bench.frame(dhcp4(cameraMac, {}));

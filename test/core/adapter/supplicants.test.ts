@@ -39,6 +39,37 @@ describe('a device with 802.1X', () => {
     expect(bench.sent.filter(({ etherType }) => etherType === EtherType.arp)).toHaveLength(1);
   });
 
+  it('comes in on the VLAN that it authenticated on, wherever else its MAC address shows up meanwhile', () => {
+    const bench = new AdapterBench();
+    bench.frame(question(10));
+    bench.answer(10);
+    bench.frame(question(20));
+    bench.decide('accepted');
+    expect(bench.machine.hosts).toMatchObject([{ mac: cameraMac, tag: 10 }]);
+    expect(bench.count('link-drop-frame-tag')).toBe(1);
+    // Priority is no part of the VLAN's name (IEEE 802.1Q section 9.6).
+    bench.sent = [];
+    bench.frame(question(0xa00a));
+    expect(bench.sent).toHaveLength(1);
+    expect(bench.count('link-drop-frame-tag')).toBe(1);
+  });
+
+  it('has to begin anew when the register changed between the AS’s yes and its own last word', () => {
+    const bench = new AdapterBench('certificate');
+    bench.eapol(start);
+    bench.answer();
+    bench.engine.outgoing = Uint8Array.of(1);
+    bench.decide('accepted');
+    expect(bench.machine.hosts).toEqual([]);
+    const moved = { ...camera, vip4: '100.80.0.55' };
+    bench.take(bench.machine.register([general('cam1', cameraMac, 'certificate', moved)], () => true, bench.now));
+    bench.answer();
+    expect(bench.machine.hosts).toEqual([]);
+    expect(bench.logins).toHaveLength(2);
+    bench.decide('accepted');
+    expect(bench.machine.hosts).toMatchObject([moved]);
+  });
+
   it('never comes in by its MAC address', () => {
     for (const auth of ['password', 'certificate'] as const) {
       const bench = new AdapterBench(auth);
