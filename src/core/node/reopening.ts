@@ -13,7 +13,7 @@ import type { Directory } from './directory.ts';
 import type { Path } from './path.ts';
 import { peerChannel } from './path-channels.ts';
 import type { Peer } from './peer.ts';
-import type { PeerCache } from './peer-cache.ts';
+import { MAX_CACHED, type PeerCache } from './peer-cache.ts';
 import type { Registrar } from './registrar.ts';
 import { Timers } from './timers.ts';
 import type { ResolveQuestion } from './types.ts';
@@ -76,7 +76,17 @@ export class Reopening {
     if (direction === null || relayed !== direction.relays.some((relay) => sameEndpoint(relay, from))) return null;
     const door = this.#doors.get(pathId) ?? peerChannel(this.#context, direction);
     this.#doors.set(pathId, door);
+    if (this.#doors.size > MAX_CACHED) this.#closeDoors();
     return door;
+  }
+
+  /** Those of paths that are not stored any more. */
+  #closeDoors(): void {
+    for (const [pathId, door] of this.#doors) {
+      if (this.#cache.has(pathId)) continue;
+      door.close();
+      this.#doors.delete(pathId);
+    }
   }
 
   /** Somebody was let in by that door. */
