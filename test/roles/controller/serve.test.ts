@@ -306,6 +306,7 @@ describe('an adapter', () => {
     for (const [name, mac] of [
       ['as', '02:00:00:00:00:03'],
       ['Controller', '02:00:00:00:00:04'],
+      ['trs', '02:00:00:00:00:05'],
     ] as const) {
       await add(name);
       await add(`cam-${name}`, { adapter: name, mac });
