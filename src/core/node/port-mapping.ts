@@ -81,6 +81,7 @@ export class PortMapping {
   #lease: Lease | null = null;
   /** The router's clock when it was last heard of. */
   #clock: { readonly epoch: number; readonly ms: number } | null = null;
+  #askedAnew = false;
   /** NAT-PMP and UPnP tell address and port separately. */
   #outer: Address | null = null;
   #control: UpnpControl | null = null;
@@ -264,8 +265,10 @@ export class PortMapping {
   /** Asks again, as a router that lost its state while it answered may have done so before or after it mapped our port. */
   #forgot(epoch: number, now: Now): boolean {
     const clock = { epoch, ms: now.ms };
-    const lost = this.#clock !== null && lostState(this.#clock, clock);
+    // A clock that jumps at each answer would have us ask for ever.
+    const lost = this.#clock !== null && !this.#askedAnew && lostState(this.#clock, clock);
     this.#clock = clock;
+    this.#askedAnew = lost;
     if (lost) this.#ask(now);
     return lost;
   }

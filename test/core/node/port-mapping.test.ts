@@ -177,6 +177,20 @@ describe('a port of the router', () => {
     expect(gateway.asked.length).toBeLessThanOrEqual(26);
   });
 
+  it('is asked for once more of a router whose clock jumps, not for ever', () => {
+    const gateway = new Gateway('pcp');
+    let epoch = 0;
+    gateway.tamper = (response) => {
+      epoch = epoch === 0 ? 100_000 : 0;
+      viewOf(response).setUint32(8, epoch);
+      return gateway.asked.length > 100 ? new Uint8Array(0) : response;
+    };
+    gateway.begin();
+    gateway.run(320_000);
+    expect(gateway.asked.length).toBeLessThan(8);
+    expect(gateway.mapped).toEqual([`${OUTER}:7444`]);
+  });
+
   it('is not believed of an answer to somebody else’s question', () => {
     for (const at of [24, 41]) {
       const gateway = new Gateway('pcp');
