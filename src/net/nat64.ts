@@ -1,7 +1,18 @@
-/** The prefix of a NAT64 in front of an IPv6-only network, out of what its DNS64 makes up (RFC 7050, RFC 6052). */
+/**
+ * The NAT64 in front of an IPv6-only network: its prefix, out of what a DNS64 makes up (RFC 7050), and the IPv6 addresses
+ * that stand for IPv4 ones there (RFC 6052).
+ */
 
 import { sameOctets } from '../lib/bytes.ts';
-import { type Address, formatAddress, type Prefix, parseAddress } from '../lib/ip.ts';
+import {
+  type Address,
+  contains,
+  type Endpoint,
+  familyOf,
+  formatAddress,
+  type Prefix,
+  parseAddress,
+} from '../lib/ip.ts';
 
 /** A name that has IPv4 addresses only: whoever gets an IPv6 address for it has a DNS64 (RFC 7050 section 2.2). */
 export const IPV4_ONLY = 'ipv4only.arpa';
@@ -28,7 +39,29 @@ export function findNat64Prefix(addresses: readonly Address[]): Prefix | null {
     });
     if (found.length !== 1) continue;
     const { length } = found[0]!;
-    return { address: formatAddress(octets.fill(0, length / 8)), length };
+    const first = formatAddress(octets.fill(0, length / 8));
+    // IPv4-mapped addresses never leave a host.
+    if (familyOf(first) === 6) return { address: first, length };
   }
   return null;
+}
+
+/** Where datagrams for an endpoint go on a network behind a NAT64; null = there is none. */
+export function intoNat64(prefix: Prefix | null, endpoint: Endpoint): Endpoint {
+  if (prefix === null || familyOf(endpoint.address) === 6) return endpoint;
+  const octets = parseAddress(prefix.address)!;
+  const embedded = parseAddress(endpoint.address)!;
+  for (const [i, at] of placesIn(prefix).entries()) octets[at] = embedded[i]!;
+  return { ...endpoint, address: formatAddress(octets) };
+}
+
+/** Whom an address within the prefix stands for. */
+export function outOfNat64(prefix: Prefix | null, endpoint: Endpoint): Endpoint {
+  if (prefix === null || !contains(prefix, endpoint.address)) return endpoint;
+  const octets = parseAddress(endpoint.address)!;
+  return { ...endpoint, address: formatAddress(Uint8Array.from(placesIn(prefix), (at) => octets[at]!)) };
+}
+
+function placesIn(prefix: Prefix): readonly number[] {
+  return layouts.find(({ length }) => length === prefix.length)!.at;
 }

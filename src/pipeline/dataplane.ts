@@ -67,6 +67,8 @@ export type DataPlane = {
   readonly link: FrameHandle | null;
   /** Datagrams for an endpoint reached inside a stream go to this local port, and those from there come from it; null = no more. */
   carry(remote: Endpoint, local: Endpoint | null): void;
+  /** The prefix by which this network reaches IPv4; null = it needs none, or has none. */
+  setNat64(prefix: Prefix | null): void;
   /** Sends one signalling datagram from the same port. False if it could not be sent (counted). */
   sendSignalling(to: Endpoint, datagram: Uint8Array): boolean;
   /** Totals of every installed path. */
@@ -113,9 +115,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const shared = { tally: tallyMemory(3), traffic: trafficMemory() };
   const tally = new Tally(shared.tally, ROW.main);
   const traffic = new TrafficCounters(shared.traffic);
-  const standIns = new StandIns();
-  const outer = outerFilter(overlay);
-  const mayGoTo = (endpoint: Endpoint): boolean => outer(endpoint) || standIns.isLocal(endpoint);
+  const standIns = new StandIns(outerFilter(overlay));
+  const mayGoTo = (endpoint: Endpoint): boolean => standIns.mayGoTo(endpoint);
   const handlers: ThreadHandlers = {
     onEvent: (event) => {
       if (event.on === 'frame') options.onFrame?.(event.frame);
@@ -197,6 +198,9 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     },
     link,
     carry: (remote, local) => standIns.set(remote, local),
+    setNat64(prefix) {
+      standIns.nat64 = prefix;
+    },
     sendSignalling(to, datagram) {
       const local = standIns.localOf(to);
       if (local === null) tally.drop('not-sent');

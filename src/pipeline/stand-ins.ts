@@ -1,13 +1,23 @@
 /**
- * Local ports that stand for endpoints which datagrams reach inside a stream: what the I/O threads send to such a port
- * goes into the stream, and what comes out of the stream comes from that port. Nobody above knows of the ports.
+ * What stands for endpoints in the datagrams of the I/O threads, of which nobody above knows. For one that is reached
+ * inside a stream: a local port, from which also comes what comes out of the stream. For one of IPv4 on a network behind
+ * a NAT64: an address of its prefix.
  */
 
-import { type Endpoint, formatEndpoint, sameEndpoint } from '../lib/ip.ts';
+import { type Endpoint, formatEndpoint, type Prefix, sameEndpoint } from '../lib/ip.ts';
 import type { PathCommand, PathEvent } from '../lib/path.ts';
+import { intoNat64, outOfNat64 } from '../net/nat64.ts';
 
 export class StandIns {
   readonly #pairs = new Map<string, { readonly remote: Endpoint; readonly local: Endpoint }>();
+
+  readonly #isOuter: (endpoint: Endpoint) => boolean;
+  /** Null: IPv4 goes as it is. */
+  nat64: Prefix | null = null;
+
+  constructor(isOuter: (endpoint: Endpoint) => boolean) {
+    this.#isOuter = isOuter;
+  }
 
   /** Null: the stream is no more. */
   set(remote: Endpoint, local: Endpoint | null): void {
@@ -17,12 +27,14 @@ export class StandIns {
 
   /** Where datagrams for an endpoint are sent; null = nowhere, as its stream is closed. */
   localOf(endpoint: Endpoint): Endpoint | null {
-    if (endpoint.over === undefined) return endpoint;
+    if (endpoint.over === undefined) return intoNat64(this.nat64, endpoint);
     return this.#pairs.get(formatEndpoint(endpoint))?.local ?? null;
   }
 
-  isLocal(endpoint: Endpoint): boolean {
-    return this.#pairOf(endpoint) !== undefined;
+  /** Whether datagrams may go to an endpoint or come from there: where they travel and whom that stands for both count. */
+  mayGoTo(endpoint: Endpoint): boolean {
+    if (this.#pairOf(endpoint) !== undefined) return true;
+    return this.#isOuter(endpoint) && this.#isOuter(outOfNat64(this.nat64, endpoint));
   }
 
   command(command: PathCommand): PathCommand {
@@ -34,9 +46,9 @@ export class StandIns {
   }
 
   event(event: PathEvent): PathEvent {
-    if (!('from' in event) || this.#pairs.size === 0) return event;
-    const remote = this.#pairOf(event.from)?.remote;
-    return remote === undefined ? event : { ...event, from: remote };
+    if (!('from' in event)) return event;
+    const from = this.#pairOf(event.from)?.remote ?? outOfNat64(this.nat64, event.from);
+    return from === event.from ? event : { ...event, from };
   }
 
   #pairOf(endpoint: Endpoint) {

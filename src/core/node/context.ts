@@ -101,6 +101,8 @@ export class NodeContext {
   #issued: readonly IssuedCertificate[] = [];
   /** The host's own addresses, with our port. */
   local: readonly Candidate[] = [];
+  /** Whether a host without IPv4 addresses reaches IPv4 through a NAT64. */
+  behindNat64 = false;
   /** Round trips to TRSs, as last measured. */
   relayTimes: readonly RelayTime[] = [];
   /** Where the NMS sees us. */
@@ -261,7 +263,8 @@ export class NodeContext {
   }
 
   families(): Family[] {
-    return ([4, 6] as const).filter((family) => this.local.some(({ address }) => familyOf(address) === family));
+    const has = (family: Family): boolean => this.local.some(({ address }) => familyOf(address) === family);
+    return ([4, 6] as const).filter((family) => has(family) || (family === 4 && this.behindNat64));
   }
 
   /** Whether outer datagrams may go there at all (protocol section 2.4), from a host with our addresses. */

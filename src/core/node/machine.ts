@@ -95,10 +95,11 @@ export class NodeMachine implements Machine<NodeOnly> {
     });
   }
 
-  /** The host's own usable addresses with the UDP port: at start and after every network change. */
-  localAddresses(candidates: readonly Candidate[], now: Now): NodeAction[] {
+  /** The host's own usable addresses with the UDP port: at start and after every network change; and whether IPv4 is reached without one. */
+  localAddresses(candidates: readonly Candidate[], now: Now, behindNat64 = false): NodeAction[] {
     return this.#run(() => {
       this.#context.local = candidates;
+      this.#context.behindNat64 = behindNat64;
       this.#registrar.register(now);
       for (const path of this.#directory.paths) path.readdress(now);
     });

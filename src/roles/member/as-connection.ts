@@ -3,9 +3,11 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { connect, type TLSSocket } from 'node:tls';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, familyOf, formatEndpoint } from '../../lib/ip.ts';
+import { intoNat64 } from '../../net/nat64.ts';
 import { loginFrameLength } from '../../proto/codec.ts';
 import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
+import { discoverNat64 } from './nat64.ts';
 import type { DaemonState } from './state.ts';
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -27,7 +29,19 @@ export function asServerName(domain: string): string {
   return `as.${domain}`;
 }
 
-function open(
+/** Also from a network that has IPv6 alone, if that has a NAT64. */
+async function open(...[endpoint, domain, trust]: Parameters<typeof openAt>): Promise<TLSSocket> {
+  try {
+    return await openAt(endpoint, domain, trust);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENETUNREACH' || familyOf(endpoint.address) === 6) throw error;
+    const prefix = await discoverNat64();
+    if (prefix === null) throw error;
+    return openAt(intoNat64(prefix, endpoint), domain, trust);
+  }
+}
+
+function openAt(
   endpoint: Endpoint,
   domain: string,
   trust: { ca: string } | { rejectUnauthorized: false },

@@ -6,12 +6,13 @@ import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { Counters } from '../../lib/counters.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { type Address, familyOf, formatEndpoint, parseEndpoint } from '../../lib/ip.ts';
+import { type Address, familyOf, formatEndpoint, formatPrefix, type Prefix, parseEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
+import type { Candidate } from '../../proto/options.ts';
 import { readClock } from '../../sys/clock.ts';
 import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
 import { Carriers } from './carriers.ts';
@@ -22,6 +23,7 @@ import { candidateAddresses, defaultGateway, refuseOverlap } from './local-addre
 import { Member, type MemberEvent, type PingReply, questionOf } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
+import { Nat64Watch } from './nat64.ts';
 import { PortMapper } from './port-mapper.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 import { type DaemonState, peerFile } from './state.ts';
@@ -83,6 +85,7 @@ export class LiveNode {
   readonly #cleanup = new AsyncDisposableStack();
   readonly #netlink = new Netlink();
   readonly #natWatch: NatWatch;
+  readonly #nat64 = new Nat64Watch((prefix) => this.#foundNat64(prefix));
   readonly #serving = Promise.withResolvers<void>();
   readonly #members = new Members();
   #self: Member | null = null;
@@ -92,6 +95,7 @@ export class LiveNode {
   #resolver: Resolver | null = null;
   #warnings: string[] = [];
   #candidates = '';
+  #hosts: readonly Candidate[] = [];
 
   static async open(options: LiveOptions): Promise<LiveNode> {
     const node = new LiveNode(options);
@@ -115,6 +119,7 @@ export class LiveNode {
       streams: () => this.#members.carriers?.open ?? [],
       measured: (times) => this.#members.relayTimes(times),
       portMapping: () => this.#portMapper?.protocol ?? null,
+      nat64: () => this.#nat64.prefix,
     });
   }
 
@@ -176,7 +181,10 @@ export class LiveNode {
     this.#cleanup.defer(() => this.#members.remove(self));
     this.#announceAddresses();
     const monitor: NetworkMonitor = monitorNetwork(() => this.#announceAddresses());
-    this.#cleanup.defer(() => monitor.close());
+    this.#cleanup.defer(() => {
+      monitor.close();
+      this.#nat64.close();
+    });
     let beforeMs = readClock().ms;
     const traffic = setInterval(() => {
       const { ms } = readClock();
@@ -321,8 +329,16 @@ export class LiveNode {
     if (known === this.#candidates) return;
     this.#candidates = known;
     this.#members.carriers?.renew('the addresses of this host changed');
-    this.#members.localAddresses(addresses.map((address) => ({ address, port, kind: 'host' as const })));
+    this.#hosts = addresses.map((address) => ({ address, port, kind: 'host' }));
+    this.#nat64.moved(addresses);
+    this.#members.localAddresses(this.#hosts, this.#nat64.prefix !== null);
     this.#portMapper?.update();
+  }
+
+  #foundNat64(prefix: Prefix | null): void {
+    this.#options.log.info('the way to IPv4', { nat64: prefix === null ? null : formatPrefix(prefix) });
+    this.#plane?.setNat64(prefix);
+    this.#members.localAddresses(this.#hosts, prefix !== null);
   }
 }
 

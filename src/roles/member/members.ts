@@ -10,6 +10,7 @@ import type { Member } from './member.ts';
 export class Members {
   readonly #members = new Set<Member>();
   #candidates: readonly Candidate[] = [];
+  #behindNat64 = false;
   #relayTimes: readonly RelayTime[] = [];
   #forwarded: Endpoint | null = null;
   #totals = new Map<string, number>();
@@ -37,9 +38,10 @@ export class Members {
     this.#concerned(event)?.input((machine, now) => machine.event(event, now));
   }
 
-  /** The host's own usable addresses, which they share. */
-  localAddresses(candidates: readonly Candidate[]): void {
+  /** The host's own usable addresses, which they share, and whether a NAT64 leads to IPv4. */
+  localAddresses(candidates: readonly Candidate[], behindNat64: boolean): void {
     this.#candidates = candidates;
+    this.#behindNat64 = behindNat64;
     for (const member of this.#members) this.#place(member);
   }
 
@@ -70,7 +72,7 @@ export class Members {
   #place(member: Member): void {
     member.input((machine, now) => [
       ...machine.relayTimes(this.#relayTimes, now),
-      ...machine.localAddresses(this.#candidates, now),
+      ...machine.localAddresses(this.#candidates, now, this.#behindNat64),
     ]);
   }
 

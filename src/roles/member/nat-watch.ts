@@ -3,7 +3,7 @@
 import type { MirrorSight, NatReport, NatType } from '../../core/node/nat-check.ts';
 import type { MappingProtocol } from '../../core/node/port-mapping.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
-import { type Family, familyOf, formatEndpoint, formatPrefix } from '../../lib/ip.ts';
+import { type Family, familyOf, formatEndpoint, formatPrefix, type Prefix } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import type { Mirror, RelayTime } from '../../proto/options.ts';
 import { probeNat } from './nat-probe.ts';
@@ -23,6 +23,8 @@ export type NatWatchOptions = {
   /** Told after every look how far the relays are. */
   readonly measured: (times: readonly RelayTime[]) => void;
   readonly portMapping: () => MappingProtocol | null;
+  /** By which IPv4 is reached, if not as it is. */
+  readonly nat64: () => Prefix | null;
 };
 
 export type NetcheckRelay = { readonly name: string; readonly address: string; readonly rttMs: number | null };
@@ -98,7 +100,7 @@ export class NatWatch {
   }
 
   async #probe(): Promise<void> {
-    const { primitives, log, nodeId, mirrors, measured } = this.#options;
+    const { primitives, log, nodeId, mirrors, measured, nat64 } = this.#options;
     const reports = new Map<Family, NatReport>();
     const all = mirrors();
     await Promise.all(
@@ -106,7 +108,7 @@ export class NatWatch {
         const ofFamily = all.filter(({ address }) => familyOf(address) === family);
         if (ofFamily.length === 0) return;
         try {
-          reports.set(family, await probeNat(primitives, nodeId(), ofFamily, family));
+          reports.set(family, await probeNat(primitives, nodeId(), ofFamily, family, family === 4 ? nat64() : null));
         } catch (error) {
           log.debug('no socket to look for NATs', { family, why: String(error) });
         }

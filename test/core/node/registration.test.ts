@@ -120,6 +120,17 @@ describe('registering', () => {
     expect(rogue.machine.snapshot(rogue.now)).toMatchObject({ state: 'offline', services: [] });
   });
 
+  it('happens in IPv4 without an IPv4 address behind a NAT64, until that is gone', () => {
+    const rogue = new Rogue();
+    const place = (behindNat64: boolean) => {
+      const host = { address: '2001:db8::5', port: 7444, kind: 'host' } as const;
+      rogue.do(rogue.machine.localAddresses([host], rogue.now, behindNat64));
+      return rogue.machine.snapshot(rogue.now);
+    };
+    expect(place(true)).toMatchObject({ state: 'online', real: ['[2001:db8::5]:7444'] });
+    expect(place(false).state).toBe('offline');
+  });
+
   it('ends with a goodbye', () => {
     const rogue = new Rogue();
     rogue.do(rogue.machine.stop(rogue.now));

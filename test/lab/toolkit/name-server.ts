@@ -1,5 +1,5 @@
 /**
- * A name server of the Internet: `name-server.ts ADDRESS OVERLAY-ADDRESS`. It knows www.example.net, and a
+ * A name server of the Internet: `name-server.ts ADDRESS OVERLAY-ADDRESS [NAT64-PREFIX]`. It knows www.example.net, and a
  * rebind.example.net that leads into somebody's overlay. It is a DNS64 for the one name by which those are
  * known. Prints the names it was asked for.
  */
@@ -8,10 +8,10 @@ import { createSocket } from 'node:dgram';
 import { createServer } from 'node:net';
 import { decode, encode, RECURSION_AVAILABLE } from 'dns-packet';
 
-const [address = '', overlay = ''] = process.argv.slice(2);
+const [address = '', overlay = '', prefix = '64:ff9b::'] = process.argv.slice(2);
 const known: Record<string, string> = { 'www.example.net': '192.0.2.80', 'rebind.example.net': overlay };
-/** RFC 7050, with the prefix of RFC 6052. */
-const translated: Record<string, string> = { 'ipv4only.arpa': '64:ff9b::c000:aa' };
+/** RFC 7050; without another prefix, with that of RFC 6052. */
+const translated: Record<string, string> = { 'ipv4only.arpa': `${prefix}c000:aa` };
 const NXDOMAIN = 3;
 
 function answer(octets: Buffer): Buffer {
@@ -30,7 +30,7 @@ function answer(octets: Buffer): Buffer {
   });
 }
 
-const udp = createSocket('udp4');
+const udp = createSocket(address.includes(':') ? 'udp6' : 'udp4');
 udp.on('message', (octets, from) => udp.send(answer(octets), from.port, from.address));
 const tcp = createServer((socket) => {
   // Queries are smaller than a segment.

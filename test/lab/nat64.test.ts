@@ -1,0 +1,44 @@
+/** A network that has IPv6 alone, behind Debian's tayga, and the rest of the world on IPv4. */
+
+import { expect, it } from 'vitest';
+import { NAT64_PREFIX, Nat64Network } from './toolkit/nat64.ts';
+import { Network } from './toolkit/network.ts';
+import { describeLab, inLab } from './toolkit/suite.ts';
+
+describeLab('a device behind a NAT64', () => {
+  it('logs in to a cloud that has IPv4 alone, and reaches a device there directly, or by the relay', () =>
+    inLab('nat64', async (lab) => {
+      const internet = lab.internet();
+      const cloud = lab.host('cloud', internet, { v4: '198.51.100.10' });
+      const six = new Nat64Network(lab, internet, 1);
+      const network = await Network.start(lab, cloud);
+      const four = await network.addNode(lab.host('four', internet, { v4: '192.0.2.20' }));
+      const node = network.node(six.host, 'six', await network.addDevice('six'));
+      await six.ready();
+      await node.up();
+
+      await node.systemPing(four.fqdn);
+      expect((await node.reaches(four, 'direct')).endpoint).toBe('192.0.2.20:7444');
+      // Seen by others at an address of the translator's pool.
+      const { mapped } = await node.status();
+      expect(mapped).toHaveLength(1);
+      expect(mapped[0]).toMatch(/^203\.0\.113\.\d+:7444$/);
+      expect((await four.reaches(node, 'direct')).endpoint).toBe(mapped[0]);
+      expect(JSON.parse((await node.command(['netcheck', '--json'])).stdout)).toMatchObject({
+        ...{ ipv4: true, ipv6: false, udp: true, nat64Prefix: `${NAT64_PREFIX}/96` },
+        relays: [{ address: '198.51.100.10:7442' }],
+      });
+
+      // The direct way is gone, that to the relay is not.
+      four.host.nft(`
+        table ip wall {
+          chain input {
+            type filter hook input priority filter;
+            ip saddr 203.0.113.0/24 drop
+          }
+        }`);
+      await node.reaches(four, 'relay');
+      await node.systemPing(four.fqdn);
+      expect((await node.status()).counters['drop-forbidden-address'] ?? 0).toBe(0);
+    }));
+});
