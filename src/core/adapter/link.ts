@@ -40,6 +40,8 @@ const DNS_PORT = 53;
 const ERRORS = { burst: 10, perSecond: 10 };
 type DeviceMessage = Exclude<NdpMessage, { readonly type: 'routerAdvertisement' }>;
 const EchoType = { 4: { request: 8, reply: 0 }, 6: { request: 128, reply: 129 } } as const;
+/** RFC 792, RFC 4443 section 4.1. */
+const ECHO_HEADER = 8;
 const ICMP_CHECKSUM = 2;
 
 export type LinkDirectory = {
@@ -219,6 +221,10 @@ export class Link {
     const six = familyOf(packet.source) === 6;
     const { request, reply } = EchoType[six ? 6 : 4];
     if (packet.protocol !== (six ? Protocol.icmp6 : Protocol.icmp) || packet.payload[0] !== request) return;
+    if (packet.payload.length < ECHO_HEADER) {
+      this.#directory.drop('packet-malformed', mac);
+      return;
+    }
     const payload = Uint8Array.from(packet.payload);
     payload[0] = reply;
     const { source, destination, protocol } = packet;

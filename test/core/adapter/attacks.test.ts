@@ -3,12 +3,12 @@
 import { describe, expect, it } from 'vitest';
 import { formatMac } from '../../../src/lib/mac.ts';
 import { encodeArp } from '../../../src/net/arp.ts';
-import { encodeUdp } from '../../../src/net/datagram.ts';
+import { encodeIp, encodeUdp } from '../../../src/net/datagram.ts';
 import { decodeDhcp4, encodeDhcp4 } from '../../../src/net/dhcp4.ts';
 import { EtherType } from '../../../src/net/ethernet.ts';
 import { encodeNdp } from '../../../src/net/ndp.ts';
 import { advertisement } from '../../../src/net/router-advertiser.ts';
-import { camera, cameraMac, decoded, gateway4, plc, plcMac, range6, remote } from '../../net/support/link.ts';
+import { camera, cameraMac, decoded, gateway4, gateway6, plc, plcMac, range6, remote } from '../../net/support/link.ts';
 import { AdapterBench } from './bench.ts';
 
 const NONE = '0.0.0.0';
@@ -55,6 +55,22 @@ function dhcp4(source: string, sent: Partial<Parameters<typeof encodeDhcp4>[0]>,
 }
 
 describe('the adapter', () => {
+  it.each([
+    [EtherType.ipv4, camera.vip4, gateway4, 1, 8],
+    [EtherType.ipv6, camera.vip6, gateway6, 58, 128],
+  ])(
+    'has no answer to the torso of an echo request (EtherType %i)',
+    (etherType, source, destination, protocol, type) => {
+      const bench = activeBench();
+      for (let length = 0; length <= 8; length++) {
+        const payload = new Uint8Array(length).fill(type, 0, 1);
+        bench.frame({ etherType, payload: encodeIp({ source, destination, protocol, hopLimit: 64, payload }) });
+        expect(bench.sent).toHaveLength(length === 8 ? 1 : 0);
+      }
+      expect(bench.count('link-drop-packet-malformed')).toBe(7);
+    },
+  );
+
   it('answers on a VLAN only there, also what goes to all', () => {
     const bench = new AdapterBench('mac');
     bench.frame({ ...arp(cameraMac, camera.vip4), tag: 10 });
