@@ -23,13 +23,24 @@ export function proxyFor(environment: ProxyEnvironment, { address }: Endpoint): 
   if (given === '' || isExempt(read('NO_PROXY'), address)) return null;
   const url = URL.parse(given.includes('://') ? given : `http://${given}`);
   if (url === null || url.protocol !== 'http:' || url.hostname === '') return null;
-  const name = decodeURIComponent(url.username);
-  const credentials = `${name}:${decodeURIComponent(url.password)}`;
+  const name = decoded(url.username);
+  const password = decoded(url.password);
+  if (name === null || password === null) return null;
+  const credentials = `${name}:${password}`;
   return {
     host: url.hostname.replace(/^\[(.*)\]$/, '$1'),
     port: url.port === '' ? DEFAULT_PORT : Number(url.port),
     authorization: name === '' ? null : `Basic ${Buffer.from(credentials).toString('base64')}`,
   };
+}
+
+/** Null if its escapes are none. */
+function decoded(text: string): string | null {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return null;
+  }
 }
 
 /** NO_PROXY: addresses and ranges, separated by commas; `*` = all. Services are known by address, so names never fit. */

@@ -13,6 +13,8 @@ describe('the proxy on the way', () => {
     [{ HTTPS_PROXY: 'http://u%20:p@10.0.0.1:1' }, { host: '10.0.0.1', port: 1, authorization: 'Basic dSA6cA==' }],
     [{ HTTPS_PROXY: 'socks5://proxy.example:1080' }, null],
     [{ HTTPS_PROXY: 'http://' }, null],
+    [{ HTTPS_PROXY: 'http://u%zz:p@proxy.example' }, null],
+    [{ HTTPS_PROXY: 'http://u:%ff@proxy.example' }, null],
     [{ HTTPS_PROXY: 'proxy.example', NO_PROXY: 'a.example, 198.51.100.10' }, null],
     [{ HTTPS_PROXY: 'proxy.example', no_proxy: '198.51.100.0/24' }, null],
     [{ HTTPS_PROXY: 'proxy.example', NO_PROXY: '*' }, null],
