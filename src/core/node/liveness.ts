@@ -31,6 +31,8 @@ const TRUST_MS = 6_500;
 /** A path used within this time is looked after by a heartbeat (ms). */
 const ACTIVE_MS = 10_000;
 const HEARTBEAT_MS = 3_000;
+/** Idle paths are looked after together: waking up takes more than asking (ms). */
+const TOGETHER_MS = 2_000;
 const PROBE_TIMEOUT_MS = 2_000;
 
 type Delay = (tries: number) => number;
@@ -117,8 +119,9 @@ export class Liveness {
   }
 
   keepAliveSoon(now: Now): void {
-    const interval = this.#isActive(now) ? HEARTBEAT_MS : KEEP_ALIVE_MS;
-    this.timers.set('keepAlive', now.ms + interval * this.#context.jitter(KEEP_ALIVE_JITTER));
+    const jitter = this.#context.jitter(KEEP_ALIVE_JITTER);
+    const idle = Math.floor((now.ms + KEEP_ALIVE_MS * jitter) / TOGETHER_MS) * TOGETHER_MS;
+    this.timers.set('keepAlive', this.#isActive(now) ? now.ms + HEARTBEAT_MS * jitter : idle);
   }
 
   /** While nothing happens one end's question serves both: its answer keeps the NAT in front of this end open too. */
