@@ -217,7 +217,7 @@ export class LinkDevice implements PacketDevice {
     const gso = head.getUint8(1) !== GsoType.none;
     const length = six ? Ip6.length + view.getUint16(Ip6.payloadLength) : view.getUint16(Ip4.totalLength);
     for (let i = 0; i < VIRTIO_HEADER; i++) bytes[HEAD_AT + i] = head.getUint8(i);
-    if (!shiftOffload(view, HEAD_AT, -ETHERNET_HEADER)) {
+    if (!shiftOffload(view, HEAD_AT, -ETHERNET_HEADER, six ? Ip6.length : Ip4.length)) {
       this.#parts.tally.drop('inner-malformed');
       return 0;
     }
@@ -241,11 +241,14 @@ export class LinkDevice implements PacketDevice {
   }
 }
 
-/** Moves the place of a checksum to complete; false if it was before what is left. */
-function shiftOffload(view: DataView, at: number, by: number): boolean {
+/**
+ * Moves the place of a checksum to complete; false if it would be in what is left before `least`: completing it there would
+ * change addresses that have been looked at.
+ */
+function shiftOffload(view: DataView, at: number, by: number, least = 0): boolean {
   if ((view.getUint8(at) & VirtioFlag.needsChecksum) === 0) return true;
   const start = view.getUint16(at + 6, true) + by;
-  if (start < 0) return false;
+  if (start < least) return false;
   view.setUint16(at + 6, start, true);
   view.setUint16(at + 2, Math.max(0, view.getUint16(at + 2, true) + by), true);
   return true;

@@ -191,6 +191,18 @@ describe('the device of an adapter', () => {
     expect(new DataView(link.written[0]!.buffer).getUint16(6, true)).toBe(34);
   });
 
+  it('has no checksum completed in what was looked at', () => {
+    const octets = frame(camera.mac, packet(camera.vip4, '100.80.9.9', '00'.repeat(20)));
+    const header = new DataView(octets.buffer);
+    header.setUint8(0, 1);
+    // From the IP header on, into its source address.
+    header.setUint16(6, 14, true);
+    header.setUint16(8, 12, true);
+    link.toRead.push({ frame: octets });
+    expect(read()).toBeNull();
+    expect(readDrops(tally)).toEqual({ 'inner-malformed': 1 });
+  });
+
   it('takes the TUN for everything that is no general node’s, and connects the adapter with its own', () => {
     write(packet('100.80.9.9', '100.80.0.3'));
     expect(tun.written).toHaveLength(1);
