@@ -29,6 +29,7 @@ const rounds: readonly (readonly (readonly [Place, Place])[])[] = [
     ['symmetric', 'port-mapping'],
     ['address-restricted', 'cgnat'],
     ['none', 'ipv6'],
+    ['black-hole', 'dual'],
   ],
 ];
 
@@ -51,6 +52,8 @@ describeLab('devices in different places', () => {
             if (direct !== null) expect(path, `${from} to ${to}`).toBe(direct ? 'direct' : 'relay');
           }
         }
+        const [one, other] = await matrix.neighbours('the same, with hairpin');
+        expect((await meet(one, other, {})).path).toBe('direct');
         const { stdout } = await nodes.get('port-mapping')!.command(['netcheck', '--json']);
         expect(JSON.parse(stdout).portMapping).toBe('pcp');
         expect((await nodes.get('port-mapping')!.status()).counters).toMatchObject({ 'port-mapped-pcp': 1 });

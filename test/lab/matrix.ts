@@ -1,10 +1,23 @@
-/** npm run matrix: every kind of place with every other; prints the grids and writes docs/connectivity.md. */
+/**
+ * npm run matrix: every kind of place with every other; prints the grids and writes docs/connectivity.md.
+ * `npm run matrix -- families neighbours` measures and prints these of its grids (nats, families, neighbours) alone.
+ */
 
 import { writeFileSync } from 'node:fs';
 import { cpus, loadavg } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Lab, whyNoLab } from './toolkit/lab.ts';
-import { type Cell, expectsDirect, Matrix, meet, type Place, placeNames } from './toolkit/matrix.ts';
+import {
+  type Cell,
+  expectsDirect,
+  Matrix,
+  type Meeting,
+  meet,
+  type Neighbourhood,
+  neighbourhoods,
+  type Place,
+  placeNames,
+} from './toolkit/matrix.ts';
 
 const document = fileURLToPath(new URL('../../docs/connectivity.md', import.meta.url));
 
@@ -19,10 +32,19 @@ const nats: readonly Place[] = [
   'cgnat',
   'blocked',
 ];
-const families: readonly Place[] = ['none', 'ipv6', 'dual'];
+const families: readonly Place[] = ['none', 'ipv6', 'nat64', 'dual', 'black-hole'];
+
+/** What one grid says, and whether it says what it should. */
+type Outcome = { readonly text: string; readonly good: boolean };
+
+const grids: { readonly [title: string]: (lab: Lab) => Promise<Outcome> } = {
+  nats: (lab) => measurePlaces(lab, nats),
+  families: (lab) => measurePlaces(lab, families),
+  neighbours: measureNeighbours,
+};
 
 /** Rounds in which every initiator and every responder meets one other. */
-async function measure(lab: Lab, places: readonly Place[]): Promise<Cell[]> {
+async function measurePlaces(lab: Lab, places: readonly Place[]): Promise<Outcome> {
   const matrix = await Matrix.open(lab);
   const [initiators, responders] = await Promise.all(
     [places, places].map((side) => Promise.all(side.map((place) => matrix.node(place)))),
@@ -35,40 +57,60 @@ async function measure(lab: Lab, places: readonly Place[]): Promise<Cell[]> {
     });
     for (const cell of await Promise.all(round)) {
       cells.push(cell);
-      console.log(`${placeNames[cell.from]} to ${placeNames[cell.to]}: ${describe(cell)}`);
+      console.log(`${placeNames[cell.from]} to ${placeNames[cell.to]}: ${describe(cell, isGood(cell))}`);
     }
   }
-  return cells;
+  return { text: table(places, cells), good: cells.every(isGood) };
 }
 
-function describe({ from, to, firstMs, path, directMs }: Cell): string {
+/** One pair after the other. */
+async function measureNeighbours(lab: Lab): Promise<Outcome> {
+  const matrix = await Matrix.open(lab);
+  const rows: string[] = [];
+  let good = true;
+  for (const [kind, path] of Object.entries(neighbourhoods) as [Neighbourhood, string][]) {
+    const [from, to] = await matrix.neighbours(kind);
+    const meeting = await meet(from, to, {});
+    const isAsExpected = meeting.path === path;
+    rows.push(`| ${kind} | ${describe(meeting, isAsExpected)} |`);
+    console.log(rows.at(-1));
+    good &&= isAsExpected;
+  }
+  return { text: ['| two devices in | path |', '| --- | --- |', ...rows].join('\n'), good };
+}
+
+function isGood({ from, to, directMs }: Cell): boolean {
+  return expectsDirect(from, to) !== true || directMs !== null;
+}
+
+function describe({ firstMs, path, directMs }: Meeting, good: boolean): string {
   const time = directMs === null ? `${firstMs} ms` : `${firstMs} / ${directMs} ms`;
-  const expected = expectsDirect(from, to);
-  const missed = expected === true && directMs === null ? ' (!)' : '';
-  return `${path ?? 'none'} ${time}${missed}`;
+  return `${path ?? 'none'} ${time}${good ? '' : ' (!)'}`;
 }
 
 function table(places: readonly Place[], cells: readonly Cell[]): string {
   const rows = places.map((from) => {
     const row = places.map((to) => cells.find((cell) => cell.from === from && cell.to === to)!);
-    return `| ${[placeNames[from], ...row.map(describe)].join(' | ')} |`;
+    return `| ${[placeNames[from], ...row.map((cell) => describe(cell, isGood(cell)))].join(' | ')} |`;
   });
   const head = ['initiator \\ responder', ...places.map((place) => placeNames[place])];
   return [`| ${head.join(' | ')} |`, `|${' --- |'.repeat(head.length)}`, ...rows].join('\n');
 }
 
-async function run(): Promise<number> {
+async function run(wanted: readonly string[]): Promise<number> {
   const reason = whyNoLab();
   if (reason !== null) {
     console.error(`no network namespaces here: ${reason}`);
     return 1;
   }
   const [cores, load] = [cpus().length, loadavg()[0]!.toFixed(1)];
-  const grids: { places: readonly Place[]; cells: Cell[] }[] = [];
-  for (const places of [nats, families]) {
+  const outcomes: Record<string, Outcome> = {};
+  for (const [title, measure] of Object.entries(grids)) {
+    if (wanted.length > 0 && !wanted.includes(title)) continue;
     const lab = new Lab('matrix');
     try {
-      grids.push({ places, cells: await measure(lab, places) });
+      outcomes[title] = await measure(lab);
+      console.log(`\n${outcomes[title].text}\n`);
     } catch (error) {
       console.error(`${error instanceof Error ? error.message : error}\n${lab.report()}`);
       return 1;
@@ -76,26 +118,30 @@ async function run(): Promise<number> {
       await lab.close();
     }
   }
-  const [byNat, byFamily] = grids.map(({ places, cells }) => table(places, cells));
-  const text = `# Who reaches whom, and how
+  if (wanted.length === 0) writeFileSync(document, textOf(outcomes, cores, load));
+  return Object.values(outcomes).every(({ good }) => good) ? 0 : 1;
+}
+
+function textOf(outcomes: Readonly<Record<string, Outcome>>, cores: number, load: string): string {
+  return `# Who reaches whom, and how
 
 Written by \`npm run matrix\`: real daemons in network namespaces, each host in a place of its own. A cell has the path after
 at most 10 s, the time to the first answer of a ping by name (with the name's resolution and the tunnel's set-up) and, for
 direct paths, the time until the path was direct. (!) marks a cell that should be direct and was not. Times are those of a
-machine with ${cores} cores and a load of ${load} when it began; port mapping is asked of Debian's miniupnpd.
+machine with ${cores} cores and a load of ${load} when it began; port mapping is asked of Debian's miniupnpd, NAT64 is its tayga.
 
 ## NATs and firewalls, over IPv4
 
-${byNat}
+${outcomes.nats?.text}
 
 ## Address families
 
-${byFamily}
+${outcomes.families?.text}
+
+## Behind one NAT
+
+${outcomes.neighbours?.text}
 `;
-  writeFileSync(document, text);
-  console.log(`\n${byNat}\n\n${byFamily}`);
-  const cells = grids.flatMap((grid) => grid.cells);
-  return cells.every((cell) => expectsDirect(cell.from, cell.to) !== true || cell.directMs !== null) ? 0 : 1;
 }
 
-process.exitCode = await run();
+process.exitCode = await run(process.argv.slice(2));

@@ -2,12 +2,24 @@
 
 import { until } from './command.ts';
 import type { Host, Lab } from './lab.ts';
-import { type NatType, natTypes, noUdpRules } from './nat.ts';
+import { hairpinRules, type NatType, natTypes, noUdpRules } from './nat.ts';
+import { Nat64Network } from './nat64.ts';
 import { Network, type Node, type PeerStatus } from './network.ts';
 import { PortMappingRouter, ROUTERS4 } from './port-mapping-router.ts';
 import type { Internet } from './segments.ts';
 
-export const places = ['none', 'firewall', ...natTypes, 'port-mapping', 'cgnat', 'blocked', 'ipv6', 'dual'] as const;
+export const places = [
+  'none',
+  'firewall',
+  ...natTypes,
+  'port-mapping',
+  'cgnat',
+  'blocked',
+  'ipv6',
+  'nat64',
+  'dual',
+  'black-hole',
+] as const;
 export type Place = (typeof places)[number];
 
 export const placeNames: { readonly [P in Place]: string } = {
@@ -21,23 +33,33 @@ export const placeNames: { readonly [P in Place]: string } = {
   cgnat: 'two levels of NAT',
   blocked: 'UDP blocked',
   ipv6: 'IPv6 only',
+  nat64: 'IPv6 only, behind a NAT64',
   dual: 'both families',
+  'black-hole': 'both, IPv6 black-holed',
 };
 
-export type Cell = {
-  readonly from: Place;
-  readonly to: Place;
+/** Two devices behind one NAT, and the path they should come to. */
+export const neighbourhoods = {
+  'one network': 'lan',
+  'networks of their own behind one carrier NAT': 'relay',
+  'the same, with hairpin': 'direct',
+} as const;
+export type Neighbourhood = keyof typeof neighbourhoods;
+
+export type Meeting = {
   /** From the first packet's start, with the name's resolution, to its answer (ms). */
   readonly firstMs: number;
   readonly path: PeerStatus['path'];
   /** From the first packet's start until the path was direct; null = it was not within the time (ms). */
   readonly directMs: number | null;
 };
+export type Cell = Meeting & { readonly from: Place; readonly to: Place };
 
 /** How long a pair is watched (ms). */
 const WATCHED_MS = 10_000;
 
 const strict = new Set<Place>(['port-restricted', 'cgnat', 'firewall']);
+const hasIpv6 = new Set<Place>(['ipv6', 'nat64', 'dual']);
 const behindNat = (place: Place): boolean =>
   ['cgnat', 'port-mapping', 'blocked'].includes(place) || natTypes.some((type) => type === place);
 
@@ -46,9 +68,7 @@ const behindNat = (place: Place): boolean =>
  * Null: sometimes.
  */
 export function expectsDirect(from: Place, to: Place): boolean | null {
-  if ((from === 'ipv6' && to !== 'ipv6' && to !== 'dual') || (to === 'ipv6' && from !== 'ipv6' && from !== 'dual')) {
-    return false;
-  }
+  if ((from === 'ipv6' && !hasIpv6.has(to)) || (to === 'ipv6' && !hasIpv6.has(from))) return false;
   if (from === 'blocked' || to === 'blocked') return false;
   if (from === 'symmetric' && to === 'symmetric') return false;
   if (from === 'symmetric') return !strict.has(to);
@@ -77,12 +97,39 @@ export class Matrix {
 
   async node(place: Place): Promise<Node> {
     const n = ++this.#hosts;
-    const node = await this.#network.addNode(await this.#host(place, n), `${place}-${n}`);
+    const nat64 = place === 'nat64' ? new Nat64Network(this.#lab, this.#internet, n) : null;
+    const title = `${place}-${n}`;
+    const host = nat64?.host ?? (await this.#host(place, n));
+    const node = this.#network.node(host, title, await this.#network.addDevice(title));
+    await nat64?.ready();
+    await node.up();
     // Peers hear of the port a moment after the node is there.
     if (place === 'port-mapping') {
       await until(() => node.daemon.stderr.includes('the router forwards a port'), { what: `a port for ${node.fqdn}` });
     }
     return node;
+  }
+
+  /** Two nodes behind one NAT. */
+  async neighbours(kind: Neighbourhood): Promise<readonly [Node, Node]> {
+    const n = ++this.#hosts;
+    const [lab, outside] = [this.#lab, this.#internet];
+    const v4 = `192.0.2.${20 + n}`;
+    const isOneNetwork = neighbourhoods[kind] === 'lan';
+    const subnet4 = isOneNetwork ? `10.${n}.0.0/24` : `100.64.${n}.0/24`;
+    const shared = lab.lan(`n${n}-shared`, { subnet4 });
+    const nat = lab.router(`n${n}-nat`, { outside, inside: shared, nat: 'port-restricted', v4 });
+    if (neighbourhoods[kind] === 'direct') nat.nft(hairpinRules(v4));
+    const place = (end: 1 | 2): Host => {
+      if (isOneNetwork) return lab.host(`n${n}-${end}`, shared);
+      const inside = lab.lan(`n${n}-lan${end}`, { subnet4: `10.${n}.${end}.0/24` });
+      lab.router(`n${n}-home${end}`, { outside: shared, inside, nat: 'port-restricted' });
+      return lab.host(`n${n}-${end}`, inside);
+    };
+    return Promise.all([
+      this.#network.addNode(place(1), `neighbour-${n}-1`),
+      this.#network.addNode(place(2), `neighbour-${n}-2`, ['--port', '7544']),
+    ]);
   }
 
   async #host(place: Place, n: number): Promise<Host> {
@@ -92,6 +139,17 @@ export class Matrix {
     const v6 = `2001:db8:${n}::1`;
     if (place === 'ipv6') return lab.host(title, internet, { v6 });
     if (place === 'dual') return lab.host(title, internet, { v4, v6 });
+    if (place === 'black-hole') {
+      const host = lab.host(title, internet, { v4, v6 });
+      host.nft(`
+        table ip6 black_hole {
+          chain input {
+            type filter hook input priority filter;
+            iifname "eth0" meta l4proto { tcp, udp } drop
+          }
+        }`);
+      return host;
+    }
     if (!behindNat(place)) {
       const host = lab.host(title, internet, { v4 });
       if (place === 'firewall') {
@@ -123,7 +181,7 @@ export class Matrix {
 }
 
 /** The first packets of a pair, and what becomes of its path. */
-export async function meet(from: Node, to: Node, places: Pick<Cell, 'from' | 'to'>): Promise<Cell> {
+export async function meet<P extends object>(from: Node, to: Node, places: P): Promise<P & Meeting> {
   const started = performance.now();
   await from.systemPing(to.fqdn);
   const firstMs = Math.round(performance.now() - started);

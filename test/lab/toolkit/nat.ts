@@ -79,6 +79,29 @@ export const firewallRules = `
     }
   }`;
 
+/**
+ * A NAT at `v4` that also lets those behind it talk by their mapped addresses: REQ-9 of RFC 4787, the source as others see
+ * it. For hosts whose ports differ, so that each keeps its own outside.
+ */
+export function hairpinRules(v4: string): string {
+  return `
+    table ip hairpin {
+      map owner { type inet_service : ipv4_addr; flags dynamic, timeout; timeout 5m; }
+      chain learn {
+        type filter hook forward priority 10;
+        oifname "eth0" meta l4proto udp update @owner { udp sport : ip saddr }
+      }
+      chain back {
+        type nat hook prerouting priority dstnat;
+        iifname "eth1" ip daddr ${v4} meta l4proto udp dnat to udp dport map @owner
+      }
+      chain outside {
+        type nat hook postrouting priority srcnat;
+        iifname "eth1" oifname "eth1" meta l4proto udp snat to ${v4}
+      }
+    }`;
+}
+
 /** What networks do that let nothing but TCP through. */
 export const noUdpRules = `
   table inet no_udp {
