@@ -94,6 +94,7 @@ describe.skipIf(helm === null)('the chart with replicas', () => {
     const [trs] = only(objects, 'Deployment').filter((deployment) => roleOf(deployment) === 'trs');
     const [container] = trs!.spec.template.spec.containers;
     expect(container!.ports).toContainEqual({ name: 'trs', containerPort: 7442, hostPort: 7442, protocol: 'UDP' });
+    expect(container!.ports).toContainEqual({ name: 'trs-tls', containerPort: 443, hostPort: 443, protocol: 'TCP' });
     expect(container!.env).toContainEqual({ name: 'CYPHONIC_CONFIG', value: '/etc/cyphonic/trs.yaml' });
     expect(container!.env).toContainEqual({
       name: 'CYPHONIC_ADDRESS',

@@ -11,6 +11,9 @@ securityContext:
   runAsGroup: 7440
   fsGroup: 7440
   fsGroupChangePolicy: OnRootMismatch
+  # The TRS's 443/tcp, for a user without capabilities.
+  sysctls:
+    - { name: net.ipv4.ip_unprivileged_port_start, value: "0" }
   seccompProfile:
     type: RuntimeDefault
 {{- with .Values.nodeSelector }}

@@ -11,7 +11,7 @@ app.kubernetes.io/component: {{ index . 1 }}
 
 {{- /* Ports of a role: name to protocol. */ -}}
 {{- define "cyphonic.rolePorts" -}}
-{{- if eq . "as" }}{as: TCP, controller: TCP}{{ else }}{ {{ . }}: UDP}{{ end }}
+{{- get (dict "as" "{as: TCP, controller: TCP}" "nms" "{nms: UDP}" "trs" "{trs: UDP, trs-tls: TCP}") . }}
 {{- end }}
 
 {{- /* Given a list of the root and a role: the pod template of one replica. */ -}}
