@@ -166,7 +166,7 @@ describe.skipIf(noPostgres)('database roles', () => {
     const other = openPostgres(urls.as, network, { authority: key(8) });
     await expect(other).rejects.toMatchObject({ code: 'CONFIG_AUTHORITY', message: /certificates of another CA/ });
     await (await openPostgres(urls.as, network, { authority: key(9) })).close();
-    await ask(url, 'DROP TABLE authority');
+    await ask(url, 'DROP TABLE authority; ALTER TABLE service DROP COLUMN tls_port');
     await ask(url, 'UPDATE schema_version SET version = 1');
     await expect(openPostgres(urls.as, network)).rejects.toThrow(/version 1; run `cyphonic cloud migrate`/);
     expect(await updatePostgres(url, key(9))).toEqual({ before: 1, after: POSTGRES_SCHEMA });
