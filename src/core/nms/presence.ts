@@ -308,8 +308,9 @@ export class PresentNode {
     return address === null || isForbiddenOuter(address, this.#options.overlay) ? null : address;
   }
 
+  /** Where it is mapped nobody says but who sees it. */
   #offerableOf(hosts: readonly Candidate[]): Candidate[] {
-    return hosts.filter(({ address }) => this.#offerable(address) !== null);
+    return hosts.filter(({ kind, address }) => kind !== 'mapped' && this.#offerable(address) !== null);
   }
 
   /** Each channel has an instance of its own: one that was dropped and made again must not repeat numbers. */
