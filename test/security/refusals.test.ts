@@ -54,8 +54,9 @@ function expectRefused(node: SimNode, from: SimNode, datagram: Uint8Array, reaso
   const drop = `drop-${reason}`;
   expect(node.counters.snapshot()).toEqual({ ...before.counters, [drop]: (before.counters[drop] ?? 0) + 1 });
   expect(stateOf(node)).toEqual(before.state);
-  const heartbeats = new Set(lab.sent.filter(({ type }) => type === 'keepAlive').map(transactionOf));
-  const answers = lab.sent.slice(sent).filter((one) => one.host === node.host && !heartbeats.has(transactionOf(one)));
+  const regular = lab.sent.filter(({ type }) => type === 'keepAlive' || type === 'sizeProbe');
+  const known = new Set(regular.map(transactionOf));
+  const answers = lab.sent.slice(sent).filter((one) => one.host === node.host && !known.has(transactionOf(one)));
   expect(answers).toEqual([]);
 }
 
