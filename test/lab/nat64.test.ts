@@ -1,23 +1,30 @@
 /** A network that has IPv6 alone, behind Debian's tayga, and the rest of the world on IPv4. */
 
 import { expect, it } from 'vitest';
+import { noUdpRules } from './toolkit/nat.ts';
 import { NAT64_PREFIX, Nat64Network } from './toolkit/nat64.ts';
-import { Network } from './toolkit/network.ts';
+import { Network, type Node } from './toolkit/network.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
 
 describeLab('a device behind a NAT64', () => {
-  it('logs in to a cloud that has IPv4 alone, and reaches a device there directly, or by the relay', () =>
+  it('logs in to a cloud that has IPv4 alone, and reaches a device there directly, by the relay, or over TLS', () =>
     inLab('nat64', async (lab) => {
       const internet = lab.internet();
       const cloud = lab.host('cloud', internet, { v4: '198.51.100.10' });
-      const six = new Nat64Network(lab, internet, 1);
+      const [open, blocked] = [new Nat64Network(lab, internet, 1), new Nat64Network(lab, internet, 2)];
+      blocked.router.nft(noUdpRules);
       const network = await Network.start(lab, cloud);
       const four = await network.addNode(lab.host('four', internet, { v4: '192.0.2.20' }));
-      const node = network.node(six.host, 'six', await network.addDevice('six'));
-      await six.ready();
-      await node.up();
+      const up = async (place: Nat64Network, title: string): Promise<Node> => {
+        const node = network.node(place.host, title, await network.addDevice(title));
+        await place.ready();
+        await node.up();
+        await node.systemPing(four.fqdn);
+        return node;
+      };
 
-      await node.systemPing(four.fqdn);
+      const [node, streamed] = await Promise.all([up(open, 'open'), up(blocked, 'blocked')]);
+      expect(await streamed.peer(four)).toMatchObject({ path: 'relay', transport: 'tls' });
       expect((await node.reaches(four, 'direct')).endpoint).toBe('192.0.2.20:7444');
       // Seen by others at an address of the translator's pool.
       const { mapped } = await node.status();

@@ -32,9 +32,9 @@ class Stream {
   /** Asked for: then nobody wants to hear of the end. */
   #ended = false;
 
-  constructor(endpoint: Endpoint, proxy: HttpProxy | null) {
+  constructor(endpoint: Endpoint, at: Endpoint, proxy: HttpProxy | null) {
     this.#endpoint = endpoint;
-    const { address: host, port } = endpoint;
+    const { address: host, port } = at;
     const socket = connectTcp(proxy === null ? { host, port } : { host: proxy.host, port: proxy.port });
     this.#socket = socket;
     const timer = setTimeout(() => this.#end('no answer'), CONNECT_TIMEOUT_MS);
@@ -124,7 +124,7 @@ const watch = setInterval(() => {
 parentPort!.on('message', (order: CarrierOrder) => {
   if ('connect' in order) {
     const name = formatEndpoint(order.connect);
-    if (!streams.has(name)) streams.set(name, new Stream(order.connect, order.proxy));
+    if (!streams.has(name)) streams.set(name, new Stream(order.connect, order.at, order.proxy));
   } else if ('disconnect' in order) {
     streams.get(formatEndpoint(order.disconnect))?.end();
   } else {

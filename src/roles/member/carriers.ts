@@ -3,9 +3,10 @@
 import { X509Certificate } from 'node:crypto';
 import type { Worker } from 'node:worker_threads';
 import type { StreamState } from '../../core/node/streams.ts';
-import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, formatEndpoint, type Prefix } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { type HttpProxy, type ProxyEnvironment, proxyFor } from '../../net/http-proxy.ts';
+import { intoNat64 } from '../../net/nat64.ts';
 import type { DataPlane } from '../../pipeline/dataplane.ts';
 import { startWorker } from '../../sys/worker.ts';
 import { streamServerName } from '../stream-name.ts';
@@ -18,7 +19,7 @@ export type CarrierSetup = {
   readonly serverName: string;
 };
 export type CarrierOrder =
-  | { readonly connect: Endpoint; readonly proxy: HttpProxy | null }
+  | { readonly connect: Endpoint; readonly at: Endpoint; readonly proxy: HttpProxy | null }
   | { readonly disconnect: Endpoint }
   | { readonly stop: true };
 export type CarrierReport =
@@ -35,6 +36,8 @@ export type CarriersOptions = {
   readonly tlsRoot: Uint8Array | null;
   readonly domain: string;
   readonly environment: ProxyEnvironment;
+  /** By which IPv4 is reached, if not as it is. */
+  readonly nat64: () => Prefix | null;
   readonly log: Log;
 };
 
@@ -76,7 +79,8 @@ export class Carriers {
     }
     this.#watchers.set(name, new Set([watcher]));
     this.#endpoints.set(name, endpoint);
-    this.#order({ connect: endpoint, proxy: proxyFor(this.#options.environment, endpoint) });
+    const { environment, nat64 } = this.#options;
+    this.#order({ connect: endpoint, at: intoNat64(nat64(), endpoint), proxy: proxyFor(environment, endpoint) });
   }
 
   disconnect(endpoint: Endpoint, watcher: StreamWatcher): void {

@@ -168,7 +168,8 @@ export class LiveNode {
     this.#cleanup.defer(async () => void (await takeInterfaceDown(state)));
 
     const { tlsRoot, environment } = this.#options;
-    const carriers = new Carriers({ plane, tlsRoot, domain: session.domain, environment, log });
+    const nat64 = (): Prefix | null => this.#nat64.prefix;
+    const carriers = new Carriers({ plane, tlsRoot, domain: session.domain, environment, nat64, log });
     this.#members.carriers = carriers;
     this.#cleanup.defer(() => carriers.stop());
     const tell = (event: MemberEvent): void => this.#told(event);

@@ -62,6 +62,16 @@ describe('a path', () => {
     expectPath(await pair((lab) => [lab.publicly(), lab.home('symmetric')('10.0.0.2')]), 'direct');
   });
 
+  it('goes where the peer is seen, which nobody told of', async () => {
+    const net = await pair((lab) => [lab.publicly(), lab.home('symmetric')('10.0.0.2')]);
+    expectPath(net, 'direct');
+    const { endpoint } = net.lab.peer(net.a, net.b)!;
+    const { mapped, real } = net.b.snapshot!;
+    expect(mapped).toHaveLength(1);
+    expect([...mapped, ...real]).not.toContain(endpoint);
+    expect(parseEndpoint(endpoint!)!.address).toBe(parseEndpoint(mapped[0]!)!.address);
+  });
+
   it.each(['fullCone', 'addressRestricted', 'portRestricted'] as const)(
     'between two %s NATs starts at once and ends up direct',
     async (type) => {

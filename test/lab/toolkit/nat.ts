@@ -21,6 +21,14 @@ export const natBehaviours: { readonly [N in NatType]: NatBehaviour } = {
   symmetric: { mapping: 'address-and-port-dependent', filtering: 'address-and-port-dependent' },
 };
 
+/** Which host owns which port, from what leaves. */
+const owners = `
+    map owner { type inet_service : ipv4_addr; flags dynamic, timeout; timeout 5m; }
+    chain learn {
+      type filter hook forward priority 10;
+      oifname "eth0" meta l4proto udp update @owner { udp sport : ip saddr }
+    }`;
+
 /**
  * masquerade keeps the source port where it is free, which makes the mapping endpoint-independent, and lets only
  * answers in. Cone types learn which host owns which port from what leaves, and send what comes in there.
@@ -29,11 +37,7 @@ const learning: Record<NatType, string> = {
   'port-restricted': '',
   symmetric: '',
   'full-cone': `
-    map owner { type inet_service : ipv4_addr; flags dynamic, timeout; timeout 5m; }
-    chain learn {
-      type filter hook forward priority 10;
-      oifname "eth0" meta l4proto udp update @owner { udp sport : ip saddr }
-    }
+    ${owners}
     chain incoming {
       type nat hook prerouting priority dstnat;
       iifname "eth0" meta l4proto udp dnat to udp dport map @owner
@@ -86,11 +90,7 @@ export const firewallRules = `
 export function hairpinRules(v4: string): string {
   return `
     table ip hairpin {
-      map owner { type inet_service : ipv4_addr; flags dynamic, timeout; timeout 5m; }
-      chain learn {
-        type filter hook forward priority 10;
-        oifname "eth0" meta l4proto udp update @owner { udp sport : ip saddr }
-      }
+      ${owners}
       chain back {
         type nat hook prerouting priority dstnat;
         iifname "eth1" ip daddr ${v4} meta l4proto udp dnat to udp dport map @owner

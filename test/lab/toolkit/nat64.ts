@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Host, Lab } from './lab.ts';
+import type { Namespace } from './namespace.ts';
 import type { Program } from './program.ts';
 import type { Internet } from './segments.ts';
 
@@ -15,6 +16,7 @@ export const NAT64_PREFIX = '2001:db8:64:64::';
 /** Network `n`, at most 15, with one host, whose name server is the router. */
 export class Nat64Network {
   readonly host: Host;
+  readonly router: Namespace;
   readonly #program: Program;
   readonly #dns: Program;
   readonly #nameServer: string;
@@ -46,6 +48,7 @@ export class Nat64Network {
     ]);
     this.#nameServer = String(inside.gateway.v6);
     this.#dns = router.spawn([process.execPath, nameServer, this.#nameServer, '', NAT64_PREFIX]);
+    this.router = router;
     this.host = lab.host(`six-${n}`, inside);
   }
 

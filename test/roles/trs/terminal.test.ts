@@ -230,7 +230,7 @@ describe("a node's stream", () => {
     };
     const plane = { localPort: portOf(node), carry };
     const tlsRoot = new Uint8Array(new X509Certificate(root).raw);
-    carriers = new Carriers({ plane, tlsRoot, domain, environment, log: silentLog });
+    carriers = new Carriers({ plane, tlsRoot, domain, environment, nat64: () => null, log: silentLog });
     carriers.connect({ address: LOOPBACK, port, over: 'tls' }, watcher);
     await vi.waitFor(() => expect(states).toHaveLength(1), { timeout: 10_000 });
     return states[0]!;
