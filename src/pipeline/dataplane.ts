@@ -1,12 +1,12 @@
 /** The data plane of a node or adapter as the main thread sees it: a TUN, one UDP port, two I/O threads between them. */
 
-import { type Address, type Endpoint, forbiddenOuter, type Prefix } from '../lib/ip.ts';
+import { type Address, type Endpoint, forbiddenOuter, formatEndpoint, type Prefix } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { closeFramePort, type FrameHandle, openFramePort } from '../sys/frame-port.ts';
 import { closeTun, openTun } from '../sys/tun.ts';
-import { closeUdp, openUdp, UdpPort } from '../sys/udp.ts';
+import { closeUdp, openUdp, UdpPort, type UdpSockets } from '../sys/udp.ts';
 import type { LinkHost } from './hosts.ts';
 import { Places } from './places.ts';
 import type { Pool } from './pool.ts';
@@ -69,6 +69,13 @@ export type DataPlane = {
   carry(remote: Endpoint, local: Endpoint | null): void;
   /** The prefix by which this network reaches IPv4; null = it needs none, or has none. */
   setNat64(prefix: Prefix | null): void;
+  /**
+   * Datagrams for that endpoint leave by these sockets, which are the data plane's from now on, and come in there; null = by
+   * the usual port again.
+   */
+  branch(to: Endpoint, sockets: UdpSockets | null): void;
+  /** Sends one signalling datagram from another port. */
+  sendFrom(sockets: UdpSockets, to: Endpoint, datagram: Uint8Array): void;
   /** Sends one signalling datagram from the same port. False if it could not be sent (counted). */
   sendSignalling(to: Endpoint, datagram: Uint8Array): boolean;
   /** Totals of every installed path. */
@@ -83,6 +90,9 @@ export type DataPlane = {
  * as many to keep that NMS from being heard, and the main thread opens as many in a fifth of its time.
  */
 const SIGNALLING = { perSecond: 5_000, burst: 1_024 };
+
+/** Threads look at what they are told after every batch. */
+const LEFT_MS = 5_000;
 
 /** Rows of the shared counters: the two I/O threads and the main thread. */
 const ROW = { inside: 0, outside: 1, main: 2 } as const;
@@ -153,8 +163,20 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     IoThread.start({ ...setup, direction: 'outside', row: ROW.outside, pool: side('open') }, handlers),
   ]);
   const threads = started.filter((result) => result.status === 'fulfilled').map((result) => result.value);
+  const branches = new Map<string, UdpSockets>();
+  const left = new Map<UdpSockets, NodeJS.Timeout>();
+  /** Not before every thread has heard that these are used no more: the descriptor would soon be another file's. */
+  const leave = (sockets: UdpSockets): void => {
+    const timer = setTimeout(() => {
+      left.delete(sockets);
+      closeUdp(sockets);
+    }, LEFT_MS);
+    left.set(sockets, timer.unref());
+  };
   const close = async (): Promise<void> => {
     await Promise.all(threads.map((thread) => thread.stop()));
+    for (const timer of left.values()) clearTimeout(timer);
+    for (const sockets of [...branches.values(), ...left.keys()]) closeUdp(sockets);
     await pool?.stop();
     if (link !== null) closeFramePort(link);
     closeUdp(udp);
@@ -166,7 +188,8 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     throw failed.reason;
   }
 
-  const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo);
+  const port = new UdpPort(udp, 0);
+  const signalling = new SignallingSender(port, tally, mayGoTo);
   const places = new Places();
   const permitted = (command: PathCommand): PathCommand => {
     if (command.do !== 'setEndpoint') return command;
@@ -200,6 +223,20 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     carry: (remote, local) => standIns.set(remote, local),
     setNat64(prefix) {
       standIns.nat64 = prefix;
+    },
+    branch(to, sockets) {
+      const name = formatEndpoint(to);
+      const former = branches.get(name);
+      branches.delete(name);
+      if (sockets !== null) branches.set(name, sockets);
+      port.branch(to, sockets?.fd4 ?? null);
+      for (const thread of threads) thread.send({ do: 'branch', to, fd: sockets?.fd4 ?? null });
+      if (former !== undefined) leave(former);
+    },
+    sendFrom(sockets, to, datagram) {
+      port.branch(to, sockets.fd4);
+      signalling.send(to, datagram);
+      port.branch(to, branches.get(formatEndpoint(to))?.fd4 ?? null);
     },
     sendSignalling(to, datagram) {
       const local = standIns.localOf(to);

@@ -72,6 +72,7 @@ function routineInside(inside: Inside, deviceFds: readonly number[]): void {
     if (command.do === 'stop') running = false;
     else if (command.do === 'setLocal') inside.setLocal(command.addresses);
     else if (command.do === 'setHosts') hosts?.set(command.hosts);
+    else if (command.do === 'branch') udp.branch(command.to, command.fd);
     else if (command.do !== 'addRelay' && command.do !== 'bindSide' && command.do !== 'removeRelay') {
       inside.command(command, place);
     }
@@ -87,7 +88,8 @@ function routineInside(inside: Inside, deviceFds: readonly number[]): void {
 }
 
 function routineOutside(outside: Outside): void {
-  const poller = new Poller([setup.udp.fd4, setup.udp.fd6, setup.wakeFd]);
+  let sockets = udp.descriptors;
+  let poller = new Poller([setup.wakeFd, ...sockets]);
   const { coalescer } = outside;
   const watches = [watchOffload('udpSegment', () => udp.segment)];
   if (coalescer !== null) {
@@ -101,15 +103,18 @@ function routineOutside(outside: Outside): void {
     else if (command.do === 'addRelay' || command.do === 'bindSide' || command.do === 'removeRelay') {
       outside.relay?.command(command, place);
     } else if (command.do === 'setHosts') hosts?.set(command.hosts);
-    else if (command.do !== 'setLocal') outside.command(command, place);
+    else if (command.do === 'branch') {
+      udp.branch(command.to, command.fd);
+      sockets = udp.descriptors;
+      poller = new Poller([setup.wakeFd, ...sockets]);
+    } else if (command.do !== 'setLocal') outside.command(command, place);
     forgetKeys(command);
   };
   while (running) {
     poller.wait(mailbox.waiting || outside.isBusy ? 0 : LONGEST_WAIT_MS);
     if (mailbox.waiting) mailbox.take(handle);
     outside.settle();
-    if (poller.ready(0)) outside.pump(0);
-    if (poller.ready(1)) outside.pump(1);
+    for (let socket = 0; socket < sockets.length; socket++) if (poller.ready(socket + 1)) outside.pump(socket);
     for (const watch of watches) watch();
   }
 }

@@ -122,7 +122,7 @@ export class Outside {
   }
 
   /** Receives and handles one batch of a socket; returns the number of messages. */
-  pump(socket: 0 | 1): number {
+  pump(socket: number): number {
     const jobs = this.#jobs;
     if (jobs === null) return this.#receive(socket);
     let all = 0;
@@ -141,7 +141,7 @@ export class Outside {
     return all;
   }
 
-  #receive(socket: 0 | 1): number {
+  #receive(socket: number): number {
     const batch = this.#batch;
     const messages = this.#port.receive(socket, batch);
     let datagrams = 0;

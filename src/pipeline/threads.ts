@@ -1,6 +1,6 @@
 /** What the main thread and its I/O threads tell each other, and how the threads are started, driven and ended. */
 
-import type { Address, Prefix } from '../lib/ip.ts';
+import type { Address, Endpoint, Prefix } from '../lib/ip.ts';
 import type { LinkEvent, PathCommand, PathEvent, RelayCommand } from '../lib/path.ts';
 import type { FrameHandle } from '../sys/frame-port.ts';
 import { EventFd } from '../sys/poll.ts';
@@ -30,6 +30,8 @@ export type ThreadCommand = {
     | RelayCommand
     | { readonly do: 'setLocal'; readonly addresses: readonly Address[] }
     | { readonly do: 'setHosts'; readonly hosts: readonly LinkHost[] }
+    /** Datagrams for `to` leave by this socket and come in there; null = no more. */
+    | { readonly do: 'branch'; readonly to: Endpoint; readonly fd: number | null }
     | { readonly do: 'stop' };
 };
 

@@ -114,6 +114,8 @@ export const optionTable = {
   streams: { type: 0x58, data: [['list', 'endpoints']] },
   /** Route Direction: the TCP port where the relay does so. */
   streamPort: { type: 0x59, data: [['port', 'u16']] },
+  /** Keep Alive over the relay and its ACK: what the sender will do to meet the other's ports; Route Direction: nothing. */
+  portPrediction: { type: 0x5a, data: [['role', 'u8']] },
 } as const satisfies Record<string, OptionDeclaration>;
 
 export const OPTION_CRITICAL = 0x80;
@@ -176,6 +178,10 @@ export type Options = { [N in OptionName]?: DataOf<(typeof optionTable)[N]['data
  */
 export const SenderKind = { node: 1, nms: 2, trs: 3, initiator: 4, responder: 5, prober: 6 } as const;
 export type SenderKind = (typeof SenderKind)[keyof typeof SenderKind];
+
+/** Which end opens many ports, and which one tries many (docs/protocol.md, Port prediction). */
+export const PredictionRole = { neither: 0, opens: 1, probes: 2 } as const;
+export type PredictionRole = (typeof PredictionRole)[keyof typeof PredictionRole];
 
 /** Bits of the features option; one is in use under a key if both ends set it in that key's handshake. */
 export const Feature = {

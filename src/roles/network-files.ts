@@ -70,6 +70,7 @@ export type ServiceFile = {
   readonly shared: string | null;
   /** A balancer with address translation leads nodes to replicas, not routing. */
   readonly behindBalancer: boolean;
+  readonly noPortPrediction: boolean;
   readonly metrics: MetricsAddress | null;
   readonly network: Network;
 };
@@ -110,6 +111,7 @@ export function readServiceFile(file: string, role?: ServiceRole): ServiceFile {
     keyFile: settings.path('key'),
     registerFile: settings.place('register'),
     shared: settings.shared(),
+    noPortPrediction: settings.yes('no-port-prediction'),
     behindBalancer: settings.yes('behind-balancer'),
     metrics: settings.metrics(),
     network: settings.network(),

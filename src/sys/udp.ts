@@ -4,8 +4,9 @@
  */
 
 import { constants } from 'node:os';
+import { sameOctets } from '../lib/bytes.ts';
 import { raise } from '../lib/errors.ts';
-import type { Address } from '../lib/ip.ts';
+import type { Address, Endpoint } from '../lib/ip.ts';
 import { errnoName, raiseErrno } from './errno.ts';
 import { errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
@@ -47,8 +48,8 @@ const PORT_TRIES = 64;
 export interface DatagramPort {
   /** Sends the batch in order; returns how many datagrams could not be sent, see `SendBatch.failed`. */
   send(batch: SendBatch): number;
-  /** Fills the batch from socket 0 (IPv4) or 1 (IPv6) with what waits there; returns the number of messages. */
-  receive(socket: 0 | 1, batch: ReceiveBatch): number;
+  /** Fills the batch from socket 0 (IPv4), 1 (IPv6) or a branch with what waits there; returns the number of messages. */
+  receive(socket: number, batch: ReceiveBatch): number;
 }
 
 /** An open port; -1 = no socket of that family. Plain data, so that threads can share the descriptors. */
@@ -150,6 +151,9 @@ export function closeUdp(sockets: UdpSockets): void {
   for (const fd of [sockets.fd4, sockets.fd6]) if (fd >= 0) libc().close(fd);
 }
 
+/** What goes to one address by a socket of its own. */
+type Branch = { readonly name: Uint8Array; readonly fd: number };
+
 /** One thread's use of an open port. */
 export class UdpPort implements DatagramPort {
   /** Whether several datagrams of one size may leave in one message. */
@@ -157,6 +161,7 @@ export class UdpPort implements DatagramPort {
   readonly #sockets: UdpSockets;
   readonly #blockedMs: number;
   readonly #unfolded = unfoldedBatch();
+  #branches: readonly Branch[] = [];
 
   /** `blockedMs`: how long a full buffer may hold the caller back; 0 for a thread that must not wait. */
   constructor(sockets: UdpSockets, blockedMs = BLOCKED_MS) {
@@ -165,21 +170,29 @@ export class UdpPort implements DatagramPort {
     this.segment = sockets.segment;
   }
 
+  /** Datagrams for that endpoint leave by this socket, and not by the usual one; null = by the usual one again. */
+  branch(to: Endpoint, fd: number | null): void {
+    const name = encodeSockaddr(to);
+    const others = this.#branches.filter((branch) => !sameOctets(branch.name, name));
+    this.#branches = fd === null ? others : [...others, { name, fd }];
+  }
+
+  /** Number them for `receive`. */
+  get descriptors(): readonly number[] {
+    return [this.#sockets.fd4, this.#sockets.fd6, ...this.#branches.map(({ fd }) => fd)];
+  }
+
   send(batch: SendBatch): number {
     let failed = 0;
     for (let i = 0; i < batch.count; i++) batch.finish(i);
     for (let i = 0; i < batch.count; ) {
-      const fd = this.#socketOf(batch.family(i));
+      const fd = this.#socketOf(batch, i);
       if (!this.segment && batch.datagrams(i) > 1) {
         failed += this.#sendSingly(batch, i++);
         continue;
       }
       let end = i + 1;
-      while (
-        end < batch.count &&
-        batch.family(end) === batch.family(i) &&
-        (this.segment || batch.datagrams(end) === 1)
-      ) {
+      while (end < batch.count && this.#socketOf(batch, end) === fd && (this.segment || batch.datagrams(end) === 1)) {
         end++;
       }
       const sent = this.#call(fd, batch.memory.address + i * MMSGHDR, end - i);
@@ -199,8 +212,9 @@ export class UdpPort implements DatagramPort {
     return failed;
   }
 
-  #socketOf(family: number): number {
-    return family === AF_INET ? this.#sockets.fd4 : this.#sockets.fd6;
+  #socketOf(batch: SendBatch, message: number): number {
+    for (const { name, fd } of this.#branches) if (sameOctets(batch.destination(message), name)) return fd;
+    return batch.family(message) === AF_INET ? this.#sockets.fd4 : this.#sockets.fd6;
   }
 
   /** Messages sent, or minus the errno of the first one. A full buffer holds the caller back for a while. */
@@ -221,7 +235,7 @@ export class UdpPort implements DatagramPort {
     unfolded.clear();
     batch.unfold(message, unfolded);
     for (let i = 0; i < unfolded.count; i++) unfolded.finish(i);
-    const fd = this.#socketOf(batch.family(message));
+    const fd = this.#socketOf(batch, message);
     let failed = 0;
     for (let i = 0; i < unfolded.count; ) {
       const sent = this.#call(fd, unfolded.memory.address + i * MMSGHDR, unfolded.count - i);
@@ -232,8 +246,13 @@ export class UdpPort implements DatagramPort {
     return failed;
   }
 
-  receive(socket: 0 | 1, batch: ReceiveBatch): number {
-    const fd = socket === 0 ? this.#sockets.fd4 : this.#sockets.fd6;
-    return Math.max(0, libc().recvmmsg(fd, batch.prepare(), batch.room, MSG_DONTWAIT, 0));
+  receive(socket: number, batch: ReceiveBatch): number {
+    const fd = socket === 0 ? this.#sockets.fd4 : socket === 1 ? this.#sockets.fd6 : this.#branches[socket - 2]!.fd;
+    return receiveFrom(fd, batch);
   }
+}
+
+/** Fills the batch with what waits at one socket; returns the number of messages. */
+export function receiveFrom(fd: number, batch: ReceiveBatch): number {
+  return Math.max(0, libc().recvmmsg(fd, batch.prepare(), batch.room, MSG_DONTWAIT, 0));
 }

@@ -343,6 +343,7 @@ export const optionFigures: { readonly [N in Exclude<OptionName, 'part'>]: reado
   ],
   streams: [{ list: [{ address: '192.0.2.1', port: 443 }] }, `00 03 01 01bb ${four}c0000201 000000`],
   streamPort: [{ port: 443 }, '00 01 01bb 00000000'],
+  portPrediction: [{ role: 1 }, '00 01 01 0000000000'],
   avoid: [{ relay: other }, `00 03 ${other} 000000000000`],
   relayTimes: [
     {

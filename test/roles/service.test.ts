@@ -78,6 +78,7 @@ async function start(role: ServiceRole): Promise<Endpoint> {
     registerFile: '',
     shared: null,
     behindBalancer: false,
+    noPortPrediction: false,
     metrics: null,
     network,
   };

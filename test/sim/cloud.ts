@@ -32,6 +32,8 @@ export const overlay: Overlay = {
 export const overlayRanges = [overlay.range4, overlay.range6];
 
 export type CloudParts = {
+  /** Of the network, read by an NMS when it starts. */
+  noPortPrediction?: boolean;
   readonly clock: Clock;
   readonly network: Network;
   readonly random: Random;
@@ -223,7 +225,16 @@ export class SimNms extends SimService<NmsMachine> {
 
   protected create(): NmsMachine {
     const { primitives, keys, service } = this.identity;
-    return new NmsMachine({ primitives, keys, nodeId: service.nodeId, overlay: overlayRanges, ipv4: true, ipv6: true });
+    const { noPortPrediction = false } = this.parts;
+    const families = { ipv4: true, ipv6: true };
+    return new NmsMachine({
+      primitives,
+      keys,
+      nodeId: service.nodeId,
+      overlay: overlayRanges,
+      ...families,
+      noPortPrediction,
+    });
   }
 
   protected receive(datagram: Uint8Array, from: Endpoint): void {

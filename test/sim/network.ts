@@ -57,6 +57,8 @@ export type Host = {
   address6: Address | null;
   /** Null while it is switched off. */
   receive: Receiver | null;
+  /** Other ports, and who receives there. */
+  readonly others?: Map<number, Receiver>;
 };
 
 export type Fate = 'delivered' | 'lost' | 'no route' | 'hairpin' | 'not let in' | 'nobody there';
@@ -120,13 +122,13 @@ export class Network {
     if (host.address6 !== null) this.#owners6.delete(host.address6);
   }
 
-  send(host: Host, to: Endpoint, datagram: Uint8Array): void {
+  send(host: Host, to: Endpoint, datagram: Uint8Array, port = host.port): void {
     this.datagrams++;
     const address = familyOf(to.address) === 4 ? host.address4 : host.address6;
     const trip: Trip = {
       sentAt: this.clock.ms,
       host,
-      source: { address: address ?? '', port: host.port },
+      source: { address: address ?? '', port },
       to,
       datagram,
     };
@@ -212,12 +214,12 @@ export class Network {
   #arrive(trip: Trip, target: Target | Fate): void {
     if (typeof target === 'string') {
       this.#end(trip, target);
-    } else if (target.host.receive === null || target.host.port !== target.port) {
-      this.#end(trip, 'nobody there');
-    } else {
-      this.#end(trip, 'delivered', target.host);
-      target.host.receive(trip.datagram, trip.source);
+      return;
     }
+    const { host, port } = target;
+    const receive = port === host.port ? host.receive : host.others?.get(port);
+    this.#end(trip, receive == null ? 'nobody there' : 'delivered', receive == null ? null : host);
+    receive?.(trip.datagram, trip.source);
   }
 
   #end({ sentAt, host, to, datagram }: Trip, fate: Fate, receiver: Host | null = null): void {

@@ -1,12 +1,13 @@
 /** One device: the real node machine, a data plane, a place in the network, and what survives its restarts. */
 
 import { NodeMachine } from '../../src/core/node/machine.ts';
+import type { NatType } from '../../src/core/node/nat-check.ts';
 import type { NodeAction, ResolveResult, Session } from '../../src/core/node/types.ts';
 import { generateIdentity, type Identity } from '../../src/crypto/identity.ts';
 import type { Primitives } from '../../src/crypto/primitives.ts';
 import { Counters } from '../../src/lib/counters.ts';
 import type { Device } from '../../src/lib/device.ts';
-import type { Address, Endpoint } from '../../src/lib/ip.ts';
+import { type Address, type Endpoint, formatEndpoint } from '../../src/lib/ip.ts';
 import type { PathEvent } from '../../src/lib/path.ts';
 import { Port, Suite } from '../../src/proto/constants.ts';
 import type { Candidate, RelayTime } from '../../src/proto/options.ts';
@@ -26,6 +27,7 @@ export type Delivered = (node: SimNode, packet: Uint8Array) => void;
 
 const TRAFFIC_MS = 250;
 const LOGIN_RETRY_MS = 5_000;
+const FIRST_PORT = 20_000;
 
 type Extra = Exclude<NodeAction, { do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
 
@@ -49,6 +51,11 @@ export class SimNode {
   #loggingIn = false;
   /** The file with its peers. */
   stored: Uint8Array | null = null;
+  /** What it knows of the NAT in between. */
+  natType: NatType | null = null;
+  /** Ports of their own for single endpoints. */
+  readonly kept = new Map<string, number>();
+  #ports = FIRST_PORT;
   lives = 0;
   refused = false;
 
@@ -67,7 +74,7 @@ export class SimNode {
     this.#identity = generateIdentity(this.#primitives);
     this.#delivered = delivered;
     this.#suite = suite;
-    this.host = { name: device.deviceId, port: Port.node, receive: null, ...socket };
+    this.host = { name: device.deviceId, port: Port.node, receive: null, others: new Map(), ...socket };
     parts.network.attach(this.host);
   }
 
@@ -111,11 +118,13 @@ export class SimNode {
 
   #begin(session: Session): void {
     const { clock, random, network, note } = this.#parts;
-    const send = (to: Endpoint, datagram: Uint8Array): void => network.send(this.host, to, datagram);
+    const send = (to: Endpoint, datagram: Uint8Array): void =>
+      network.send(this.host, to, datagram, this.kept.get(formatEndpoint(to)));
     const machine = new NodeMachine({
       primitives: this.#primitives,
       suite: this.#suite,
       identity: this.#identity,
+      natType: () => this.natType,
     });
     const shell = new SimShell<NodeMachine, Extra>(machine, {
       clock,
@@ -154,6 +163,8 @@ export class SimNode {
     this.#plane = null;
     this.#asked.clear();
     this.host.receive = null;
+    this.host.others?.clear();
+    this.kept.clear();
   }
 
   /** Ends with a word to its peers. */
@@ -236,9 +247,29 @@ export class SimNode {
       case 'seenAnew':
       case 'registerChanged':
         break;
+      case 'openPort':
+        this.#openPort(action.to, action.datagram);
+        break;
+      case 'keepPort':
+        for (const port of this.host.others?.keys() ?? []) if (port !== action.port) this.host.others?.delete(port);
+        this.kept.set(formatEndpoint(action.to), action.port);
+        this.host.others?.set(action.port, (datagram, from) => this.host.receive?.(datagram, from));
+        break;
+      case 'closePorts':
+        this.host.others?.clear();
+        this.kept.delete(formatEndpoint(action.to));
+        break;
       default:
         this.#plane?.command(action);
     }
+  }
+
+  #openPort(to: Endpoint, datagram: Uint8Array): void {
+    const port = ++this.#ports;
+    this.host.others?.set(port, (received, from) =>
+      this.#shell?.input((machine, now) => machine.receive(received, from, now, port)),
+    );
+    this.#parts.network.send(this.host, to, datagram, port);
   }
 
   #logIn(done: (session: Session) => void): void {

@@ -112,6 +112,36 @@ describe('a UDP port', () => {
     expect(receiveAll(to, 0, 2).datagrams.map((datagram) => datagram.length)).toEqual([3, 4]);
   });
 
+  it('sends what is for one endpoint by a socket of its own, and hears there, until that ends', () => {
+    const [from, branch, to, other] = [open(), open({ address6: null }), open(), open()];
+    const port = new UdpPort(from);
+    const there = { address: '127.0.0.1', port: to.port };
+    const sources = (): number[] => {
+      const batch = new SendBatch(4);
+      for (const target of [other, to, to, other]) {
+        batch.add(-1, encodeSockaddr({ address: '127.0.0.1', port: target.port }), 0, memory.address, 3);
+      }
+      expect(port.send(batch)).toBe(0);
+      return [to, other].flatMap((target) => {
+        const received = new ReceiveBatch(4);
+        new Poller([target.fd4]).wait(2_000);
+        const messages = new UdpPort(target).receive(0, received);
+        return Array.from({ length: messages }, (_, i) => decodeSockaddr(received.nameBytes, received.from(i)).port);
+      });
+    };
+    port.branch(there, branch.fd4);
+    expect(new Set(sources().slice(0, 1))).toEqual(new Set([branch.port]));
+    expect(port.descriptors).toEqual([from.fd4, from.fd6, branch.fd4]);
+    const answer = new SendBatch(1);
+    answer.add(-1, encodeSockaddr({ address: '127.0.0.1', port: branch.port }), 0, memory.address, 7);
+    new UdpPort(to).send(answer);
+    new Poller([branch.fd4]).wait(2_000);
+    expect(port.receive(2, new ReceiveBatch(1))).toBe(1);
+    port.branch(there, null);
+    expect(new Set(sources())).toEqual(new Set([from.port]));
+    expect(port.descriptors).toEqual([from.fd4, from.fd6]);
+  });
+
   it('takes the next free port, the same for both families, only if that will do', () => {
     const first = open();
     const next = open({ port: first.port, orNext: true });

@@ -10,7 +10,7 @@ import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Draft, Message, MessageOf } from '../../proto/codec.ts';
 import { Flag, nameOfProcess } from '../../proto/messages.ts';
-import { Refusal } from '../../proto/options.ts';
+import { type Options, PredictionRole, Refusal } from '../../proto/options.ts';
 import type { Sender } from '../channel.ts';
 import { type Exchanges, sendAll } from '../exchange.ts';
 import { Buckets } from '../limits.ts';
@@ -67,6 +67,7 @@ export type DirectionsOptions = {
   readonly replicas: Replicas;
   /** Of the service key pair. */
   readonly keys: KeyPair;
+  readonly noPortPrediction?: boolean;
   readonly present: (nodeId: string) => PresentNode | undefined;
   /** Tells a TRS that a path it was given is none. */
   readonly closeRelay: (relay: string, pathId: string, now: Now) => Action[];
@@ -151,7 +152,7 @@ export class Directions {
       transactionId: asked.transactionId,
       flags: Flag.response,
       body: routeBody(route, now),
-      options: routeOptions(route, responder, now),
+      options: this.#optionsFor(route, responder, now),
     };
     const ends = { initiator: initiator.nodeId, responder: responder.nodeId };
     const relay = route.relay?.nodeId ?? null;
@@ -278,6 +279,12 @@ export class Directions {
     );
   }
 
+  #optionsFor(route: Route, peer: PresentNode, now: Now): Options {
+    const options = routeOptions(route, peer, now);
+    if (this.#options.noPortPrediction !== true) return options;
+    return { ...options, portPrediction: { role: PredictionRole.neither } };
+  }
+
   #askResponder(direction: Direction, now: Now): Action[] {
     const { responder, initiator, route } = direction;
     const endpoint = responder.endpoint();
@@ -286,7 +293,7 @@ export class Directions {
       type: 'routeDirection',
       id: responder.nodeId,
       body: routeBody(route, now),
-      options: routeOptions(route, initiator, now),
+      options: this.#optionsFor(route, initiator, now),
     } as const;
     const tag = { for: 'direction', direction } as const;
     return this.#options.exchanges.start(responder.channel, request, endpoint, tag, now, RESPONDER_TRIES);

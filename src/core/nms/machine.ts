@@ -43,6 +43,8 @@ export type NmsOptions = {
   readonly replica?: number;
   /** See there; absent = replicas share one address, and any of them may send from it. */
   readonly behindBalancer?: boolean;
+  /** Nodes of this network predict no ports. */
+  readonly noPortPrediction?: boolean;
 };
 
 const SWEEP_MS = 1_000;

@@ -28,7 +28,12 @@ import { Streams } from './streams.ts';
 import type { NodeAction, NodeOptions, Session } from './types.ts';
 
 /** Where a message came from: `relayed` = through the TRS at that address. */
-export type Arrival = { readonly from: Endpoint; readonly relayed: boolean };
+export type Arrival = {
+  readonly from: Endpoint;
+  readonly relayed: boolean;
+  /** The local port it came in by, where that is none of the usual ones. */
+  readonly port?: number | undefined;
+};
 
 /** How a request went out and what its outcome leads to. */
 export type Purpose = {

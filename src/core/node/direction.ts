@@ -8,7 +8,7 @@ import type { MessageOf } from '../../proto/codec.ts';
 import { Port, type Suite } from '../../proto/constants.ts';
 import type { DropReason } from '../../proto/drop.ts';
 import { ProcessCode } from '../../proto/messages.ts';
-import type { Candidate } from '../../proto/options.ts';
+import { type Candidate, PredictionRole } from '../../proto/options.ts';
 import type { NodeContext } from './context.ts';
 
 export type PathRole = 'initiator' | 'responder';
@@ -33,6 +33,8 @@ export type Direction = {
   readonly expires: number;
   /** The NMS made it just now; else it is from the peer cache. */
   readonly fresh: boolean;
+  /** The network wants no ports to be predicted. */
+  readonly noPortPrediction?: boolean;
 };
 
 const KEY_LENGTH = 32;
@@ -73,6 +75,7 @@ export function readDirection(
     peer,
     expires: Math.min(Date.parse(body.expires ?? '') || 0, peer.notAfter * 1_000),
     fresh: true,
+    noPortPrediction: options.portPrediction?.role === PredictionRole.neither,
   };
 }
 

@@ -142,14 +142,15 @@ export class NodeMachine implements Machine<NodeOnly> {
     }
   }
 
-  receive(datagram: Uint8Array, from: Endpoint, now: Now): NodeAction[] {
+  /** `port`: the local one, if it was opened by `openPort`. */
+  receive(datagram: Uint8Array, from: Endpoint, now: Now, port?: number): NodeAction[] {
     return this.#run(() => {
       const envelope = readEnvelope(datagram);
       if (typeof envelope === 'string') this.#context.drop(envelope, from);
       else if (envelope.type === 'routeDirection' || envelope.id === this.#context.session?.nodeId) {
         this.#receiveFromNms(datagram, envelope, from, now);
       } else {
-        this.#receiveOnPath(datagram, envelope, from, now);
+        this.#receiveOnPath(datagram, envelope, from, now, port);
       }
     });
   }
@@ -343,7 +344,7 @@ export class NodeMachine implements Machine<NodeOnly> {
     }
   }
 
-  #receiveOnPath(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): void {
+  #receiveOnPath(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now, port?: number): void {
     const path = this.#directory.path(envelope.id);
     const relayed = (envelope.flags & Flag.relayed) !== 0;
     const claimsRelay = envelope.options.instance?.kind === SenderKind.trs;
@@ -356,7 +357,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#context.drop('foreign-address', from);
       return;
     }
-    const arrival = { from, relayed };
+    const arrival = { from, relayed, port };
     const opened = this.#open(claimsRelay ? path.relayChannel : path.channel, datagram, envelope, arrival, now);
     if (opened === null) return;
     if ((opened.message.flags & Flag.response) !== 0) this.#duplicate();

@@ -6,12 +6,13 @@
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
-import type { Message } from '../../proto/codec.ts';
+import type { Message, MessageOf } from '../../proto/codec.ts';
 import { IDLE_PATH_MS } from '../../proto/constants.ts';
 import { NoticeReason, nameOfProcess } from '../../proto/messages.ts';
-import { SenderKind } from '../../proto/options.ts';
+import { type Options, SenderKind } from '../../proto/options.ts';
 import type { Channel, Sender } from '../channel.ts';
 import { Answers } from '../exchange.ts';
+import { acknowledge } from './acknowledge.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
 import { bidFarewell, sayGoodbye } from './farewell.ts';
@@ -19,6 +20,7 @@ import { Liveness } from './liveness.ts';
 import { peerChannel, peerKindOf, relayChannel } from './path-channels.ts';
 import { PathMtu } from './path-mtu.ts';
 import type { Peer } from './peer.ts';
+import { PortPrediction } from './port-prediction.ts';
 import { Reach } from './reach.ts';
 import { Timers } from './timers.ts';
 import { Tunnel } from './tunnel.ts';
@@ -64,6 +66,7 @@ export class Path {
   readonly #tunnel: Tunnel;
   readonly #liveness: Liveness;
   readonly #mtu: PathMtu;
+  readonly #prediction: PortPrediction;
   #closed = false;
   upSince: Now | null = null;
 
@@ -80,6 +83,7 @@ export class Path {
     this.#tunnel = new Tunnel(context, this);
     this.#liveness = new Liveness(context, this, now);
     this.#mtu = new PathMtu(context, this);
+    this.#prediction = new PortPrediction(context, this);
   }
 
   get id(): string {
@@ -149,8 +153,8 @@ export class Path {
   }
 
   get next(): number {
-    const parts = [this.timers, this.reach.timers, this.#tunnel.timers, this.#liveness.timers, this.#mtu.timers];
-    return Math.min(...parts.map(({ next }) => next));
+    const parts = [this.reach, this.#tunnel, this.#liveness, this.#mtu, this.#prediction];
+    return Math.min(this.timers.next, ...parts.map(({ timers }) => timers.next));
   }
 
   /** `bindingSettled`: called when the binding to a relay succeeded or failed, at once if none comes first. */
@@ -179,16 +183,16 @@ export class Path {
       return;
     }
     this.#liveness.heard(now);
-    this.reach.heardFrom(arrival, now);
+    this.reach.heardFrom(arrival, now, this.#prediction.heard(arrival));
     switch (message.type) {
       case 'holePunching':
         this.reach.punched(message, arrival);
         break;
       case 'sizeProbe':
-        this.#acknowledge(message, arrival);
+        acknowledge(this.#context, this.channel, message, arrival);
         break;
       case 'keepAlive':
-        this.#acknowledge(message, arrival);
+        acknowledge(this.#context, this.channel, message, arrival, this.#agreement(message, now));
         this.#liveness.asked(arrival, now);
         if (message.options.candidates !== undefined)
           this.reach.announced(message.options.candidates.list, arrival, now);
@@ -197,7 +201,7 @@ export class Path {
         this.#tunnel.requested(message, sender, arrival, now);
         break;
       case 'notice':
-        this.#acknowledge(message, arrival);
+        acknowledge(this.#context, this.channel, message, arrival);
         if (message.body.reason === NoticeReason.pathClosed && message.body.subject === this.id) {
           this.#events.ended(this, 'closed by the peer', now);
         }
@@ -233,6 +237,7 @@ export class Path {
     if (this.#closed) return;
     this.reach.readdress(now);
     this.#mtu.moved(now);
+    this.#prediction.readdress(now);
   }
 
   /** The NMS sees us elsewhere. */
@@ -249,6 +254,7 @@ export class Path {
   wayChanged(now: Now): void {
     this.#tunnel.wayChanged(now);
     if (this.wasUp) this.#mtu.follow(this.chosen, now);
+    this.#prediction.wayChanged(now);
     this.keysChanged(now);
   }
 
@@ -321,6 +327,7 @@ export class Path {
     this.#tunnel.tick(now);
     this.#liveness.tick(now);
     this.#mtu.tick(now);
+    this.#prediction.tick(now);
     for (const timer of this.timers.due(now.ms)) {
       if (this.#closed) return;
       if (timer === 'spare') this.#events.changed(now);
@@ -335,12 +342,11 @@ export class Path {
     if (this.#closed) return;
     this.#closed = true;
     this.timers.clearAll();
-    this.#tunnel.stop();
-    this.#liveness.stop();
-    this.#mtu.stop();
+    for (const part of [this.#tunnel, this.#liveness, this.#mtu, this.#prediction]) part.stop();
     this.reach.stop(now);
     this.#context.emit({ do: 'removePath', pathId: this.id });
     const end = (): void => {
+      this.#prediction.close();
       this.#context.cancel(this);
       this.channel.close();
       this.relayChannel.close();
@@ -356,6 +362,7 @@ export class Path {
   /** The goodbye of a node that stops. */
   sayGoodbye(): void {
     if (this.chosen !== null && !this.#closed) sayGoodbye(this.#context, this, this.chosen);
+    this.#prediction.close();
   }
 
   say(what: 'up' | 'changed' | 'silent, looking for another way' | PathEnd): void {
@@ -364,6 +371,11 @@ export class Path {
     const situation = nameOfProcess(this.direction.processCode);
     this.#context.emit({ do: 'count', name: `path-${what.split(/\W/)[0]}-${situation}-${this.kind ?? 'none'}` });
     this.#context.log('info', `path ${what}`, { peer: this.peer.fqdn, path: this.kind, endpoint });
+  }
+
+  #agreement({ options: { portPrediction } }: MessageOf<'keepAlive'>, now: Now): Options {
+    const role = portPrediction && this.#prediction.asked(portPrediction.role, now);
+    return role == null ? {} : { portPrediction: { role } };
   }
 
   #established(now: Now): void {
@@ -380,21 +392,7 @@ export class Path {
       this.#context.drop('unexpected', arrival.from);
       return;
     }
-    this.#acknowledge(message, arrival, this.relayChannel);
+    acknowledge(this.#context, this.relayChannel, message, arrival);
     if (this.chosen?.origin === 'relay') this.#events.redirect(this, now);
-  }
-
-  #acknowledge(message: Message, arrival: Arrival, channel = this.channel): void {
-    this.#context.reply(
-      channel,
-      {
-        type: 'ack',
-        id: message.id,
-        transactionId: message.transactionId,
-        body: {},
-        options: { mapped: { endpoint: arrival.from } },
-      },
-      arrival,
-    );
   }
 }

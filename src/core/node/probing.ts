@@ -9,6 +9,7 @@ import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
 import type { SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
+import { acknowledge } from './acknowledge.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import { noteOutcome, type Way, type Ways } from './ways.ts';
 
@@ -82,20 +83,8 @@ export class Probing {
   /** Answers a Hole Punching: the sender's proof that it reaches us and is reached. */
   punched(message: MessageOf<'holePunching'>, arrival: Arrival): void {
     const { challenge } = message.options;
-    this.#context.reply(
-      this.#channel,
-      {
-        type: 'ack',
-        id: message.id,
-        transactionId: message.transactionId,
-        body: {},
-        options: {
-          mapped: { endpoint: arrival.from },
-          ...(challenge !== undefined && { echo: { value: challenge.value } }),
-        },
-      },
-      arrival,
-    );
+    const more = challenge === undefined ? {} : { echo: { value: challenge.value } };
+    acknowledge(this.#context, this.#channel, message, arrival, more);
   }
 
   /** An authentic message came from there. Returns the way if it needs a proof before it can be used. */

@@ -16,7 +16,7 @@ import { Probing } from './probing.ts';
 import { RelayBinding } from './relay-binding.ts';
 import { Timers } from './timers.ts';
 import type { PathKind } from './types.ts';
-import { kindOf, lossOf, type Way, Ways } from './ways.ts';
+import { arrivalOf, kindOf, lossOf, type Way, Ways } from './ways.ts';
 
 /** Without a direct way after this long the relay is used, where the NMS expected none to be needed (ms). */
 const RELAY_AFTER_MS = 600;
@@ -142,8 +142,8 @@ export class Reach {
     this.#probing.punched(message, arrival);
   }
 
-  /** What an authentic message of the peer says about the way it came. */
-  heardFrom({ from, relayed }: Arrival, now: Now): void {
+  /** What an authentic message of the peer says about the way it came; `met`: by one of many ports, which shall be proven. */
+  heardFrom({ from, relayed }: Arrival, now: Now, met = false): void {
     if (relayed) {
       // The relay forwards between bound ends only, so both are: as good as a proof.
       const relay = this.#relayWay();
@@ -152,6 +152,7 @@ export class Reach {
       return;
     }
     const isNew = this.#ways.find(from, false) === undefined;
+    if (met) this.#probing.probe([this.#ways.findOrAdd(from, false)], now);
     if (this.#probing.sighted(from, now) !== null && isNew) this.#doubtChosen(now);
   }
 
@@ -393,8 +394,4 @@ export class Reach {
     const way = reachable.find(({ endpoint }) => isPrivate(endpoint.address) === this.#isLan) ?? reachable[0];
     return way === undefined ? null : arrivalOf(way);
   }
-}
-
-function arrivalOf({ endpoint, origin }: Way): Arrival {
-  return { from: endpoint, relayed: origin === 'relay' };
 }

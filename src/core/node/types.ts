@@ -6,6 +6,7 @@ import type { Address, Endpoint, Prefix } from '../../lib/ip.ts';
 import type { PathCommand } from '../../lib/path.ts';
 import type { Suite } from '../../proto/constants.ts';
 import type { Action } from '../actions.ts';
+import type { NatType } from './nat-check.ts';
 
 export type NodeOptions = {
   readonly primitives: Primitives;
@@ -16,6 +17,8 @@ export type NodeOptions = {
   readonly mtu?: number;
   /** New End Keys after so much use; by default, and at most, as the protocol says. */
   readonly rekeyAfterMs?: number;
+  /** What is known of the NAT in between; absent: ports are not predicted. */
+  readonly natType?: () => NatType | null;
 };
 
 /** What a login brought: the result of `readLoginResponse`, with the public key the enrolment token gave. */
@@ -81,6 +84,12 @@ export type NodeAction =
   | { readonly do: 'storePeers'; readonly octets: Uint8Array }
   /** Open a stream there, which comes back as `streamed`; end it. */
   | { readonly do: 'connect' | 'disconnect'; readonly endpoint: Endpoint }
+  /** Send this from a UDP port of its own; what comes back to that port comes in with its number. */
+  | { readonly do: 'openPort'; readonly to: Endpoint; readonly datagram: Uint8Array }
+  /** Everything for that endpoint goes through this port from now on; the others opened for it are closed. */
+  | { readonly do: 'keepPort'; readonly to: Endpoint; readonly port: number }
+  /** All that were opened for that endpoint, and the one kept. */
+  | { readonly do: 'closePorts'; readonly to: Endpoint }
   /** The register changed: an adapter asks the controller for its general nodes again. */
   | { readonly do: 'registerChanged' };
 

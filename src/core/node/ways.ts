@@ -5,6 +5,7 @@
 
 import { type Endpoint, familyOf, formatEndpoint, isPrivate, sameEndpoint } from '../../lib/ip.ts';
 import { type Candidate, MAX_CANDIDATES } from '../../proto/options.ts';
+import type { Arrival } from './context.ts';
 import type { PathKind } from './types.ts';
 
 /** `reflexive`: nobody announced it, authentic messages came from there. */
@@ -148,6 +149,10 @@ function classOf({ origin, endpoint, doubted }: Way): number {
   const relay = endpoint.over === 'tls' ? Class.streamed : Class.relay;
   const own = origin === 'relay' ? relay : isPrivate(endpoint.address) ? Class.lan : Class.direct;
   return own + (doubted ? Class.doubted : 0);
+}
+
+export function arrivalOf({ endpoint, origin }: Way): Arrival {
+  return { from: endpoint, relayed: origin === 'relay' };
 }
 
 /** One round trip came back, or did not. */

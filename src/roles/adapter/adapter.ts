@@ -204,11 +204,11 @@ export class Adapter implements Attachment {
       known.begin(session);
       return;
     }
-    const { stateDirectory, suite, mtu, rekeyAfterMs, primitives, plane, counters, log, members } = this.#host;
+    const { stateDirectory, suite, mtu, rekeyAfterMs, natType, primitives, plane, counters, log, members } = this.#host;
     const identity = this.#vault.identityOf(deviceId);
     const tell = (event: MemberEvent): void => this.#told(deviceId, event);
     const member = new Member({
-      ...{ identity, session, suite, mtu, rekeyAfterMs },
+      ...{ identity, session, suite, mtu, rekeyAfterMs, natType },
       ...{ primitives, plane, counters, log, tell, peers: peerFile(stateDirectory, log, deviceId) },
     });
     this.#members.set(deviceId, member);

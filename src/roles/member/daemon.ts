@@ -49,6 +49,8 @@ export type DaemonOptions = {
   readonly copyDscp: boolean;
   readonly mtu: number;
   readonly rekeyAfterMs: number;
+  /** Whether ports are predicted to get to where NATs don't let it be told. */
+  readonly portPrediction: boolean;
   readonly dns: DnsMode;
   readonly verbose: boolean;
   /** Where metrics and health are served. */

@@ -1,6 +1,7 @@
 /** What an adapter adds to a node: an inner link, and the devices on it, each an identity of its own. */
 
 import type { GeneralNodeSnapshot } from '../../core/adapter/types.ts';
+import type { NatType } from '../../core/node/nat-check.ts';
 import type { PeerSnapshot, ResolveQuestion, ResolveResult, Session } from '../../core/node/types.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { Counters } from '../../lib/counters.ts';
@@ -22,6 +23,7 @@ export type Host = {
   readonly suite: Suite;
   readonly mtu: number;
   readonly rekeyAfterMs: number;
+  readonly natType: () => NatType | null;
   readonly plane: DataPlane;
   readonly members: Members;
   readonly netlink: Netlink;

@@ -24,6 +24,7 @@ import { Member, type MemberEvent, type PingReply, questionOf } from './member.t
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { Nat64Watch } from './nat64.ts';
+import { PortFan } from './port-fan.ts';
 import { PortMapper } from './port-mapper.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 import { type DaemonState, peerFile } from './state.ts';
@@ -51,6 +52,7 @@ export type LiveOptions = {
   /** Of the TUN. */
   readonly mtu: number;
   readonly rekeyAfterMs: number;
+  readonly portPrediction: boolean;
   readonly dns: DnsMode;
   readonly primitives: Primitives;
   readonly log: Log;
@@ -172,10 +174,14 @@ export class LiveNode {
     const carriers = new Carriers({ plane, tlsRoot, domain: session.domain, environment, nat64, log });
     this.#members.carriers = carriers;
     this.#cleanup.defer(() => carriers.stop());
+    const ports = new PortFan(plane, log);
+    this.#members.ports = ports;
+    this.#cleanup.defer(() => ports.close());
     const tell = (event: MemberEvent): void => this.#told(event);
     const peers = peerFile(state, log);
     const counters = this.#counters;
-    const own = { identity, session, suite, mtu, rekeyAfterMs };
+    const natType = (): NatType | null => (this.#options.portPrediction ? this.#natWatch.natType4 : null);
+    const own = { identity, session, suite, mtu, rekeyAfterMs, natType };
     const self = new Member({ ...own, primitives, plane, counters, log, tell, peers });
     this.#self = self;
     this.#members.add(self);
@@ -226,7 +232,7 @@ export class LiveNode {
     }
     if (extension === null) return;
     const attachment = await extension.attach({
-      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, rekeyAfterMs, plane },
+      ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, rekeyAfterMs, natType, plane },
       ...{ members: this.#members, netlink: this.#netlink, primitives, counters, log, upstreams: setup.upstreams },
     });
     this.#attachment = attachment;

@@ -1,6 +1,7 @@
 /** One identity of the overlay at work: its state machine, and what is asked of it and waits for the answer. */
 
 import { NodeMachine } from '../../core/node/machine.ts';
+import type { NatType } from '../../core/node/nat-check.ts';
 import type { NodeAction, ProbeResult, ResolveQuestion, ResolveResult, Session } from '../../core/node/types.ts';
 import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
@@ -12,6 +13,7 @@ import type { Now } from '../../lib/time.ts';
 import type { DataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import { Shell } from '../shell.ts';
+import type { PortAction } from './port-fan.ts';
 import type { PeerFile } from './state.ts';
 
 export type MemberOptions = {
@@ -21,6 +23,8 @@ export type MemberOptions = {
   /** Of its packets. */
   readonly mtu: number;
   readonly rekeyAfterMs: number;
+  /** Absent: ports are not predicted. */
+  readonly natType?: () => NatType | null;
   readonly primitives: Primitives;
   readonly plane: Pick<DataPlane, 'command' | 'sendSignalling'>;
   readonly counters: Counters;
@@ -48,15 +52,17 @@ export class Member {
   readonly #waiting = new Map<number, (result: ResolveResult | ProbeResult) => void>();
   /** It needs a stream, or does not any more. */
   onStream: (action: StreamAction) => void = () => {};
+  /** It opens ports beside the usual one. */
+  onPort: (action: PortAction) => void = () => {};
   #session: Session;
   #restored = false;
   #tickets = 0;
 
   constructor(options: MemberOptions) {
-    const { identity, primitives, suite, mtu, rekeyAfterMs, session, plane, counters, log } = options;
+    const { identity, primitives, suite, mtu, rekeyAfterMs, natType, session, plane, counters, log } = options;
     this.#options = options;
     this.#session = session;
-    this.machine = new NodeMachine({ primitives, suite, identity, mtu, rekeyAfterMs });
+    this.machine = new NodeMachine({ primitives, suite, identity, mtu, rekeyAfterMs, ...(natType && { natType }) });
     this.#shell = new Shell<Own>({
       machine: this.machine,
       send: (to, datagram) => void plane.sendSignalling(to, datagram),
@@ -127,6 +133,11 @@ export class Member {
       case 'connect':
       case 'disconnect':
         this.onStream(action);
+        break;
+      case 'openPort':
+      case 'keepPort':
+      case 'closePorts':
+        this.onPort(action);
         break;
       case 'online':
       case 'renewLogin':

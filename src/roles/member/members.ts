@@ -6,6 +6,7 @@ import { readEnvelope } from '../../proto/codec.ts';
 import type { Candidate, RelayTime } from '../../proto/options.ts';
 import type { Carriers, StreamWatcher } from './carriers.ts';
 import type { Member } from './member.ts';
+import type { PortFan, PortUser } from './port-fan.ts';
 
 export class Members {
   readonly #members = new Set<Member>();
@@ -17,6 +18,8 @@ export class Members {
 
   /** Without it nobody has streams. */
   carriers: Carriers | null = null;
+  /** Without it nobody opens ports. */
+  ports: PortFan | null = null;
 
   add(member: Member): void {
     this.#members.add(member);
@@ -24,6 +27,9 @@ export class Members {
       streamed: (endpoint, state) => member.input((machine, now) => machine.streamed(endpoint, state, now)),
     };
     member.onStream = ({ do: what, endpoint }) => this.carriers?.[what](endpoint, watcher);
+    const user: PortUser = (datagram, from, port) =>
+      member.input((machine, now) => machine.receive(datagram, from, now, port));
+    member.onPort = (action) => this.ports?.perform(action, user);
     member.begin(member.session);
     if (this.#candidates.length > 0) this.#place(member);
     if (this.#forwarded !== null) member.input((machine, now) => machine.forwarded(this.#forwarded, now));

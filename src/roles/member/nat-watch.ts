@@ -55,9 +55,14 @@ export class NatWatch {
     this.#options = options;
   }
 
+  /** That of IPv4. */
+  get natType4(): NatType | null {
+    return this.#reports.get(4)?.type ?? null;
+  }
+
   /** That of IPv4, which is where NATs are, if a service was reached by it. */
   get natType(): NatType | null {
-    return this.#reports.get(4)?.type ?? this.#reports.get(6)?.type ?? null;
+    return this.natType4 ?? this.#reports.get(6)?.type ?? null;
   }
 
   /** Seen from elsewhere: looks soon. */

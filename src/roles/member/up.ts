@@ -61,6 +61,7 @@ export type UpFlags = {
   dscp: 'copy' | 'clear';
   mtu: number;
   rekeyAfter: number;
+  portPrediction: boolean;
   verbose?: boolean;
   metrics: string;
 };
@@ -102,6 +103,7 @@ export async function readUpFlags(flags: UpFlags, context: Context): Promise<Dae
     copyDscp: flags.dscp === 'copy',
     mtu: flags.mtu,
     rekeyAfterMs: 1_000 * flags.rekeyAfter,
+    portPrediction: flags.portPrediction,
     verbose: flags.verbose === true,
     metrics: readMetricsOption(flags.metrics),
   };
@@ -152,6 +154,10 @@ export function addUpOptions(command: Command): Command {
       new Option('--rekey-after <seconds>', 'new keys with a peer after so many seconds of use')
         .argParser(parseRekeyAfter)
         .default(REKEY_AFTER_S),
+    )
+    .option(
+      '--no-port-prediction',
+      'where the NATs of two devices keep them apart: stay with the relay, don’t try a thousand ports',
     )
     .option('--metrics <address:port>', 'serve metrics and health by HTTP there, for example 127.0.0.1:7453', 'off')
     .option('--config <file>', 'YAML file with these options')

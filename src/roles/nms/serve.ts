@@ -18,6 +18,7 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     ipv6: address6 !== null,
     replica: replica.number,
     behindBalancer: file.behindBalancer,
+    noPortPrediction: file.noPortPrediction,
   });
   const gauges = () => [
     sample('cyphonic_nodes_present', machine.sizes.nodes),

@@ -56,12 +56,12 @@ export class Lab {
       void this.notes.push(`${this.clock.ms.toFixed(1)} ${host.name}: ${text}`);
     this.parts = { clock: this.clock, network: this.network, random, world: crypto ?? this.world, note };
     const send = this.network.send.bind(this.network);
-    this.network.send = (host, to, datagram) => {
+    this.network.send = (host, to, datagram, port) => {
       const sent = { host, to, datagram, type: nameOfType.get(datagram[HeaderOffset.type]!)! };
       this.sent.push(sent);
       const fate = this.tamper(sent);
-      if (fate !== 'lose') send(host, to, datagram);
-      if (fate === 'double') send(host, to, datagram);
+      if (fate !== 'lose') send(host, to, datagram, port);
+      if (fate === 'double') send(host, to, datagram, port);
     };
   }
 

@@ -55,8 +55,9 @@ export type Meeting = {
 };
 export type Cell = Meeting & { readonly from: Place; readonly to: Place };
 
-/** How long a pair is watched (ms). */
+/** How long a pair is watched, and one that has to predict ports (ms). */
 const WATCHED_MS = 10_000;
+const PREDICTED_MS = 25_000;
 
 const strict = new Set<Place>(['port-restricted', 'cgnat', 'firewall']);
 const hasIpv6 = new Set<Place>(['ipv6', 'nat64', 'dual']);
@@ -64,16 +65,20 @@ const behindNat = (place: Place): boolean =>
   ['cgnat', 'port-mapping', 'blocked'].includes(place) || natTypes.some((type) => type === place);
 
 /**
- * The thesis's table of pairs behind NATs; a firewall filters as a port-restricted NAT does, but does not hide its port.
- * Null: sometimes.
+ * The thesis's table of pairs behind NATs, where port prediction turns its two "no" beside cones into a "yes"; a firewall
+ * filters as a port-restricted NAT does. Null: sometimes.
  */
 export function expectsDirect(from: Place, to: Place): boolean | null {
   if ((from === 'ipv6' && !hasIpv6.has(to)) || (to === 'ipv6' && !hasIpv6.has(from))) return false;
   if (from === 'blocked' || to === 'blocked') return false;
   if (from === 'symmetric' && to === 'symmetric') return false;
-  if (from === 'symmetric') return !strict.has(to);
-  if (to === 'symmetric') return from === 'address-restricted' ? null : !strict.has(from);
-  return true;
+  return to === 'symmetric' && from === 'address-restricted' ? null : true;
+}
+
+/** Whether they meet by port prediction only. */
+function predicts({ from, to }: { from?: Place; to?: Place }): boolean {
+  if (from === undefined || to === undefined) return false;
+  return (from === 'symmetric' && strict.has(to)) || (to === 'symmetric' && strict.has(from));
 }
 
 /** A cloud, and hosts each in a place of its own. */
@@ -181,7 +186,12 @@ export class Matrix {
 }
 
 /** The first packets of a pair, and what becomes of its path. */
-export async function meet<P extends object>(from: Node, to: Node, places: P): Promise<P & Meeting> {
+export async function meet<P extends { from?: Place; to?: Place }>(
+  from: Node,
+  to: Node,
+  places: P,
+): Promise<P & Meeting> {
+  const patience = predicts(places) ? PREDICTED_MS : WATCHED_MS;
   const started = performance.now();
   await from.systemPing(to.fqdn);
   const firstMs = Math.round(performance.now() - started);
@@ -189,7 +199,7 @@ export async function meet<P extends object>(from: Node, to: Node, places: P): P
     const path = (await from.peer(to))?.path ?? null;
     const elapsed = Math.round(performance.now() - started);
     if (path === 'direct' || path === 'lan') return { ...places, firstMs, path, directMs: elapsed };
-    if (elapsed > WATCHED_MS) return { ...places, firstMs, path, directMs: null };
+    if (elapsed > patience) return { ...places, firstMs, path, directMs: null };
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
 }

@@ -54,7 +54,15 @@ beforeEach(async () => {
   const network = { domain: 'lab.example', range4: parsePrefix('100.80.0.0/16')!, range6: parsePrefix('fd00::/64')! };
   const file = {
     ...{ role: 'trs' as const, name: 'trs', nodeId: '1'.repeat(32), address4: LOOPBACK, address6: null, port: 1, tls },
-    ...{ keyFile: '', registerFile: '', metrics: null, shared: null, behindBalancer: false, network },
+    ...{
+      keyFile: '',
+      registerFile: '',
+      metrics: null,
+      shared: null,
+      behindBalancer: false,
+      noPortPrediction: false,
+      network,
+    },
   };
   terminal = await startTerminal({ file, tls, udpPort: portOf(trs), log: silentLog, limits });
   update();
