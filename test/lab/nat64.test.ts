@@ -13,6 +13,11 @@ describeLab('a device behind a NAT64', () => {
       const cloud = lab.host('cloud', internet, { v4: '198.51.100.10' });
       const [open, blocked] = [new Nat64Network(lab, internet, 1), new Nat64Network(lab, internet, 2)];
       blocked.router.nft(noUdpRules);
+      // Containers' IPv4 leads nowhere.
+      open.host.sh(`
+        ip link add containers type veth peer name container
+        ip link set containers up; ip link set container up
+        ip address add 172.17.0.1/16 dev containers`);
       const network = await Network.start(lab, cloud);
       const four = await network.addNode(lab.host('four', internet, { v4: '192.0.2.20' }));
       const up = async (place: Nat64Network, title: string): Promise<Node> => {

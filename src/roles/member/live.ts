@@ -19,7 +19,7 @@ import { Carriers } from './carriers.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
 import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
-import { candidateAddresses, defaultGateway, refuseOverlap } from './local-addresses.ts';
+import { candidateAddresses, defaultGateway, hasRoute4, refuseOverlap } from './local-addresses.ts';
 import { Member, type MemberEvent, type PingReply, questionOf } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
@@ -332,12 +332,12 @@ export class LiveNode {
       ownInterface: this.#plane?.interfaceName ?? null,
       innerInterface: this.#plane?.link?.name ?? null,
     });
+    this.#nat64.update(addresses, hasRoute4(this.#netlink));
     const known = addresses.join(' ');
     if (known === this.#candidates) return;
     this.#candidates = known;
     this.#members.carriers?.renew('the addresses of this host changed');
     this.#hosts = addresses.map((address) => ({ address, port, kind: 'host' }));
-    this.#nat64.moved(addresses);
     this.#members.localAddresses(this.#hosts, this.#nat64.prefix !== null);
     this.#portMapper?.update();
   }

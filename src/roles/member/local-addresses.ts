@@ -56,6 +56,13 @@ export function candidateAddresses(
   return takingTurns(byFamily).slice(0, MAX_CANDIDATES);
 }
 
+/** Whether IPv4 packets go anywhere but to this host's own networks, such as those of its containers. */
+export function hasRoute4(network: LocalNetwork): boolean {
+  return network
+    .routes()
+    .some((r) => r.forwarding && familyOf(r.destination.address) === 4 && isDefault(r.destination));
+}
+
 /** The router that IPv4 packets take to everywhere else; null if there is none. */
 export function defaultGateway(network: LocalNetwork): Address | null {
   const { gateway = null } =

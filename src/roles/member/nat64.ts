@@ -15,11 +15,12 @@ export async function discoverNat64(): Promise<Prefix | null> {
   return findNat64Prefix(addresses);
 }
 
-/** Looks for one as long as this host has IPv6 alone. */
+/** Looks for one as long as this host's way to others is IPv6 alone. */
 export class Nat64Watch {
   readonly #changed: (prefix: Prefix | null) => void;
   #prefix: Prefix | null = null;
   #timer: NodeJS.Timeout | undefined;
+  #place = '';
   /** Answers to questions of an earlier network are worth nothing. */
   #network = 0;
 
@@ -32,11 +33,14 @@ export class Nat64Watch {
     return this.#prefix;
   }
 
-  /** The host's addresses changed. What was found stays until the new network says otherwise. */
-  moved(addresses: readonly Address[]): void {
+  /** The host's addresses or routes may have changed. What was found stays until the new network says otherwise. */
+  update(addresses: readonly Address[], hasRoute4: boolean): void {
+    const place = `${hasRoute4} ${addresses.join(' ')}`;
+    if (place === this.#place) return;
+    this.#place = place;
     this.close();
-    if (addresses.some((address) => familyOf(address) === 4)) this.#set(null);
-    else if (addresses.length > 0) void this.#look(this.#network, AGAIN_MS.first);
+    if (hasRoute4) this.#set(null);
+    else if (addresses.some((address) => familyOf(address) === 6)) void this.#look(this.#network, AGAIN_MS.first);
   }
 
   close(): void {
