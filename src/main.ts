@@ -30,7 +30,7 @@ function describe(error: unknown): string {
 }
 
 function variableOf(option: Option): string {
-  return `CYPHONIC_${option
+  return `CYPHONIC_${option.negate ? 'NO_' : ''}${option
     .attributeName()
     .replaceAll(/[A-Z]/g, (c) => `_${c}`)
     .toUpperCase()}`;
@@ -76,7 +76,7 @@ async function readConfiguration(command: Command, file: string): Promise<void> 
     raise('CONFIG_INVALID', { file, why: 'it is not a list of `option: value` lines' });
   }
   for (const [key, value] of Object.entries(content as Record<string, unknown>)) {
-    const option = command.options.find((o) => o.name() === key || o.attributeName() === key);
+    const option = command.options.find((o) => o.name() === key || (!o.negate && o.attributeName() === key));
     if (option === undefined) {
       const known = command.options.map((o) => o.name()).filter((name) => name !== 'config');
       raise('CONFIG_INVALID', { file, why: `there is no option "${key}" (known: ${known.join(', ')})` });
@@ -88,9 +88,10 @@ async function readConfiguration(command: Command, file: string): Promise<void> 
 /** The value of an option as its flag would have given it. */
 function optionValue(option: Option, value: unknown, file: string): unknown {
   const values = option.variadic && Array.isArray(value) ? value : [value];
-  const fits = values.every((one) => (option.isBoolean() ? typeof one === 'boolean' : isScalar(one)));
+  const isFlag = option.isBoolean() || option.negate;
+  const fits = values.every((one) => (isFlag ? typeof one === 'boolean' : isScalar(one)));
   if (!fits) raise('CONFIG_INVALID', { file, why: `option "${option.name()}" has a value of a wrong kind` });
-  if (option.isBoolean()) return value;
+  if (isFlag) return value !== option.negate;
   try {
     const parse = option.parseArg ?? ((text: string): unknown => (option.variadic ? [text] : text));
     return values.map(String).reduce<unknown>((former, text) => parse(text, former), undefined);

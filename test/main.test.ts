@@ -79,6 +79,8 @@ describe('a configuration file', () => {
     ['suite: rot13\n', /suite rot13: Allowed choices are/],
     ['port: [1, 2]\n', /"port" has a value of a wrong kind/],
     ['verbose: "yes"\n', /"verbose" has a value of a wrong kind/],
+    ['no-port-prediction: 1\n', /"no-port-prediction" has a value of a wrong kind/],
+    ['port-prediction: true\n', /there is no option "port-prediction"/],
     ['bogus: 1\n', /there is no option "bogus" \(known: state, /],
     ['- port\n', /it is not a list of/],
   ])('with %j is refused', (content, words) => {
