@@ -68,7 +68,8 @@ describeLab('daemons', () => {
             () => true,
             () => false,
           ),
-        { what: 'a to reach b again' },
+        // At the latest when a's next Keep Alive tells it that the NMS has forgotten it.
+        { what: 'a to reach b again', timeoutMs: 60_000 },
       );
     }));
 });

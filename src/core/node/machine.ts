@@ -375,7 +375,7 @@ export class NodeMachine implements Machine<NodeOnly> {
     }
     const opened = this.#open(door, datagram, envelope, arrival, now);
     if (opened !== null)
-      this.#reopening.entered(envelope.id, now)?.receive(opened.message, opened.sender, arrival, now);
+      this.#reopening.entered(envelope.id, envelope.type, now)?.receive(opened.message, opened.sender, arrival, now);
   }
 
   /** Answers to repeated requests come more than once. */

@@ -5,6 +5,7 @@
 
 import { sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
+import type { MessageName } from '../../proto/messages.ts';
 import type { Channel } from '../channel.ts';
 import { Agenda } from './agenda.ts';
 import type { Arrival, NodeContext } from './context.ts';
@@ -89,10 +90,10 @@ export class Reopening {
     }
   }
 
-  /** Somebody was let in by that door. */
-  entered(pathId: string, now: Now): Path | null {
+  /** Somebody was let in by that door; who looks after a path there still goes by keys that our earlier life had. */
+  entered(pathId: string, type: MessageName, now: Now): Path | null {
     const direction = this.#cache.path(pathId, now);
-    const path = direction === null ? null : this.#begin(direction, false, now);
+    const path = direction === null ? null : this.#begin(direction, type === 'keepAlive' || type === 'sizeProbe', now);
     if (path !== null && this.#registrar.isOnline) this.#unconfirmed.wake(path.peer, now.ms);
     return path;
   }
