@@ -72,6 +72,19 @@ describe('without a cloud', () => {
     expect(lab.reaches(there, here, 500)).toBe(true);
   });
 
+  it.each(['a', 'b'] as const)(
+    'after a restart of %s alone, when the other end speaks first, by the old keys',
+    async (which) => {
+      const { lab, a, b } = await pair();
+      cloudGone(lab);
+      restart({ a, b }[which]);
+      const [here, there] = which === 'a' ? [a, b] : [b, a];
+      lab.reaches(there, here, 500);
+      expect(lab.until(() => lab.reaches(there, here, 100), 4_000)).toBe(true);
+      expect(lab.reaches(here, there, 500)).toBe(true);
+    },
+  );
+
   it('when the path was closed because nobody used it', async () => {
     const { lab, a, b } = await pair();
     cloudGone(lab);
