@@ -98,8 +98,6 @@ export class NodeContext {
   readonly streams = new Streams(this);
   /** The NMS is heard over TLS only: relays are asked so first, UDP is tried more often. */
   udpBlocked = false;
-  /** An NMS answers by UDP: a relay that does not is gone, or does not know the path. */
-  udpAnswers = false;
   /** TRSs that were spoken to, the one spoken to last at the end. */
   readonly relays = new Map<string, RelayContact>();
   readonly #parts = new PartBuffer();

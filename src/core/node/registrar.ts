@@ -196,9 +196,7 @@ export class Registrar {
 
   /** Once no family gets an answer by UDP, another way is looked for. */
   #watchUdp(): void {
-    const udp = this.#registrations;
-    this.#context.udpAnswers = udp.some(({ state, unansweredSince }) => state === 'up' && unansweredSince === null);
-    const silent = udp.map(({ unansweredSince }) => unansweredSince);
+    const silent = this.#registrations.map(({ unansweredSince }) => unansweredSince);
     const heard = silent.length === 0 || silent.includes(null);
     this.#detour.silentSince(heard ? null : Math.max(...silent.filter((since) => since !== null)));
   }

@@ -59,8 +59,7 @@ export class RelayBinding implements StreamUser {
     const reachable = this.#relays.filter((relay) => this.#context.mayReach(relay));
     const best = reachable.find((relay) => this.#best !== null && sameEndpoint(relay, this.#best));
     if (best !== undefined) reachable.unshift(...reachable.splice(reachable.indexOf(best), 1));
-    if (this.#context.udpBlocked) return [...this.#streams, ...reachable];
-    return this.#context.udpAnswers ? reachable : [...reachable, ...this.#streams];
+    return this.#context.udpBlocked ? [...this.#streams, ...reachable] : [...reachable, ...this.#streams];
   }
 
   isRelay(endpoint: Endpoint): boolean {
