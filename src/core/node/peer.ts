@@ -182,10 +182,11 @@ export class Peer {
   }
 
   #wantPath(now: Now): void {
-    // One that comes up or recovers is worth the wait; one that can't do either asks for another by itself.
-    const isUnderWay = this.#paths.some((path) => (path.isHealthy ? !path.wasUp : path.isUp));
+    // One that comes up or recovers is worth the wait; one that can't do either asks for another by itself. Whether one of
+    // an earlier life comes up nobody knows: the peer may not have it any more, and an NMS that answers makes a new one.
+    const isUnderWay = this.#paths.some((path) => (path.isHealthy ? !path.wasUp && path.direction.fresh : path.isUp));
     if (isUnderWay || this.#events.isSeeking(this)) return;
-    const asleep = this.#paths.find((path) => path.isHealthy && path.chosen !== null);
+    const asleep = this.#paths.find((path) => path.isHealthy && path.wasUp && path.chosen !== null);
     if (asleep === undefined) this.#events.seek(this, null, now);
     else asleep.wakeUp(now);
   }

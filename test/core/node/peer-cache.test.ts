@@ -1,6 +1,7 @@
 /** Pairs that talked before open again without the cloud, from what each end stored of the other. */
 
 import { describe, expect, it } from 'vitest';
+import { Port } from '../../../src/proto/constants.ts';
 import type { SimNode, Socket } from '../../sim/node.ts';
 import { Lab } from './lab.ts';
 
@@ -251,6 +252,24 @@ describe('what was stored does not count', () => {
 });
 
 describe('when the cloud is back', () => {
+  it('a path that an earlier life of the peer began keeps nobody from one that the NMS makes', async () => {
+    const { lab, a, b } = await pair();
+    b.stop();
+    expect(lab.until(() => a.pathsTo(b).length === 0, 1_000)).toBe(true);
+    // That life reaches no NMS, knocks at the peer, and is gone before there are keys.
+    lab.tamper = ({ host, to, type }) =>
+      (host === b.host && to.port === Port.nms) || type === 'tunnelResponse' ? 'lose' : 'pass';
+    b.start();
+    expect(lab.until(() => a.pathsTo(b).length > 0, 10_000)).toBe(true);
+    lab.pass(3_000);
+    b.kill();
+    lab.tamper = () => 'pass';
+    b.stored = null;
+    b.start();
+    expect(lab.until(() => b.snapshot!.state === 'online', 5_000)).toBe(true);
+    expect(lab.until(() => lab.reaches(a, b, 100), 3_000)).toBe(true);
+  });
+
   it('a path from the cache gives way to one that the NMS made, without a lost packet', async () => {
     const { lab, a, b } = await pair();
     cloudGone(lab);
