@@ -3,18 +3,18 @@
  * its garbage collector or handles do, or if packets in and packets out and counted drops don't add up.
  */
 
-import { readFileSync } from 'node:fs';
 import { Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
 import type { Node, PeerStatus } from '../test/lab/toolkit/network.ts';
 import { smallNetwork } from '../test/lab/toolkit/small.ts';
+import { DATAGRAMS_A_BUFFER, socketDrops } from '../test/lab/toolkit/socket-drops.ts';
+import { residentMiB } from './process-figures.ts';
 
 const minutes = Number(process.argv[2] ?? 10);
 /** Octets per stretch of traffic are looked at in this many steps; growth is judged after the first. */
 const STRETCHES = 10;
 const GROWTH_MIB = 24;
 
-const resident = ({ daemon }: Node): number =>
-  Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))?.[1]) / 1024;
+const resident = ({ daemon }: Node): number => residentMiB(daemon.pid);
 
 async function flows(from: Node, to: Node, address: string, seconds: number): Promise<number> {
   const kinds = [[], ['-R', '-P', '4'], ['-u', '-b', '0', '-l', '64'], ['-u', '-b', '0', '-l', '1300']];
@@ -80,29 +80,16 @@ try {
     const sent = (await peerOf(from, to)).tx.packets;
     const { rx } = await peerOf(to, from);
     const counters = (await to.status()).counters;
-    const socket = await socketDrops(to);
+    const socket = socketDrops(to.host);
     const missing = sent - rx.packets - rx.rejected - rx.replayed - (counters['drop-unknown-epoch'] ?? 0);
     console.log(
       `${from.deviceId} to ${to.deviceId}: ${sent} sent, ${rx.packets} received, ${rx.dropped} not written, ${rx.rejected} rejected, ${rx.replayed} replayed, ${socket} buffers dropped by the full socket`,
     );
-    // The kernel counts buffers, each of which holds 1 to 64 datagrams.
-    if (missing < socket || missing > 64 * socket) complaints.push(`${missing} packets are not accounted for`);
+    if (missing < socket || missing > DATAGRAMS_A_BUFFER * socket)
+      complaints.push(`${missing} packets are not accounted for`);
   }
 } finally {
   await lab.close();
 }
 for (const complaint of complaints) console.error(complaint);
 process.exitCode = complaints.length === 0 ? 0 : 1;
-
-/** Datagrams that the kernel dropped as nobody read them: the last column of /proc/net/udp. */
-async function socketDrops({ host }: Node): Promise<number> {
-  const table = host.sh('cat /proc/net/udp');
-  const rows = table
-    .split('\n')
-    .slice(1)
-    .map((row) => row.trim().split(/\s+/))
-    .filter((row) => row.length > 12);
-  return rows
-    .filter((row) => row[1]!.endsWith(`:${(7444).toString(16).toUpperCase()}`))
-    .reduce((sum, row) => sum + Number(row.at(-1)), 0);
-}

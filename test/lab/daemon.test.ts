@@ -68,8 +68,7 @@ describeLab('daemons', () => {
             () => true,
             () => false,
           ),
-        // At the latest when a's next Keep Alive tells it that the NMS has forgotten it.
-        { what: 'a to reach b again', timeoutMs: 60_000 },
+        { what: 'a to reach b again' },
       );
     }));
 });
