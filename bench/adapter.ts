@@ -14,7 +14,7 @@ import { type Host, Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
 import type { Namespace } from '../test/lab/toolkit/namespace.ts';
 import type { Node, PeerStatus } from '../test/lab/toolkit/network.ts';
 import { smallNetwork } from '../test/lab/toolkit/small.ts';
-import { cpuSeconds, memory } from './peers/measure.ts';
+import { cpuSeconds, residentMiB } from './process-figures.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -85,7 +85,7 @@ async function measure(devices: readonly Device[], peer: Node, address: string):
 }
 
 async function crowd(adapter: Adapter, peer: Node, address: string, count: number): Promise<void> {
-  const before = memory(adapter.daemon.pid);
+  const before = residentMiB(adapter.daemon.pid);
   const devices = Array.from({ length: count }, (_, i) => adapter.device(`device${i}`));
   for (const device of devices) await adapter.register(device);
   const began = performance.now();
@@ -105,7 +105,7 @@ async function crowd(adapter: Adapter, peer: Node, address: string, count: numbe
   const { generalNodes } = await adapter.status();
   console.log(`active: ${generalNodes.filter(({ state }) => state === 'active').length}`);
   console.log(
-    `memory of the adapter, MiB: ${before.toFixed(0)} before, ${memory(adapter.daemon.pid).toFixed(0)} with all`,
+    `memory of the adapter, MiB: ${before.toFixed(0)} before, ${residentMiB(adapter.daemon.pid).toFixed(0)} with all`,
   );
   // Streams of probes after the last packet have ended by then.
   await setTimeout(QUIET_MS);

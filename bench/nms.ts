@@ -12,6 +12,7 @@ import { canonicalAddress, type Endpoint, formatAddress, formatEndpoint, parsePr
 import type { Now } from '../src/lib/time.ts';
 import { Flag } from '../src/proto/messages.ts';
 import { evpAead } from '../src/sys/evp.ts';
+import { enrolledDevice } from '../test/core/support/device.ts';
 import { FakeNode, type Host } from '../test/core/support/node.ts';
 
 const sizes = process.argv.slice(2).map(Number);
@@ -97,28 +98,11 @@ class Bench implements Host {
 
 function deviceOf(index: number): Device {
   const host = index + 2;
-  return {
-    deviceId: `n${index}`,
-    nodeId: primitives.random(16).toHex(),
-    fqdn: `n${index}.bench.example`,
+  const vips = {
     vip4: formatAddress(Uint8Array.of(10, 64 + (host >> 16), (host >> 8) & 255, host & 255)),
     vip6: canonicalAddress(`fd00:1::${(host >> 16).toString(16)}:${(host & 0xffff).toString(16)}`),
-    groups: [],
-    kind: 'node',
-    adapter: null,
-    mac: null,
-    auth: 'token',
-    mode: 'dual',
-    state: 'enrolled',
-    signKey: primitives.random(32),
-    handshakeKey: primitives.random(32),
-    certificate: primitives.random(250),
-    commonKey: primitives.random(32),
-    pendingCommonKey: null,
-    keyExpires: Date.now() + 86_400_000,
-    lastSeen: null,
-    revision: 1,
   };
+  return { ...enrolledDevice(primitives, `n${index}`, 'bench.example', vips), revision: 1 };
 }
 
 function memory(): number {

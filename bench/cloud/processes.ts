@@ -1,12 +1,11 @@
 /** The services of one network as processes on the loopback, with what each of them has used of the processor. */
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { cpuSeconds, residentMiB } from '../process-figures.ts';
 
 const program = join(import.meta.dirname, '../../bin/cyphonic');
-const CLOCK_TICKS = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
 const STOP_MS = 10_000;
 
 export const serviceAddress = '198.51.100.10';
@@ -53,14 +52,12 @@ export class Service {
 
   /** Seconds of processor time so far, user and system. */
   get seconds(): number {
-    // Fields after the name in parentheses begin with the third (proc_pid_stat(5)): utime is the 14th, stime the 15th.
-    const fields = this.#read('stat').split(') ')[1]!.split(' ');
-    return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS;
+    return cpuSeconds([this.#process.pid!]);
   }
 
   /** Resident memory in MiB. */
   get memory(): number {
-    return Number(/VmRSS:\s+(\d+) kB/.exec(this.#read('status'))![1]) / 1024;
+    return residentMiB(this.#process.pid!);
   }
 
   stop(): Promise<void> {
@@ -72,9 +69,5 @@ export class Service {
       });
       if (this.#process.exitCode !== null || !this.#process.kill('SIGTERM')) resolve();
     });
-  }
-
-  #read(file: string): string {
-    return readFileSync(`/proc/${this.#process.pid}/${file}`, 'utf8');
   }
 }

@@ -1,9 +1,9 @@
 /** One tunnel, measured with the tools everybody has: iperf3 and ping. */
 
-import { readFileSync } from 'node:fs';
 import { until } from '../../test/lab/toolkit/command.ts';
 import type { Host } from '../../test/lab/toolkit/lab.ts';
 import type { Program } from '../../test/lab/toolkit/program.ts';
+import { cpuSeconds, residentMiB } from '../process-figures.ts';
 import type { Site, Tunnel } from './peer.ts';
 
 export type Measure = {
@@ -43,7 +43,7 @@ export const trials = {
   udp1300: async (on) => ({ udp1300: await udp(on, 1300) }),
   ping: async (on) => {
     const [average, p99] = await ping(on, 0.005);
-    return { ping: average, pingP99: p99, memory: memory(on.tunnel.daemons[0]) };
+    return { ping: average, pingP99: p99, memory: residentOf(on.tunnel) };
   },
   loadedPing: async (on) => {
     const load = tcp({ ...on, seconds: on.seconds + 1 }, []);
@@ -106,19 +106,9 @@ async function ping({ site, tunnel, seconds }: Trial, intervalS: number): Promis
   return [average, times[Math.floor(0.99 * times.length)] ?? average];
 }
 
-/** User and system time of some processes, all threads (proc_pid_stat(5), fields 14 and 15, in hundredths). */
-export function cpuSeconds(pids: readonly number[]): number {
-  return pids.reduce((sum, pid) => {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return sum + (Number(fields[11]) + Number(fields[12])) / 100;
-  }, 0);
-}
-
-/** Resident, in MiB. */
-export function memory(pid: number | undefined): number {
-  if (pid === undefined) return 0;
-  return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
+/** Of the first daemon; the bare link has none. */
+function residentOf({ daemons: [first] }: Tunnel): number {
+  return first === undefined ? 0 : residentMiB(first);
 }
 
 /** Waits until the tunnel carries packets. */

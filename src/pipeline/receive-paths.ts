@@ -4,7 +4,7 @@ import { ReplayWindow } from '../crypto/replay.ts';
 import type { PathCommand } from '../lib/path.ts';
 import { CAPSULE_WINDOW } from '../proto/constants.ts';
 import type { KeySlots } from './key-slots.ts';
-import { endKey } from './keys.ts';
+import { endKey, retireKey } from './keys.ts';
 import { ReceivePath } from './receive-path.ts';
 import { PathTable } from './table.ts';
 import { TRAFFIC_END, TRAFFIC_RECEIVED, type TrafficCounters } from './tally.ts';
@@ -37,7 +37,7 @@ export class ReceivePaths {
     if (path === undefined) return;
     switch (command.do) {
       case 'installKey': {
-        this.#retire(path, command.epoch);
+        retireKey(path, command.epoch, this.#slots);
         const aead = endKey(command.suite, command.receiveKey, 'open');
         path.keys.push({
           epoch: command.epoch,
@@ -49,7 +49,7 @@ export class ReceivePaths {
         break;
       }
       case 'retireKey':
-        this.#retire(path, command.epoch);
+        retireKey(path, command.epoch, this.#slots);
         break;
       case 'setMtu':
         path.mtu = command.mtu;
@@ -62,15 +62,7 @@ export class ReceivePaths {
   #remove(pathId: string): void {
     const path = this.#paths.get(pathId);
     if (path === undefined) return;
-    for (const { epoch } of path.keys) this.#retire(path, epoch);
+    for (const { epoch } of path.keys) retireKey(path, epoch, this.#slots);
     this.#paths.remove(pathId);
-  }
-
-  #retire(path: ReceivePath, epoch: number): void {
-    const key = path.key(epoch);
-    if (key === undefined) return;
-    this.#slots?.remove(key.slot);
-    key.aead.close();
-    path.retire(epoch);
   }
 }

@@ -3,7 +3,7 @@
 import type { PathCommand } from '../lib/path.ts';
 import { encodeSockaddr } from '../sys/sockaddr.ts';
 import type { KeySlots } from './key-slots.ts';
-import { endKey } from './keys.ts';
+import { endKey, retireKey } from './keys.ts';
 import { type SendKey, SendPath } from './send-path.ts';
 import { PathTable, RouteTable } from './table.ts';
 import { TRAFFIC_RECEIVED, type TrafficCounters } from './tally.ts';
@@ -41,7 +41,7 @@ export class SendPaths {
     if (path === undefined) return;
     switch (command.do) {
       case 'installKey': {
-        this.#retire(path, command.epoch);
+        retireKey(path, command.epoch, this.#slots);
         const aead = endKey(command.suite, command.sendKey, 'seal');
         const key: SendKey = {
           epoch: command.epoch,
@@ -60,7 +60,7 @@ export class SendPaths {
         path.active = path.key(command.epoch) ?? path.active;
         break;
       case 'retireKey':
-        this.#retire(path, command.epoch);
+        retireKey(path, command.epoch, this.#slots);
         break;
       case 'setEndpoint':
         path.destination = command.endpoint === null ? null : encodeSockaddr(command.endpoint);
@@ -78,18 +78,10 @@ export class SendPaths {
     }
   }
 
-  #retire(path: SendPath, epoch: number): void {
-    const key = path.key(epoch);
-    if (key === undefined) return;
-    this.#slots?.remove(key.slot);
-    key.aead.close();
-    path.retire(epoch);
-  }
-
   #remove(pathId: string): void {
     const path = this.#paths.get(pathId);
     if (path === undefined) return;
-    for (const { epoch } of path.keys) this.#retire(path, epoch);
+    for (const { epoch } of path.keys) retireKey(path, epoch, this.#slots);
     this.routes.removeIf(path.local, path.peer, path);
     this.#paths.remove(pathId);
   }

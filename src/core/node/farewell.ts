@@ -1,8 +1,9 @@
 /** The goodbye of a path: a Notice to the peer, by the way in use. */
 
 import type { Now } from '../../lib/time.ts';
-import { Flag, NoticeReason } from '../../proto/messages.ts';
+import { NoticeReason } from '../../proto/messages.ts';
 import { sendAll } from '../exchange.ts';
+import { byWay, headerBy } from './by-way.ts';
 import type { NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import type { Way } from './ways.ts';
@@ -13,13 +14,10 @@ const TRIES = 3;
 export function bidFarewell(context: NodeContext, path: Path, way: Way, end: () => void, now: Now): void {
   context.ask(
     {
+      ...byWay(path, way),
       owner: path,
-      channel: path.channel,
       request: farewell(path, way),
-      to: way.endpoint,
       tries: TRIES,
-      from: path.peerKind,
-      expects: 'ack',
       answered: end,
       failed: end,
     },
@@ -33,11 +31,7 @@ export function sayGoodbye(context: NodeContext, path: Path, way: Way): void {
   context.emit(...sendAll(path.channel.seal(notice), way.endpoint));
 }
 
-function farewell({ id }: Path, { origin }: Way) {
-  return {
-    type: 'notice' as const,
-    id,
-    flags: origin === 'relay' ? Flag.relayed : 0,
-    body: { reason: NoticeReason.pathClosed, subject: id },
-  };
+function farewell(path: Path, way: Way) {
+  const body = { reason: NoticeReason.pathClosed, subject: path.id };
+  return { type: 'notice', ...headerBy(path, way), body } as const;
 }

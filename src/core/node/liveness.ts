@@ -7,8 +7,8 @@ import { sameEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { KEEP_ALIVE_JITTER, KEEP_ALIVE_MS } from '../../proto/constants.ts';
-import { Flag } from '../../proto/messages.ts';
 import type { Options } from '../../proto/options.ts';
+import { byWay, headerBy } from './by-way.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
@@ -222,20 +222,11 @@ export class Liveness {
   ): void {
     this.#context.ask(
       {
+        ...byWay(this.#path, way),
         owner: outcome.owner,
-        channel: this.#path.channel,
-        to: way.endpoint,
         tries,
         ...(delay !== undefined && { delay }),
-        from: this.#path.peerKind,
-        expects: 'ack',
-        request: {
-          type: 'keepAlive',
-          id: this.#path.id,
-          flags: way.origin === 'relay' ? Flag.relayed : 0,
-          body: {},
-          options,
-        },
+        request: { type: 'keepAlive', ...headerBy(this.#path, way), body: {}, options },
         answered: (_message, _arrival, rttMs, at) => outcome.answered(rttMs, at),
         failed: (at) => outcome.failed(at),
       },

@@ -3,7 +3,7 @@
 import { familyOf } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { BASE_MTU, Suite } from '../../proto/constants.ts';
-import { Flag } from '../../proto/messages.ts';
+import { byWay, headerBy } from './by-way.ts';
 import type { NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import { type SizeProbe, SizeSearch } from './size-search.ts';
@@ -86,17 +86,13 @@ export class PathMtu {
     const way = this.#way!;
     this.#context.ask(
       {
+        ...byWay(this.#path, way),
         owner: this,
-        channel: this.#path.channel,
-        to: way.endpoint,
         tries: 1,
         delay: () => PATIENCE_MS,
-        from: this.#path.peerKind,
-        expects: 'ack',
         request: {
           type: 'sizeProbe',
-          id: this.#path.id,
-          flags: way.origin === 'relay' ? Flag.relayed : 0,
+          ...headerBy(this.#path, way),
           body: { padding: new Uint8Array(Math.max(0, probe.size - this.#overhead)) },
         },
         answered: (_message, _arrival, _rttMs, at) => this.#answered(probe, at),

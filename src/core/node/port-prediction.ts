@@ -7,9 +7,9 @@
 
 import { type Endpoint, familyOf, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
-import { Flag } from '../../proto/messages.ts';
 import { PredictionRole } from '../../proto/options.ts';
 import { sendAll } from '../exchange.ts';
+import { byWay, headerBy } from './by-way.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
@@ -118,17 +118,17 @@ export class PortPrediction {
   }
 
   #ask(now: Now): void {
-    const { chosen, channel, peerKind: from } = this.#path;
+    const { chosen } = this.#path;
     const role = this.#role();
     if (chosen?.origin !== 'relay' || this.#round !== null) return;
     this.#askLater(now);
     if (role === null || !this.#path.isUp) return;
     const options = { portPrediction: { role } };
-    const request = { type: 'keepAlive', id: this.#path.id, flags: Flag.relayed, body: {}, options } as const;
-    const later = { owner: this, channel, request, to: chosen.endpoint, from, expects: 'ack' } as const;
     this.#context.ask(
       {
-        ...later,
+        ...byWay(this.#path, chosen),
+        owner: this,
+        request: { type: 'keepAlive', ...headerBy(this.#path, chosen), body: {}, options },
         answered: (message, _arrival, _rttMs, at) => {
           const theirs = message.options.portPrediction?.role;
           if (isOther(role, theirs) && this.#round === null && this.#path.kind === 'relay') this.#begin(role, at);

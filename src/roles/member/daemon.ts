@@ -11,8 +11,6 @@ import { decodeToken, type EnrolmentToken } from '../../crypto/token.ts';
 import { sameOctets } from '../../lib/bytes.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
-import type { ProxyEnvironment } from '../../net/http-proxy.ts';
-import type { Suite } from '../../proto/constants.ts';
 import { readClock } from '../../sys/clock.ts';
 import { evpAead } from '../../sys/evp.ts';
 import { lockState } from '../../sys/lock.ts';
@@ -23,9 +21,8 @@ import { closeUdp, openUdp } from '../../sys/udp.ts';
 import type { Context } from '../context.ts';
 import { type MetricsAddress, startTelemetry } from '../telemetry.ts';
 import { type ControlRequest, serveControl } from './control-socket.ts';
-import type { DnsMode } from './dns-config.ts';
 import type { Extension } from './extension.ts';
-import { LiveNode, type LiveStatus } from './live.ts';
+import { LiveNode, type LiveStatus, type MemberSettings } from './live.ts';
 import { logIn } from './login.ts';
 import { observeNode } from './observe.ts';
 import { createStateDirectory, type DaemonState, loadState, saveState } from './state.ts';
@@ -34,24 +31,10 @@ import { buildStatus } from './status.ts';
 /** After this long a daemon has what it needs, and gives back what only starting did. */
 const SETTLED_MS = 2_000;
 
-export type DaemonOptions = {
-  /** Says whether a proxy is on the way to services. */
-  readonly environment: ProxyEnvironment;
-  readonly state: string;
+export type DaemonOptions = MemberSettings & {
   readonly token: string | null;
   /** Password of the first login where the token carries no secret. */
   readonly password: Uint8Array | null;
-  readonly port: number;
-  readonly portIsDefault: boolean;
-  readonly suite: Suite;
-  readonly workers: number | 'auto';
-  /** Whether outer headers get the DSCP of inner ones. */
-  readonly copyDscp: boolean;
-  readonly mtu: number;
-  readonly rekeyAfterMs: number;
-  /** Whether ports are predicted to get to where NATs don't let it be told. */
-  readonly portPrediction: boolean;
-  readonly dns: DnsMode;
   readonly verbose: boolean;
   /** Where metrics and health are served. */
   readonly metrics: MetricsAddress;

@@ -36,29 +36,36 @@ const SLEPT_MS = 5_000;
 /** How long a node that was online before waits for the NMS until it says that it serves all the same. */
 const SERVING_ANYWAY_MS = 8_000;
 
-export type LiveOptions = {
-  readonly extension: Extension | null;
-  readonly daemonState: () => DaemonState;
+/** How whoever starts a daemon wants it to run. */
+export type MemberSettings = {
   readonly state: string;
-  readonly deviceId: string;
-  readonly identity: Identity;
-  readonly session: Session;
+  /** Says whether a proxy is on the way to services. */
+  readonly environment: ProxyEnvironment;
   readonly port: number;
   readonly portIsDefault: boolean;
   readonly suite: Suite;
   /** Threads that seal and open. */
   readonly workers: number | 'auto';
+  /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp: boolean;
   /** Of the TUN. */
   readonly mtu: number;
   readonly rekeyAfterMs: number;
+  /** Whether ports are predicted to get to where NATs don't let it be told. */
   readonly portPrediction: boolean;
   readonly dns: DnsMode;
+};
+
+export type LiveOptions = MemberSettings & {
+  readonly extension: Extension | null;
+  readonly daemonState: () => DaemonState;
+  readonly deviceId: string;
+  readonly identity: Identity;
+  readonly session: Session;
   readonly primitives: Primitives;
   readonly log: Log;
-  /** The network's TLS root (DER), for streams where UDP is blocked, and what says whether a proxy is on their way. */
+  /** The network's TLS root (DER), for streams where UDP is blocked. */
   readonly tlsRoot: Uint8Array | null;
-  readonly environment: ProxyEnvironment;
   /** The login should be renewed. */
   readonly onRenew: () => void;
   /** The network says that this device is disabled or removed. */

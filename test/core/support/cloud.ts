@@ -14,6 +14,7 @@ import { type Endpoint, formatEndpoint, parsePrefix } from '../../../src/lib/ip.
 import type { RelayCommand } from '../../../src/lib/path.ts';
 import type { Now } from '../../../src/lib/time.ts';
 import { World } from '../../support/primitives.ts';
+import { enrolledDevice } from './device.ts';
 import { FakeNode, type Host } from './node.ts';
 
 export const overlay = [parsePrefix('100.80.0.0/16')!, parsePrefix('fd00:1::/64')!];
@@ -204,28 +205,8 @@ export class Cloud implements Host {
   addDevice(name: string, more: Partial<Device> = {}): Device {
     const primitives = this.world.primitives(`device ${name}`);
     const host = ++this.#hosts + 1;
-    return this.register.put({
-      deviceId: name,
-      nodeId: primitives.random(16).toHex(),
-      fqdn: `${name}.lab.example`,
-      vip4: `100.80.0.${host}`,
-      vip6: `fd00:1::${host.toString(16)}`,
-      groups: [],
-      kind: 'node',
-      adapter: null,
-      mac: null,
-      auth: 'token',
-      mode: 'dual',
-      state: 'enrolled',
-      signKey: primitives.random(32),
-      handshakeKey: primitives.random(32),
-      certificate: primitives.random(200),
-      commonKey: primitives.random(32),
-      pendingCommonKey: null,
-      keyExpires: null,
-      lastSeen: null,
-      ...more,
-    });
+    const vips = { vip4: `100.80.0.${host}`, vip6: `fd00:1::${host.toString(16)}` };
+    return this.register.put({ ...enrolledDevice(primitives, name, 'lab.example', vips), ...more });
   }
 
   /** A node at an address; `mapped` = what its NAT makes of it. */
