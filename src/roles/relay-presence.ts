@@ -52,11 +52,11 @@ export function watchRelays(shared: Shared, tell: (replicas: readonly RelayRepli
 function parseReplica(record: string | null): RelayReplica | null {
   if (record === null) return null;
   try {
-    const { service, nodeId, address4, address6, port, draining } = JSON.parse(record) as Record<string, unknown>;
+    const { service, nodeId, address4, address6, port, tlsPort, draining } = JSON.parse(record);
     if (typeof service !== 'string' || !isNodeId(nodeId) || !isPort(port)) return null;
     const address = (value: unknown) => (typeof value === 'string' ? canonicalAddress(value) : null);
     return {
-      ...{ service, nodeId, port, draining: draining === true },
+      ...{ service, nodeId, port, tlsPort: isPort(tlsPort) ? tlsPort : null, draining: draining === true },
       ...{ address4: address(address4), address6: address(address6) },
     };
   } catch {

@@ -3,7 +3,7 @@ import type { Kind, LoadReport } from './toolkit/cloud-load.ts';
 import { until } from './toolkit/command.ts';
 import { Lab } from './toolkit/lab.ts';
 import { all, Load } from './toolkit/load.ts';
-import type { NatType } from './toolkit/nat.ts';
+import { type NatType, noUdpRules } from './toolkit/nat.ts';
 import type { Node } from './toolkit/network.ts';
 import { type Replica, RoutedCloud } from './toolkit/routed-cloud.ts';
 import { Pinger } from './toolkit/small.ts';
@@ -83,6 +83,18 @@ describeLab('three replicas of everything behind a router', () => {
     expect((await Promise.all(passed)).reduce((a, b) => a + b)).toBeGreaterThan(0);
   });
 
+  it('a site that blocks UDP is served over TLS, its relayed paths by the one replica that has them', async () => {
+    const inside = lab.lan('shut', { subnet4: '10.30.0.0/24' });
+    const router = lab.router('gate', { outside: cloud.internet, inside, nat: 'port-restricted', v4: '192.0.2.40' });
+    router.nft(noUdpRules);
+    const shut = await cloud.network.addNode(lab.host('shut1', inside), 'shut');
+    await shut.systemPing(nodes[0]!.fqdn);
+    const peer = await shut.peer(nodes[0]!);
+    expect(peer).toMatchObject({ path: 'relay', transport: 'tls' });
+    const own = cloud.replicas.map(({ host }) => `${host.addresses.v4}:443`);
+    expect(own).toContain(peer?.endpoint);
+  });
+
   it('one that is stopped under load fails no request and ends no path', async () => {
     const leaving = await relaying();
     let codes: unknown;
@@ -123,6 +135,28 @@ describeLab('three replicas of everything behind a router', () => {
     await pairsLive();
     expectAllAnswered(await load.run(['keepAlive'], 3), ['keepAlive']);
     expectAllAnswered(await load.run(['direction'], 2), ['direction']);
+  });
+
+  it('all of them are started anew one after the other, PostgreSQL and Redis among it: no pair is lost', async () => {
+    const report = await load.during(
+      async () => {
+        for (const [i, replica] of cloud.replicas.entries()) {
+          expect(await replica.stop()).toEqual([0, 0, 0]);
+          await replica.start();
+          await cloud.spreads(cloud.replicas);
+          if (i > 0) continue;
+          await Promise.all([cloud.postgres.crash(), cloud.redis.crash()]);
+          await Promise.all([cloud.postgres.start(), cloud.redis.start()]);
+        }
+      },
+      ['registration', 'keepAlive'],
+      8,
+    );
+    expectAllAnswered(report, ['registration', 'keepAlive']);
+    await pairsLive();
+    // Each node is heard once more: then all know all again.
+    expectAllAnswered(await load.run(['keepAlive'], 3), ['keepAlive']);
+    expectAllAnswered(await load.run(['direction', 'login'], 2), ['direction', 'login']);
   });
 
   it('PostgreSQL dies and comes back: nodes are served meanwhile, and logged in afterwards', async () => {

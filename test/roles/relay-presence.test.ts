@@ -11,6 +11,7 @@ const replica: RelayReplica = {
   address4: '192.0.2.1',
   address6: null,
   port: 7442,
+  tlsPort: 443,
   draining: false,
 };
 

@@ -24,7 +24,7 @@ export type Relay = {
 };
 
 /** One of several TRSs of one service, with its key, as it announces itself. */
-export type RelayReplica = Pick<Service, 'address4' | 'address6' | 'port'> & {
+export type RelayReplica = Pick<Service, 'address4' | 'address6' | 'port' | 'tlsPort'> & {
   /** NodeID of the service in the register. */
   readonly service: string;
   /** Its own one, drawn at its start. */
@@ -106,8 +106,8 @@ export class Relays {
       const own = all.filter(({ replica }) => replica.service === service.nodeId);
       if (own.length > 0) this.#replicated.add(service.nodeId);
       if (!this.#replicated.has(service.nodeId)) return [service];
-      return own.map(({ replica: { nodeId, address4, address6, port } }) => {
-        return { ...service, nodeId, address4, address6, port };
+      return own.map(({ replica: { nodeId, address4, address6, port, tlsPort } }) => {
+        return { ...service, nodeId, address4, address6, port, tlsPort };
       });
     });
     return new Map(listed.map((service) => [service.nodeId, service]));

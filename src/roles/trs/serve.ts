@@ -32,7 +32,7 @@ export async function startTrs(options: ServiceOptions): Promise<RunningService>
   const more = (): Record<string, number> => terminal?.counters() ?? {};
   const service = await runService<RelayCommand>(options, machine, gauges, perform, more);
   if (file.tls !== null) {
-    terminal = await startTerminal({ file, tls: file.tls, udpPort: service.port, log });
+    terminal = await startTerminal({ addresses: own ?? file, tls: file.tls, udpPort: service.port, log });
   }
   const look = (): void =>
     void register.query({ get: 'services' }).then(
@@ -53,7 +53,10 @@ export async function startTrs(options: ServiceOptions): Promise<RunningService>
   }, TRAFFIC_MS);
   report.unref();
   let draining = false;
-  const replica = () => ({ service: identity.nodeId, nodeId, ...own!, port: service.port, draining });
+  const replica = () => {
+    const tlsPort = terminal?.listening ? file.tls!.port : null;
+    return { service: identity.nodeId, nodeId, ...own!, port: service.port, tlsPort, draining };
+  };
   const presence = own === null ? null : announceRelay(shared, replica);
   return {
     ...service,

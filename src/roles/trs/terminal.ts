@@ -36,13 +36,15 @@ export type Terminal = {
   /** Events, octets and drops since the start. */
   counters(): Record<string, number>;
   readonly connections: number;
+  readonly listening: boolean;
   /** The register's services, of which the NMSs may be spoken to. */
   update(services: readonly Service[]): void;
   stop(): Promise<void>;
 };
 
 export type TerminalOptions = {
-  readonly file: ServiceFile;
+  /** The TRS's own. */
+  readonly addresses: Pick<ServiceFile, 'address4' | 'address6'>;
   readonly tls: NonNullable<ServiceFile['tls']>;
   /** The TRS's own UDP port. */
   readonly udpPort: number;
@@ -54,7 +56,7 @@ export type TerminalOptions = {
  * Resolves once it listens, or cannot. Without it a TRS still does what it is mainly for, so that a port that is taken or
  * not permitted costs a warning.
  */
-export async function startTerminal({ file, tls, udpPort, log, limits }: TerminalOptions): Promise<Terminal> {
+export async function startTerminal({ addresses, tls, udpPort, log, limits }: TerminalOptions): Promise<Terminal> {
   const workerData: TerminalSetup = {
     certificate: readText(tls.certificateFile),
     key: readText(tls.keyFile),
@@ -62,20 +64,23 @@ export async function startTerminal({ file, tls, udpPort, log, limits }: Termina
     limits: { ...defaults, ...limits },
   };
   const worker = startWorker('roles/trs/terminal', { workerData });
-  const own = ownAddresses(file);
+  const own = ownAddresses(addresses);
   let counters: Record<string, number> = {};
   let connections = 0;
+  let listening = false;
   const begun = Promise.withResolvers<void>();
   const ended = Promise.withResolvers<void>();
   worker.on('message', (message: TerminalReport) => {
     if ('counters' in message) ({ counters, connections } = message);
     else {
       if ('failed' in message) log.warn('datagrams are not taken over TLS', { port: tls.port, why: message.failed });
+      else listening = true;
       begun.resolve();
     }
   });
   worker.on('error', (error) => {
     log.error('datagrams are not taken over TLS any more', { why: String(error) });
+    listening = false;
     begun.resolve();
   });
   worker.on('exit', () => ended.resolve());
@@ -85,6 +90,9 @@ export async function startTerminal({ file, tls, udpPort, log, limits }: Termina
     counters: () => counters,
     get connections() {
       return connections;
+    },
+    get listening() {
+      return listening;
     },
     update(services) {
       const nms = services.filter(({ role }) => role === 'nms');
@@ -108,7 +116,7 @@ function endpointOf({ address4, address6, port }: Service, family: Family): Endp
 }
 
 /** Where this host reaches the TRS's own UDP port: the registered address, or behind a translation or balancer one that is here. */
-function ownAddresses({ address4, address6 }: ServiceFile): Readonly<Record<Family, Address | null>> {
+function ownAddresses({ address4, address6 }: TerminalOptions['addresses']): Readonly<Record<Family, Address | null>> {
   const present = Object.values(networkInterfaces()).flatMap((list) => list ?? []);
   const of = (registered: Address | null, family: Family): Address | null => {
     if (registered === null || present.some(({ address }) => address === registered)) return registered;

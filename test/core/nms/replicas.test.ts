@@ -347,7 +347,8 @@ describe('replicas of a TRS', () => {
     const replicas = [31, 32].map((host) => {
       const { address } = at(host);
       const { trs, nodeId } = cloud.addTrsReplica(`replica ${host}`, at(host), keys);
-      return { trs, announced: { service, nodeId, address4: address, address6: null, port: 7442, draining: false } };
+      const own = { address4: address, address6: null, port: 7442, tlsPort: 4_400 + host };
+      return { trs, announced: { service, nodeId, ...own, draining: false } };
     });
     const announce = (announced: readonly RelayReplica[]): void => {
       for (const nms of cloud.replicas.values()) nms.relaysPresent(announced, cloud.now);
@@ -364,8 +365,11 @@ describe('replicas of a TRS', () => {
   it('take the place of the one in the register, each with paths of its own', () => {
     const { replicas } = relays();
     const [a] = pair(cloud, inside, publicA, { ...inside, address: '10.1.0.2' }, publicB);
-    const told = [P1, P2].map((pathId) => direct(a, pathId)!.body.trs4);
-    expect(told.sort()).toEqual(['198.51.100.31', '198.51.100.32']);
+    const told = [P1, P2].map((pathId) => {
+      const { body, options } = direct(a, pathId)!;
+      return `${body.trs4} ${options.streamPort?.port}`;
+    });
+    expect(told.sort()).toEqual(['198.51.100.31 4431', '198.51.100.32 4432']);
     expect(replicas.map(({ trs }) => trs.sizes.paths)).toEqual([1, 1]);
   });
 
@@ -389,7 +393,15 @@ describe('replicas of a TRS', () => {
   it('have to know the key that the register says', () => {
     const { nodeId: service } = cloud.addTrs('trs', trsAt);
     const { trs, nodeId } = cloud.addTrsReplica('liar', at(31), cloud.primitives('other').x25519Generate());
-    const liar = { service, nodeId, address4: at(31).address, address6: null, port: 7442, draining: false };
+    const liar = {
+      service,
+      nodeId,
+      address4: at(31).address,
+      address6: null,
+      port: 7442,
+      tlsPort: null,
+      draining: false,
+    };
     for (const nms of cloud.replicas.values()) nms.relaysPresent([liar], cloud.now);
     const [a] = pair(cloud, inside, publicA, { ...inside, address: '10.1.0.2' }, publicB);
     a.direct('b.lab.example', P1);

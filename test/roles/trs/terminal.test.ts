@@ -64,7 +64,7 @@ beforeEach(async () => {
       network,
     },
   };
-  terminal = await startTerminal({ file, tls, udpPort: portOf(trs), log: silentLog, limits });
+  terminal = await startTerminal({ addresses: file, tls, udpPort: portOf(trs), log: silentLog, limits });
   update();
 });
 
