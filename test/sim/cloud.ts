@@ -1,6 +1,7 @@
 /** The cloud of a simulated network: the real AS, NMS and TRS machines over a register in memory. */
 
-import { type AsAction, AsMachine } from '../../src/core/as/machine.ts';
+import { AsMachine } from '../../src/core/as/machine.ts';
+import type { AsAction } from '../../src/core/as/questions.ts';
 import type { ReplicaAction } from '../../src/core/nms/actions.ts';
 import { NmsMachine } from '../../src/core/nms/machine.ts';
 import { buildLoginAck, buildLoginRequest, type LoginRequest, readLoginResponse } from '../../src/core/node/login.ts';

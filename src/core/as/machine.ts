@@ -15,25 +15,23 @@ import {
   type Service,
 } from '../../lib/device.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { formatMac } from '../../lib/mac.ts';
 import type { Now } from '../../lib/time.ts';
 import { decodePlain, type MessageOf } from '../../proto/codec.ts';
 import { CERTIFICATE_DAYS } from '../../proto/constants.ts';
 import { AuthType } from '../../proto/messages.ts';
-import { MAX_ENDPOINTS, Refusal } from '../../proto/options.ts';
+import { Refusal } from '../../proto/options.ts';
 import type { Action } from '../actions.ts';
 import { Buckets, siteOf } from '../limits.ts';
 import type { Machine } from '../machine.ts';
 import { judgeCertificate } from './device-certificate.ts';
-import { acceptance, refusal } from './response.ts';
+import { Lines, sourceOf } from './lines.ts';
+import { type AsAction, loadCredentials, loadDevice, loadServices, type Reply, type Steps } from './questions.ts';
+import { acceptance, refusal, type StreamPlace, streamsOf } from './response.ts';
 import { judge } from './verdict.ts';
 
-export type AsAction =
-  /** Compare this password with the stored hash, at the same cost if that is null; comes back as `hashed(ticket, …)`. */
-  | { readonly do: 'hash'; readonly ticket: number; readonly password: Uint8Array; readonly hash: string | null }
-  /** End this connection once everything was sent. */
-  | { readonly do: 'close'; readonly connection: Endpoint };
-
 type Actions = (Action | AsAction)[];
+type HashAction = Extract<AsAction, { do: 'hash' }>;
 
 export type AsOptions = {
   readonly primitives: Primitives;
@@ -64,11 +62,6 @@ type Connection = {
 type LoginRequest = MessageOf<'loginRequest'>;
 type Login = { readonly connection: Connection; readonly request: LoginRequest; readonly began: number; now: Now };
 
-/** What a login waits for: an action that carries a ticket; and what comes back under it. */
-type Question = (ticket: number) => Action | AsAction;
-type Reply = RegisterAnswer | SaveResult | boolean | null;
-type Steps<T> = Generator<Question, T, Reply>;
-
 /** From connecting to the first accepted login (ms). */
 const LOGIN_MS = 30_000;
 /** Afterwards, between two messages (ms). */
@@ -76,11 +69,13 @@ const IDLE_MS = 60_000;
 const CHECK_INTERVAL_MS = 1_000;
 const MAX_RUNNING = 32;
 const MAX_ANSWERED = 256;
-/** Password hashes in progress or waiting; at 0.2 s each and two at once, nobody waits for longer than a few seconds. */
-const MAX_HASHES = 32;
+/** Password hashes computed at once (protocol section 2.4). */
+const HASHES_AT_ONCE = 2;
+/** Those that wait; at 0.2 s each nobody does for longer than a few seconds. */
+const MAX_WAITING = 30;
 /** Logins of one address. Those that succeed do not count, so that a site behind one NAT can come back at once. */
 const ADDRESS_RATE = { burst: 256, perSecond: 4 };
-/** Guesses at one DeviceID's secret; devices with pinned keys do not need it. */
+/** Guesses at one DeviceID's secret by strangers, or by one adapter; devices with pinned keys do not need it. */
 const DEVICE_RATE = { burst: 10, perSecond: 0.2 };
 
 /** Whoever overloads us does not fill our log as well (ms). */
@@ -96,6 +91,9 @@ export class AsMachine implements Machine<AsAction> {
   readonly #acknowledging = new Map<number, { readonly deviceId: string }>();
   readonly #addresses = new Buckets(ADDRESS_RATE);
   readonly #devices = new Buckets(DEVICE_RATE);
+  readonly #waiting: Lines<HashAction>;
+  /** Replicas of TRSs that announce themselves. */
+  #relays: readonly StreamPlace[] = [];
   #hashes = 0;
   /** No further line about overload before then (ms). */
   #quietUntil = 0;
@@ -103,6 +101,7 @@ export class AsMachine implements Machine<AsAction> {
 
   constructor(options: AsOptions) {
     this.#options = options;
+    this.#waiting = new Lines(MAX_WAITING, (bound) => options.primitives.random(1)[0]! % bound);
   }
 
   /** Sizes, for reports and for tests of the bounds. */
@@ -112,7 +111,12 @@ export class AsMachine implements Machine<AsAction> {
       ({ proven, running, answered }) => proven === null || running.size + answered.size > 0,
     );
     const connections = all.length;
-    return { connections, unfinished: unfinished.length, logins: this.#logins.size, hashes: this.#hashes };
+    return {
+      connections,
+      unfinished: unfinished.length,
+      logins: this.#logins.size,
+      hashes: this.#hashes + this.#waiting.size,
+    };
   }
 
   /** A TLS handshake was completed. */
@@ -125,6 +129,11 @@ export class AsMachine implements Machine<AsAction> {
 
   closed(endpoint: Endpoint): Actions {
     this.#connections.delete(formatEndpoint(endpoint));
+    return [];
+  }
+
+  relaysPresent(replicas: readonly StreamPlace[]): Actions {
+    this.#relays = replicas;
     return [];
   }
 
@@ -146,7 +155,7 @@ export class AsMachine implements Machine<AsAction> {
 
   hashed(ticket: number, matches: boolean, now: Now): Actions {
     this.#hashes--;
-    return this.#resume(ticket, matches, now);
+    return [...this.#resume(ticket, matches, now), ...this.#nextHash()];
   }
 
   saved(ticket: number, result: SaveResult | null, now: Now): Actions {
@@ -191,7 +200,7 @@ export class AsMachine implements Machine<AsAction> {
     if (waiting === undefined) return [];
     this.#logins.delete(ticket);
     const { login } = waiting;
-    if (this.#connections.get(formatEndpoint(login.connection.endpoint)) !== login.connection) return [];
+    if (!this.#isOpen(login)) return [];
     login.now = now;
     return this.#advance(login, waiting.steps, reply);
   }
@@ -204,7 +213,32 @@ export class AsMachine implements Machine<AsAction> {
     }
     const ticket = ++this.#lastTicket;
     this.#logins.set(ticket, { login, steps });
-    return [step.value(ticket)];
+    const question = step.value(ticket);
+    return question.do === 'hash' ? this.#queue(question, login) : [question];
+  }
+
+  /** A hash waits in the line of where it comes from: the AS is busy with nobody alone. */
+  #queue(question: HashAction, { connection, now }: Login): Actions {
+    const gone = this.#waiting.add(connection.proven ?? sourceOf(connection.endpoint), question);
+    return [...(gone === null ? [] : this.#resume(gone.ticket, null, now)), ...this.#nextHash()];
+  }
+
+  #nextHash(): Actions {
+    const begun: Actions = [];
+    while (this.#hashes < HASHES_AT_ONCE) {
+      const next = this.#waiting.next();
+      if (next === null) break;
+      // Its connection may have ended meanwhile.
+      if (this.#isOpen(this.#logins.get(next.ticket)!.login)) {
+        this.#hashes++;
+        begun.push(next);
+      } else this.#logins.delete(next.ticket);
+    }
+    return begun;
+  }
+
+  #isOpen({ connection }: Login): boolean {
+    return this.#connections.get(formatEndpoint(connection.endpoint)) === connection;
   }
 
   *#login(login: Login): Steps<Actions> {
@@ -233,12 +267,17 @@ export class AsMachine implements Machine<AsAction> {
       return this.#refuse(login, Refusal.overloaded);
     }
     let passwordMatches = false;
+    // Nobody else's guesses keep an adapter from bringing in its own.
+    const guessed = `${connection.proven ?? ''} ${deviceId.toLowerCase()}`;
     if (authType === AuthType.password) {
-      const allowed = this.#hashes < MAX_HASHES && this.#devices.take(deviceId.toLowerCase(), login.now.ms);
-      if (!allowed) return this.#refuse(login, Refusal.overloaded);
-      this.#hashes++;
+      if (!this.#devices.take(guessed, login.now.ms)) return this.#refuse(login, Refusal.overloaded);
       const hash = credentials?.secretHash ?? null;
-      passwordMatches = (yield (ticket) => ({ do: 'hash', ticket, password, hash })) === true;
+      const matches = yield (ticket) => ({ do: 'hash', ticket, password, hash });
+      if (matches === null) {
+        this.#devices.giveBack(guessed);
+        return this.#refuse(login, Refusal.overloaded);
+      }
+      passwordMatches = matches === true;
     }
 
     const mac = authType === AuthType.mac && password.length === 6 ? formatMac(password) : null;
@@ -276,9 +315,16 @@ export class AsMachine implements Machine<AsAction> {
     if (result !== 'saved') return this.#refuse(login, Refusal.overloaded);
 
     if (stranger) this.#addresses.giveBack(address);
-    if (authType === AuthType.password) this.#devices.giveBack(deviceId.toLowerCase());
+    if (authType === AuthType.password) this.#devices.giveBack(guessed);
     const chosen = nms[primitives.random(1)[0]! % nms.length]!;
-    return this.#accept(login, verdict.device, certificate, commonKey, chosen, streamsOf(services ?? []));
+    return this.#accept(
+      login,
+      verdict.device,
+      certificate,
+      commonKey,
+      chosen,
+      streamsOf([...(services ?? []), ...this.#relays]),
+    );
   }
 
   #issue(device: Device, keys: { signKey: Uint8Array; handshakeKey: Uint8Array }, now: Now): Certificate {
@@ -313,6 +359,7 @@ export class AsMachine implements Machine<AsAction> {
         message: 'login accepted',
         fields: { deviceId, from: formatEndpoint(connection.endpoint) },
       },
+      { do: 'believe', connection: connection.endpoint },
       { do: 'send', to: connection.endpoint, datagram },
     ];
   }
@@ -345,36 +392,4 @@ export class AsMachine implements Machine<AsAction> {
     this.#acknowledging.set(ticket, { deviceId });
     return [{ do: 'save', ticket, change: { set: 'acknowledged', deviceId, commonKey } }];
   }
-}
-
-/** Each is undefined if the register could not be asked. */
-function* loadDevice(deviceId: string): Steps<Device | null | undefined> {
-  const answer = yield* load({ get: 'device', selector: { by: 'deviceId', value: deviceId } });
-  return answer?.got === 'device' ? answer.device : undefined;
-}
-
-function* loadCredentials(deviceId: string) {
-  const answer = yield* load({ get: 'credentials', deviceId });
-  return answer?.got === 'credentials' ? answer.credentials : undefined;
-}
-
-function* loadServices() {
-  const answer = yield* load({ get: 'services' });
-  return answer?.got === 'services' ? answer.services : undefined;
-}
-
-function* load(query: Extract<Action, { do: 'load' }>['query']): Steps<RegisterAnswer | null> {
-  return (yield (ticket) => ({ do: 'load', ticket, query })) as RegisterAnswer | null;
-}
-
-function formatMac(octets: Uint8Array): string {
-  return octets.toHex().replaceAll(/..(?=.)/g, '$&:');
-}
-
-/** Where devices may speak to TRSs over TLS. */
-function streamsOf(services: readonly Service[]): Endpoint[] {
-  const streams = services.flatMap(({ tlsPort: port, address4, address6 }) =>
-    [address4, address6].flatMap((address) => (address === null || port === null ? [] : [{ address, port }])),
-  );
-  return streams.slice(0, MAX_ENDPOINTS);
 }

@@ -6,7 +6,10 @@ import type { Endpoint } from '../../lib/ip.ts';
 import { encodePlain } from '../../proto/codec.ts';
 import { Suite } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
-import type { Refusal } from '../../proto/options.ts';
+import { MAX_ENDPOINTS, type Refusal } from '../../proto/options.ts';
+
+/** Where a TRS takes datagrams over TLS, if it does. */
+export type StreamPlace = Pick<Service, 'address4' | 'address6' | 'tlsPort'>;
 
 const NO_ID = '0'.repeat(32);
 
@@ -68,4 +71,12 @@ export function refusal(transactionId: number, reason: Refusal): Uint8Array {
     },
     options: { refusal: { reason } },
   });
+}
+
+/** Where devices may speak to TRSs over TLS. */
+export function streamsOf(services: readonly StreamPlace[]): Endpoint[] {
+  const streams = services.flatMap(({ tlsPort: port, address4, address6 }) =>
+    [address4, address6].flatMap((address) => (address === null || port === null ? [] : [{ address, port }])),
+  );
+  return streams.slice(0, MAX_ENDPOINTS);
 }

@@ -31,7 +31,7 @@ export const contribute: Contribution = (program, context) => {
       try {
         if (register === null) return;
         running.push(await startController({ file, register, shared, log: createLog('controller') }));
-        running.push(await startAs({ file, register, log }));
+        running.push(await startAs({ file, register, shared, log }));
         telemetry.serving(running.map(({ observed }) => observed));
         context.print(`ready as: port ${file.asPort}/tcp, controller ${file.controllerPort}/tcp`);
         notifyReady(context.env.NOTIFY_SOCKET);

@@ -1,8 +1,11 @@
 /** Runs the AS: TLS 1.3 connections around its machine, which knows them by their remote endpoint. */
 
+import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createServer, type TLSSocket } from 'node:tls';
-import { type AsAction, AsMachine } from '../../core/as/machine.ts';
+import { Lines, sourceOf } from '../../core/as/lines.ts';
+import { AsMachine } from '../../core/as/machine.ts';
+import type { AsAction } from '../../core/as/questions.ts';
 import { Buckets, Shares, siteOf } from '../../core/limits.ts';
 import { issueCertificate } from '../../crypto/certificate.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
@@ -14,12 +17,14 @@ import type { Log } from '../../lib/log.ts';
 import { loginFrameLength } from '../../proto/codec.ts';
 import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
 import { verifySecret } from '../../store/password.ts';
+import type { Shared } from '../../store/shared.ts';
 import { readClock } from '../../sys/clock.ts';
 import { evpAead } from '../../sys/evp.ts';
 import type { Running } from '../context.ts';
 import type { Drainable } from '../drain.ts';
 import { counterSamples, sample } from '../metrics.ts';
 import { type NetworkFile, readKeyFile, readText } from '../network-files.ts';
+import { watchRelays } from '../relay-presence.ts';
 import { REGISTER_SILENT } from '../service.ts';
 import { type RegisterAccess, Shell } from '../shell.ts';
 import type { Observed } from '../telemetry.ts';
@@ -28,14 +33,20 @@ import { keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-
 export type AsServiceOptions = {
   readonly file: NetworkFile;
   readonly register: RegisterAccess;
+  /** Where replicas of TRSs announce themselves; null = it was not said. */
+  readonly shared?: Shared | null;
   readonly log: Log;
   readonly counters?: Counters;
+  /** Connections at most on which nobody has logged in yet. */
+  readonly maxStrangers?: number;
 };
 
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 4_096;
 /** Else one host that never says anything could hold all of them. */
 const MAX_SITE_CONNECTIONS = 256;
+/** When there are more on which nobody has logged in, one of where most of them come from goes. */
+const MAX_STRANGERS = 2_048;
 /** A certificate of a general node's own CA may come with its chain; nothing else is long. */
 const MAX_FRAME = 16_384;
 /** Answers that wait for a client that does not read them. */
@@ -52,7 +63,7 @@ export type AsService = Running &
   };
 
 export async function startAs(options: AsServiceOptions): Promise<AsService> {
-  const { file, register, log, counters = new Counters() } = options;
+  const { file, register, shared = null, log, counters = new Counters() } = options;
   const primitives = nodePrimitives(evpAead);
   const caKey = readKeyFile(file.caKeyFile);
   const probe = primitives.random(32);
@@ -69,6 +80,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
   const handshaking = new Map<string, Socket>();
   const sockets = new Map<string, TLSSocket>();
   const sites = new Shares(MAX_SITE_CONNECTIONS);
+  const strangers = new Lines<string>(options.maxStrangers ?? MAX_STRANGERS, randomInt);
   const refusalLines = new Buckets(REFUSAL_LINES);
   let stopping = false;
 
@@ -85,6 +97,8 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
     },
     perform(action) {
       if (action.do === 'close') hangUp(sockets.get(formatEndpoint(action.connection)));
+      else if (action.do === 'believe')
+        strangers.remove(sourceOf(action.connection), formatEndpoint(action.connection));
       else {
         const settle = (matches: boolean) => shell.input((_, now) => machine.hashed(action.ticket, matches, now));
         verifySecret(action.password, action.hash).then(settle, () => settle(false));
@@ -129,8 +143,13 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
     handshaking.set(name, socket);
     socket.once('close', () => {
       handshaking.delete(name);
+      strangers.remove(sourceOf(endpoint), name);
       sites.release(site);
     });
+    const gone = strangers.add(sourceOf(endpoint), name);
+    if (gone === null) return;
+    counters.add('connection-gave-way');
+    (handshaking.get(gone) ?? sockets.get(gone))?.destroy();
   });
   server.on('secureConnection', accept);
   server.on('drop', () => counters.add('connection-limit'));
@@ -145,6 +164,8 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
   await listenEverywhere(server, file.asPort);
   server.on('error', (error) => log.error('AS socket failed', { error: error.message }));
   const stopRenewing = keepRenewed(server, file, log);
+  const unwatch =
+    shared === null ? null : watchRelays(shared, (found) => shell.input(() => machine.relaysPresent(found)));
 
   return {
     counters: () => counters.snapshot(),
@@ -162,6 +183,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
     async stop() {
       stopping = true;
       stopRenewing();
+      unwatch?.();
       shell.stop();
       const closed = new Promise((resolve) => server.close(resolve));
       for (const socket of handshaking.values()) socket.destroy();

@@ -45,7 +45,7 @@ export async function serveCloud(file: NetworkFile, options: CloudOptions, conte
       await startController({ file, register, shared: stores.get(file.shared)!, log: createLog('controller') }),
     );
     // Devices come to the AS first, so it is the last to be there.
-    running.push(await startAs({ file, register, log: createLog('as') }));
+    running.push(await startAs({ file, register, shared: stores.get(file.shared)!, log: createLog('as') }));
     telemetry.serving(running.flatMap(({ observed }) => observed ?? []));
     const ports = services.map(({ name, port }) => `${name} ${port}/udp`);
     const controller = `controller ${file.controllerPort}/tcp`;

@@ -2,7 +2,8 @@
 
 import { expect } from 'vitest';
 import type { Action } from '../../../src/core/actions.ts';
-import { type AsAction, AsMachine } from '../../../src/core/as/machine.ts';
+import { AsMachine } from '../../../src/core/as/machine.ts';
+import type { AsAction } from '../../../src/core/as/questions.ts';
 import { issueCertificate } from '../../../src/crypto/certificate.ts';
 import { generateIdentity, type Identity, publicIdentity, signLogin } from '../../../src/crypto/identity.ts';
 import type { NewDevice } from '../../../src/lib/device.ts';
@@ -142,6 +143,7 @@ export class AsBench {
         this.logs.push({ level: action.level, message: action.message, fields: action.fields });
         break;
       case 'wake':
+      case 'believe':
         break;
     }
   }

@@ -3,7 +3,7 @@ import { verifyCertificate } from '../../../src/crypto/certificate.ts';
 import type { Identity } from '../../../src/crypto/identity.ts';
 import { AuthType, Flag } from '../../../src/proto/messages.ts';
 import { primitives } from '../../crypto/fixtures.ts';
-import { AsBench, type Connection, enrolled, expectRefused, newIdentity, secretOf } from './bench.ts';
+import { AsBench, type Connection, enrolled, expectRefused, newIdentity, outcomeOf, secretOf } from './bench.ts';
 
 let bench: AsBench;
 let identity: Identity;
@@ -291,13 +291,57 @@ describe('limits', () => {
     expect([linesOf('warn'), linesOf('debug'), bench.counts.get('login-refused-overloaded')]).toEqual([1, 43, 44]);
   });
 
-  test('password hashes that wait', async () => {
+  test('password hashes: two at once, and so many that wait', () => {
     bench.hold = (action) => action.do === 'hash';
-    for (let i = 0; i < 32; i++) bench.connect().login(`d${i}`, identity);
-    expect(bench.pending).toHaveLength(32);
-    await expectRefused(bench, 'overloaded', () => bench.connect().login('d99', identity));
-    bench.answer(bench.pending.pop()!);
-    expect(bench.connect().login('d99', identity)).toBeNull();
+    const all = Array.from({ length: 40 }, (_, i) => {
+      const connection = bench.connect();
+      connection.login(`d${i}`, identity);
+      return connection;
+    });
+    expect(bench.pending).toHaveLength(2);
+    expect(bench.machine.sizes.hashes).toBe(32);
+    const sentOff = all.flatMap(({ answers }) => answers.map(outcomeOf));
+    expect(sentOff).toEqual(new Array(8).fill('overloaded'));
+    while (bench.pending.length > 0) bench.answer(bench.pending.shift()!);
+    expect(bench.machine.sizes).toMatchObject({ hashes: 0, logins: 0 });
+    expect(all.filter(({ answers }) => answers.map(outcomeOf).includes('badCredentials'))).toHaveLength(32);
+  });
+
+  test('whoever guesses from a hundred addresses of three networks keeps nobody else waiting', async () => {
+    await bench.addDevice('a');
+    bench.hold = (action) => action.do === 'hash';
+    for (let i = 0; i < 300; i++) bench.connect(`198.51.${i % 3}.${i % 100}`).login(`guess${i}`, identity);
+    expect(bench.machine.sizes.hashes).toBe(32);
+    const device = bench.connect('203.0.113.5');
+    expect(device.login('a', identity)).toBeNull();
+    // Those in progress, and the first of each line before its own.
+    for (let i = 0; i < 6 && device.answers.length === 0; i++) bench.answer(bench.pending.shift()!);
+    expect(device.answers.map(outcomeOf)).toEqual(['accepted']);
+    expect(bench.machine.sizes.hashes).toBeGreaterThan(25);
+  });
+
+  test('guesses of strangers at a general node are no obstacle to its adapter', async () => {
+    await enrolled(bench, 'gate', identity);
+    const general = { kind: 'general', adapter: 'gate', mac: '02:00:00:00:00:07', auth: 'password' } as const;
+    await bench.addDevice('cam', { ...general, secretExpires: null });
+    for (let i = 0; i < 20; i++) bench.connect(`198.51.100.${i}`).login('cam', newIdentity());
+    expect(bench.connect('198.51.100.99').login('cam', newIdentity())).toBe('overloaded');
+    const adapter = bench.connect();
+    expect(adapter.login('gate', identity, { authType: AuthType.certificate })).toBe('accepted');
+    expect(adapter.login('cam', newIdentity())).toBe('accepted');
+  });
+
+  test('a hash for a connection that ended is not computed', () => {
+    bench.hold = (action) => action.do === 'hash';
+    const all = Array.from({ length: 5 }, (_, i) => {
+      const connection = bench.connect();
+      connection.login(`d${i}`, identity);
+      return connection;
+    });
+    for (const connection of all.slice(2)) connection.close();
+    for (const question of bench.pending.splice(0)) bench.answer(question);
+    expect(bench.pending).toEqual([]);
+    expect(bench.machine.sizes).toMatchObject({ hashes: 0, logins: 0 });
   });
 
   test('connections that do not log in, or fall silent, are closed', async () => {

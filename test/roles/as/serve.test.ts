@@ -141,6 +141,21 @@ test('one site cannot hold all connections', async () => {
   await vi.waitFor(async () => expect((await other.login()).status).toBe('accepted'), 5_000);
 });
 
+test('no number of sites holds all connections: where most of them come from, one gives way', async () => {
+  await running!.stop();
+  running = await startAs({ file, register, log, counters, maxStrangers: 8 });
+  const hold = (localAddress: string) =>
+    connectTcp({ port: file.asPort, host: '127.0.0.1', localAddress }).on('error', () => {});
+  const held = [1, 2, 3].flatMap((site) => [1, 2, 3, 4].map((host) => hold(`127.9.${site}.${host}`)));
+  try {
+    await vi.waitFor(() => expect(counters.get('connection-gave-way')).toBe(4));
+    const client = new Client(await tokenOf('a'));
+    await vi.waitFor(async () => expect((await client.login()).status).toBe('accepted'), 5_000);
+  } finally {
+    for (const socket of held) socket.destroy();
+  }
+});
+
 test('messages may come octet by octet or all at once; what is no message ends the connection', async () => {
   const client = new Client(await tokenOf('a'));
   const slow = await client.connect();
