@@ -1,5 +1,5 @@
 /**
- * `npm run bench:adapter -- [--devices 5] [--workers 1,2,4,8] [--seconds 5] [--crowd 200]`: the thesis's experiment with general nodes.
+ * `npm run bench:adapter -- [--devices 5] [--workers 1,2,4,8] [--seconds 5] [--capture pcap] [--crowd 200]`: the thesis's experiment with general nodes.
  * One to five devices behind an adapter talk at the same time to a node behind another NAT, directly: total and each
  * device's throughput, fairness, round trip and jitter. Beside them, in the same run, a node at the adapter's place. With
  * `--crowd 200` instead: so many devices plugged in at once, the time until all have an address and reach the node, the
@@ -21,6 +21,7 @@ const { values: flags } = parseArgs({
     devices: { type: 'string', default: '5' },
     workers: { type: 'string', default: '1,2,4,8' },
     seconds: { type: 'string', default: '5' },
+    capture: { type: 'string', default: 'packet' },
     crowd: { type: 'string' },
   },
 });
@@ -147,7 +148,7 @@ async function main(lab: Lab): Promise<void> {
   console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
   for (const workers of flags.workers.split(',')) {
     await adapter.daemon.stop();
-    await adapter.up(['--workers', workers]);
+    await adapter.up(['--workers', workers, '--capture', flags.capture]);
     for (const device of devices) {
       // What a device sends before it is let in again is not kept.
       await device.host.run(['ping', '-n', '-c', '1', '-w', '20', address]);

@@ -25,6 +25,8 @@ export const errorTable = {
   SYS_TOO_MANY_PATHS: 'more than {limit} paths; spread the devices over more processes',
   SYS_OPENSSL: 'OpenSSL refused {call}; use the Node version in package.json',
   SYS_LIBRARY: 'cannot load {name} ({why}); install that library or use the Node version in package.json',
+  SYS_PCAP_MISSING: 'libpcap cannot be loaded ({why}); install it (Debian: libpcap0.8) or leave out --capture pcap',
+  SYS_PCAP: 'libpcap cannot capture on {name} ({why}); run as root, or leave out --capture pcap',
   SYS_ADDON: 'cannot load the built-in addon {name} ({why}); set TMPDIR to a writable directory mounted without noexec',
   CONFIG_SCHEMA: 'the register {file} has schema version {found}, this program knows {known}; use the newer program',
   CONFIG_AUTHORITY:

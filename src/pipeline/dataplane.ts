@@ -4,7 +4,7 @@ import { type Address, type Endpoint, forbiddenOuter, formatEndpoint, type Prefi
 import type { Log } from '../lib/log.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
-import { closeFramePort, type FrameHandle, openFramePort } from '../sys/frame-port.ts';
+import { type Capture, closeFramePort, type FrameHandle, openFramePort } from '../sys/frame-port.ts';
 import { closeTun, openTun } from '../sys/tun.ts';
 import { closeUdp, openUdp, UdpPort, type UdpSockets } from '../sys/udp.ts';
 import type { LinkHost } from './hosts.ts';
@@ -44,6 +44,7 @@ export type DataPlaneOptions = {
   /** An adapter's inner interface, its own addresses there, and whether the kernel routes from it to elsewhere. */
   readonly link?: {
     readonly interface: string;
+    readonly capture: Capture;
     readonly gateways: readonly Address[];
     readonly internet: boolean;
   } | null;
@@ -115,7 +116,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     () => closeTun(tun),
   );
   const link = orUndo(
-    () => (options.link == null ? null : openFramePort(options.link.interface)),
+    () => (options.link == null ? null : openFramePort(options.link.interface, options.link.capture)),
     () => {
       closeUdp(udp);
       closeTun(tun);

@@ -2,7 +2,6 @@
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { raise } from '../lib/errors.ts';
-import { PacketPort } from '../sys/frame-port.ts';
 import { EventFd, Poller } from '../sys/poll.ts';
 import { type PacketDevice, Tun } from '../sys/tun.ts';
 import { UdpPort } from '../sys/udp.ts';
@@ -12,6 +11,7 @@ import { Inside, PACKETS_AT_ONCE } from './inside.ts';
 import { LinkDevice } from './link-device.ts';
 import { Mailbox } from './mailbox.ts';
 import { Outside } from './outside.ts';
+import { portOf } from './pcap-port.ts';
 import { Relay } from './relay.ts';
 import { FrameLimiter } from './source-limiter.ts';
 import { Tally, TrafficCounters } from './tally.ts';
@@ -50,8 +50,9 @@ function openDevice(): PacketDevice | null {
   const admit = (high: number, low: number): boolean =>
     limiter.admit(high, low, hosts.has(high, low), performance.now());
   const { local: own } = setup;
-  const port = new PacketPort(setup.link.port.fd);
-  const eapol = setup.link.port.ports.map((fd) => new PacketPort(fd));
+  const { source, ports, mtu } = setup.link.port;
+  const port = portOf(source, mtu);
+  const eapol = ports.map((side) => portOf(side, mtu));
   return new LinkDevice({ tun, port, eapol, hosts, overlay, gateways, own, internet, tally, events, admit });
 }
 
@@ -134,7 +135,8 @@ if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
   });
   inside.setLocal(setup.local);
   report({ ready: true });
-  routineInside(inside, [setup.tun.fd, ...(setup.link === null ? [] : [setup.link.port.fd, ...setup.link.port.ports])]);
+  const frames = setup.link === null ? [] : [setup.link.port.source, ...setup.link.port.ports];
+  routineInside(inside, [setup.tun.fd, ...frames.map(({ fd }) => fd)]);
 } else {
   const outside = new Outside({
     ...parts,

@@ -2,22 +2,20 @@
  * The inner link of an adapter: frames with their headers apart from the packets in them, so that neither has to be moved.
  *
  *   head: virtio_net_hdr 10, destination 6, source 6, type 2      elsewhere: what the frame carries
+ *
+ * Frames come by packet sockets, or by libpcap: one contract (test/pipeline/frame-port.test.ts).
  */
 
 import { readdirSync } from 'node:fs';
 import type { Mac } from '../lib/mac.ts';
-import { raiseErrno } from './errno.ts';
-import { errno } from './ffi.ts';
 import { libc } from './libc.ts';
-import { allocate } from './memory.ts';
-import { interfaceMac, openPacketSocket, PACKET_AUXDATA, SOL_PACKET } from './packet.ts';
-import { eapolFilter, innerFilter } from './packet-filter.ts';
+import { interfaceMac, interfaceMtu, openPacketSocket } from './packet.ts';
+import { eapolFilter, type FilterProgram, innerFilter } from './packet-filter.ts';
+import { closePcap, openPcap, type PcapHandle } from './pcap.ts';
 import { VIRTIO_HEADER } from './tun.ts';
-import { IOVEC, setAddress, setVector } from './vectors.ts';
 
 export const ETHERNET_HEADER = 14;
 export const FRAME_HEAD = VIRTIO_HEADER + ETHERNET_HEADER;
-const TAG_PROTOCOL = 0x8100;
 
 /** The frame edge of an adapter's data path. */
 export interface FramePort {
@@ -33,30 +31,45 @@ export interface FramePort {
   write(vectors: number, count: number): number;
 }
 
+export const captures = ['packet', 'pcap'] as const;
+/** How frames are taken from an interface. */
+export type Capture = (typeof captures)[number];
+
+/** Where a port's frames come from and go to: a packet socket, or libpcap. */
+export type FrameSource = PcapHandle | { readonly fd: number; readonly pcap: null };
+
 /** An open port. Plain data, so that threads can share the descriptor. */
 export type FrameHandle = {
-  readonly fd: number;
   readonly name: string;
   readonly mac: Mac;
+  /** The longest packet that the interface takes in one frame. */
+  readonly mtu: number;
+  readonly source: FrameSource;
   /** Where EAPOL comes from instead, if it is a bridge: its ports at the time. */
-  readonly ports: readonly number[];
+  readonly ports: readonly FrameSource[];
 };
 
-export function openFramePort(name: string): FrameHandle {
+export function openFramePort(name: string, capture: Capture): FrameHandle {
   const mac = interfaceMac(name);
-  const opened: number[] = [];
+  const opened: FrameSource[] = [];
+  const open = (link: string, filter: FilterProgram): FrameSource => {
+    const source =
+      capture === 'pcap' ? openPcap(link, filter) : { fd: openPacketSocket(link, { filter, link: true }), pcap: null };
+    opened.push(source);
+    return source;
+  };
   try {
-    opened.push(openPacketSocket(name, { filter: innerFilter(mac), link: true }));
-    for (const port of bridgePorts(name)) opened.push(openPacketSocket(port, { filter: eapolFilter(), link: true }));
+    const source = open(name, innerFilter(mac));
+    const ports = bridgePorts(name).map((port) => open(port, eapolFilter()));
+    return { name, mac, mtu: interfaceMtu(name), source, ports };
   } catch (error) {
-    for (const fd of opened) libc().close(fd);
+    for (const source of opened) close(source);
     throw error;
   }
-  const [fd, ...ports] = opened as [number, ...number[]];
-  return { fd, name, mac, ports };
 }
 
-function bridgePorts(name: string): string[] {
+/** The interfaces that a bridge has now; none of what is no bridge. */
+export function bridgePorts(name: string): string[] {
   try {
     return readdirSync(`/sys/class/net/${name}/brif`);
   } catch {
@@ -64,74 +77,11 @@ function bridgePorts(name: string): string[] {
   }
 }
 
-export function closeFramePort(handle: FrameHandle): void {
-  for (const fd of [handle.fd, ...handle.ports]) libc().close(fd);
+function close(source: FrameSource): void {
+  if (source.pcap === null) libc().close(source.fd);
+  else closePcap(source);
 }
 
-/** Offsets of a struct mmsghdr and of what it points to, in one piece of memory. */
-const MMSGHDR = 64;
-const At = { vectors: 16, vectorCount: 24, control: 32, controlLength: 40, length: 56 } as const;
-const HEAD = MMSGHDR + 2 * IOVEC;
-const CONTROL = HEAD + 32;
-/** cmsghdr 16 octets, tpacket_auxdata 20, padded. */
-const CONTROL_ROOM = 40;
-/** tpacket_auxdata behind its cmsghdr: status 32, length 32, captured 32, mac 16, net 16, tag 16, tag protocol 16. */
-const Auxiliary = { level: 8, type: 12, status: 16, tag: 32, tagProtocol: 34 } as const;
-const STATUS_TAG_VALID = 0x10;
-const STATUS_TAG_PROTOCOL_VALID = 0x40;
-
-const EINTR = 4;
-const EAGAIN = 11;
-const EINVAL = 22;
-const ENETDOWN = 100;
-
-/** One thread's use of an open port. */
-export class PacketPort implements FramePort {
-  readonly head: DataView;
-  tag = -1;
-  tagProtocol = 0;
-  readonly #fd: number;
-  readonly #memory = allocate(CONTROL + CONTROL_ROOM);
-
-  constructor(fd: number) {
-    this.#fd = fd;
-    const { view, address, bytes } = this.#memory;
-    this.head = new DataView(bytes.buffer, bytes.byteOffset + HEAD, FRAME_HEAD);
-    setAddress(view, At.vectors, address + MMSGHDR);
-    view.setUint32(At.vectorCount, 2, true);
-    setAddress(view, At.control, address + CONTROL);
-    setVector(this.#memory, MMSGHDR, address + HEAD, FRAME_HEAD);
-  }
-
-  read(into: number, room: number): number {
-    const { view, address } = this.#memory;
-    setVector(this.#memory, MMSGHDR + IOVEC, into, room);
-    view.setUint32(At.controlLength, CONTROL_ROOM, true);
-    if (libc().recvmmsg(this.#fd, address, 1, 0, 0) !== 1) {
-      const code = errno();
-      // ENETDOWN: the interface went down, which a monitor of links tells.
-      // EINVAL: the kernel dropped a frame whose kind of segmentation virtio-net has no name for, as any guest at a tap may
-      // send it (packet_rcv_vnet).
-      return [EAGAIN, EINTR, ENETDOWN, EINVAL].includes(code) ? -1 : raiseErrno('reading frames', '', code);
-    }
-    this.#readTag();
-    return Math.max(0, view.getUint32(At.length, true) - FRAME_HEAD);
-  }
-
-  #readTag(): void {
-    const { view } = this.#memory;
-    const ours =
-      view.getUint32(At.controlLength, true) > 0 &&
-      view.getUint32(CONTROL + Auxiliary.level, true) === SOL_PACKET &&
-      view.getUint32(CONTROL + Auxiliary.type, true) === PACKET_AUXDATA;
-    const status = ours ? view.getUint32(CONTROL + Auxiliary.status, true) : 0;
-    const tagged = (status & STATUS_TAG_VALID) !== 0;
-    this.tag = tagged ? view.getUint16(CONTROL + Auxiliary.tag, true) : -1;
-    const known = (status & STATUS_TAG_PROTOCOL_VALID) !== 0;
-    this.tagProtocol = !tagged ? 0 : known ? view.getUint16(CONTROL + Auxiliary.tagProtocol, true) : TAG_PROTOCOL;
-  }
-
-  write(vectors: number, count: number): number {
-    return libc().writev(this.#fd, vectors, count) < 0 ? errno() : 0;
-  }
+export function closeFramePort({ source, ports }: FrameHandle): void {
+  for (const each of [source, ...ports]) close(each);
 }

@@ -5,6 +5,8 @@
  */
 
 import { type Mac, parseMac } from '../lib/mac.ts';
+import { allocate, type Memory } from './memory.ts';
+import { setAddress } from './vectors.ts';
 
 /** Instructions of 8 octets: code 16, jump if true 8, jump if false 8, operand 32, in host order. */
 export type FilterProgram = Uint8Array;
@@ -28,6 +30,7 @@ type Step =
   | { readonly label: string }
   | { readonly op: number; readonly k: number; readonly yes?: Target; readonly no?: Target };
 
+const PROGRAM = 16;
 const ALL = 0x40000;
 const Ethernet = { destination: 0, type: 12, payload: 14 } as const;
 const Type = { ip4: 0x0800, arp: 0x0806, tag: 0x8100, serviceTag: 0x88a8, ip6: 0x86dd, eapol: 0x888e } as const;
@@ -93,6 +96,15 @@ export function eapolFilter(): FilterProgram {
     { label: 'accept' },
     { op: Op.result, k: ALL },
   ]);
+}
+
+/** sock_fprog { length 16, pad, instructions 64 } with the instructions behind it; libpcap's bpf_program is the same to us. */
+export function programMemory(filter: FilterProgram): Memory {
+  const memory = allocate(PROGRAM + filter.length);
+  memory.bytes.set(filter, PROGRAM);
+  memory.view.setUint16(0, filter.length / 8, true);
+  setAddress(memory.view, 8, memory.address + PROGRAM);
+  return { ...memory, bytes: memory.bytes.subarray(0, PROGRAM) };
 }
 
 function assemble(steps: readonly Step[]): FilterProgram {

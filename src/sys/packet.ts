@@ -10,8 +10,7 @@ import { raiseErrno } from './errno.ts';
 import { errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
 import { allocate, type Memory } from './memory.ts';
-import type { FilterProgram } from './packet-filter.ts';
-import { setAddress } from './vectors.ts';
+import { type FilterProgram, programMemory } from './packet-filter.ts';
 
 const AF_PACKET = 17;
 /** SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC */
@@ -43,6 +42,10 @@ function interfaceIndex(name: string): number {
 
 export function interfaceMac(name: string): Mac {
   return readLink(name, 'address').trim();
+}
+
+export function interfaceMtu(name: string): number {
+  return Number(readLink(name, 'mtu'));
 }
 
 function readLink(name: string, file: string): string {
@@ -80,7 +83,7 @@ export function openPacketSocket(interfaceName: string, { filter, link = false }
       membership.view.setUint16(4, PACKET_MR_ALLMULTI, true);
       set(PACKET_ADD_MEMBERSHIP, membership);
     }
-    if (filter !== undefined && !trySet(SOL_SOCKET, SO_ATTACH_FILTER, attachment(filter))) {
+    if (filter !== undefined && !trySet(SOL_SOCKET, SO_ATTACH_FILTER, programMemory(filter))) {
       raiseErrno('setsockopt(SO_ATTACH_FILTER)');
     }
     // Past the system's limit takes real root, which a user namespace has not.
@@ -102,15 +105,6 @@ function int(value: number): Memory {
   const memory = allocate(4);
   memory.view.setInt32(0, value, true);
   return memory;
-}
-
-/** sock_fprog { length 16, pad, instructions 64 } with the instructions behind it. */
-function attachment(filter: FilterProgram): Memory {
-  const memory = allocate(16 + filter.length);
-  memory.bytes.set(filter, 16);
-  memory.view.setUint16(0, filter.length / 8, true);
-  setAddress(memory.view, 8, memory.address + 16);
-  return { ...memory, bytes: memory.bytes.subarray(0, 16) };
 }
 
 export class PacketSocket {

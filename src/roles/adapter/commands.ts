@@ -3,10 +3,12 @@
 import { X509Certificate } from 'node:crypto';
 import { type Command, Option } from 'commander';
 import { raise } from '../../lib/errors.ts';
+import { type Capture, captures } from '../../sys/frame-port.ts';
+import { requirePcap } from '../../sys/pcap.ts';
 import type { Context } from '../context.ts';
 import { addUpOptions, readUpFlags, type UpFlags } from '../member/up.ts';
 
-type AdapterFlags = UpFlags & { inner: string; outer: string; internet?: boolean };
+type AdapterFlags = UpFlags & { inner: string; outer: string; capture: Capture; internet?: boolean };
 
 export function contribute(program: Command, context: Context): void {
   const adapter = program.command('adapter').description('a gateway that brings devices into the overlay as they are');
@@ -16,8 +18,8 @@ export function contribute(program: Command, context: Context): void {
     .addOption(new Option('--inner <interface>', 'interface that the general nodes are on').makeOptionMandatory())
     .addOption(new Option('--outer <interface>', 'interface towards the Internet').makeOptionMandatory())
     .addOption(
-      new Option('--capture <method>', 'how frames are taken from the inner interface: packet sockets')
-        .choices(['packet'])
+      new Option('--capture <method>', 'how frames are taken from the inner interface: packet sockets, or libpcap')
+        .choices(captures)
         .default('packet'),
     )
     .option('--internet', 'let general nodes reach the Internet too, behind this host’s address');
@@ -27,13 +29,14 @@ export function contribute(program: Command, context: Context): void {
       '\nExample:\n  cyphonic adapter up --inner eth1 --outer eth0 --state /var/lib/cyphonic-adapter --token-file token.txt',
     )
     .action(async (flags: AdapterFlags) => {
-      const { inner, outer } = flags;
+      const { inner, outer, capture } = flags;
       if (inner === outer) raise('USAGE_VALUE', { option: '--inner', value: inner, why: 'it is the outer interface' });
+      if (capture === 'pcap') requirePcap();
       const [{ runMember }, { extensionOf }] = await Promise.all([
         import('../member/daemon.ts'),
         import('./extension.ts'),
       ]);
-      const settings = { inner, outer, internet: flags.internet === true };
+      const settings = { inner, outer, internet: flags.internet === true, capture };
       await runMember(await readUpFlags(flags, context), context, extensionOf(settings));
     });
 

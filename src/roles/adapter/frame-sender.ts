@@ -1,7 +1,7 @@
 /** Sends the control plane's own frames, from the main thread. */
 
-import type { FrameHandle } from '../../sys/frame-port.ts';
-import { PacketPort } from '../../sys/frame-port.ts';
+import { portOf } from '../../pipeline/pcap-port.ts';
+import type { FrameHandle, FramePort } from '../../sys/frame-port.ts';
 import { allocate } from '../../sys/memory.ts';
 import { VIRTIO_HEADER } from '../../sys/tun.ts';
 import { IOVEC, setVector } from '../../sys/vectors.ts';
@@ -9,11 +9,11 @@ import { IOVEC, setVector } from '../../sys/vectors.ts';
 const LONGEST = 9_216;
 
 export class FrameSender {
-  readonly #port: PacketPort;
+  readonly #port: FramePort;
   readonly #memory = allocate(IOVEC + VIRTIO_HEADER + LONGEST);
 
-  constructor(handle: FrameHandle) {
-    this.#port = new PacketPort(handle.fd);
+  constructor({ source, mtu }: FrameHandle) {
+    this.#port = portOf(source, mtu);
   }
 
   /** Whether the link took it. */

@@ -8,9 +8,15 @@ import { existsSync } from 'node:fs';
 import { raise } from '../../lib/errors.ts';
 import { type Address, addressAt, familyOf, formatAddress, isLinkLocal, type Prefix } from '../../lib/ip.ts';
 import { type Mac, parseMac } from '../../lib/mac.ts';
+import type { Capture } from '../../sys/frame-port.ts';
 import { linkIndex, type Netlink } from '../../sys/netlink.ts';
 
-export type AdapterSettings = { readonly inner: string; readonly outer: string; readonly internet: boolean };
+export type AdapterSettings = {
+  readonly inner: string;
+  readonly outer: string;
+  readonly internet: boolean;
+  readonly capture: Capture;
+};
 
 /** The host number of the gateway in both ranges; the AS gives it to no device. */
 const GATEWAY = 1;

@@ -8,6 +8,8 @@ import { join } from 'node:path';
 import { raise } from '../../lib/errors.ts';
 import { type Address, familyOf, type Prefix } from '../../lib/ip.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
+import { mergesReceived, setMergesReceived } from '../../sys/ethtool.ts';
+import type { Capture } from '../../sys/frame-port.ts';
 import { hostPrefix, linkIndex, Netlink } from '../../sys/netlink.ts';
 import { runTool } from '../../sys/tool.ts';
 import { raiseFirewall, removeFirewall } from './firewall.ts';
@@ -26,6 +28,9 @@ export type InnerPlan = {
   readonly inner: string;
   readonly outer: string;
   readonly internet: boolean;
+  readonly capture: Capture;
+  /** Interfaces that shall merge nothing of what they receive. */
+  readonly unmerged: readonly string[];
   /** The adapter's own addresses on the inner link. */
   readonly gateways: readonly Address[];
   /** Of the kernel: file and value. */
@@ -44,16 +49,19 @@ export async function bringInterfaceUp(plan: InterfacePlan): Promise<string[]> {
   const former = readRecord(plan.stateDirectory);
   if (former?.namespace === namespace && former.interface !== plan.interface) await removeFirewall(former.interface);
   const inner = plan.inner ?? null;
-  const known = former?.namespace === namespace ? former.settings : {};
-  const settings = Object.fromEntries(
-    (inner?.settings ?? []).map(([file]) => [file, known[file] ?? readSetting(file)]),
-  );
+  // Of a killed daemon too: what it found is what `down` puts back.
+  const found = former?.namespace === namespace ? former : null;
+  const settings = { ...found?.settings };
+  for (const [file] of inner?.settings ?? []) settings[file] ??= readSetting(file);
+  const merging = { ...found?.merging };
+  for (const name of inner?.unmerged ?? []) merging[name] ??= mergesReceived(name);
   const gateways = inner === null ? null : { interface: inner.inner, addresses: inner.gateways };
   const outer = inner?.internet ? inner.outer : null;
-  const record: SetupRecord = { interface: plan.interface, namespace, settings, gateways, outer };
+  const record: SetupRecord = { interface: plan.interface, namespace, settings, merging, gateways, outer };
   writeAtomically(recordFile(plan.stateDirectory), JSON.stringify(record));
   await raiseFirewall(plan);
   for (const [file, value] of inner?.settings ?? []) writeSetting(file, value);
+  for (const name of inner?.unmerged ?? []) setMergesReceived(name, false);
   if (gateways !== null) configureGateways(gateways, true);
   if (outer !== null) await routeInward(outer, true);
   return configureLink(plan);
@@ -69,6 +77,9 @@ export async function takeInterfaceDown(stateDirectory: string): Promise<boolean
   if (record.namespace !== ownNamespace()) raise('USAGE_OTHER_NAMESPACE', { file: recordFile(stateDirectory) });
   await removeFirewall(record.interface);
   for (const [file, value] of Object.entries(record.settings)) if (existsSync(file)) writeSetting(file, value);
+  for (const [name, on] of Object.entries(record.merging)) {
+    if (existsSync(`/sys/class/net/${name}`)) setMergesReceived(name, on);
+  }
   if (record.gateways !== null) configureGateways(record.gateways, false);
   if (record.outer !== null) await routeInward(record.outer, false);
   rmSync(recordFile(stateDirectory), { force: true });
@@ -165,6 +176,8 @@ type SetupRecord = {
   readonly interface: string;
   readonly namespace: string;
   readonly settings: Readonly<Record<string, string>>;
+  /** By interface. */
+  readonly merging: Readonly<Record<string, boolean>>;
   readonly gateways: GatewayRecord | null;
   /** From where general nodes are routed to; null = they are not. */
   readonly outer: string | null;
@@ -181,9 +194,9 @@ function ownNamespace(): string {
 function readRecord(stateDirectory: string): SetupRecord | null {
   try {
     const record = JSON.parse(readFileSync(recordFile(stateDirectory), 'utf8')) as Partial<SetupRecord>;
-    const { interface: name, namespace, settings = {}, gateways = null, outer = null } = record;
+    const { interface: name, namespace, settings = {}, merging = {}, gateways = null, outer = null } = record;
     if (typeof name !== 'string' || typeof namespace !== 'string' || !INTERFACE_NAME.test(name)) return null;
-    return { interface: name, namespace, settings, gateways, outer };
+    return { interface: name, namespace, settings, merging, gateways, outer };
   } catch {
     // No record, nothing to undo; it is written in one piece, so that a damaged one is none of ours.
     return null;

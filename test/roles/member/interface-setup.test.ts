@@ -20,6 +20,11 @@ function plan(lab: Lab, name = 'cyp0') {
   };
 }
 
+/** An adapter's other side, where these interfaces shall merge nothing. */
+function inner(unmerged: readonly string[]) {
+  return { inner: 'eth1', outer: 'eth2', internet: false, gateways: [], settings: [], unmerged };
+}
+
 function prepare(lab: Lab): Namespace {
   mkdirSync(join(lab.directory, 'state'));
   const host = lab.namespace('host');
@@ -49,14 +54,19 @@ describeLab('the interface of a node', () => {
   it('is undone by another process after the daemon was killed, once', () =>
     inLab('interface down', async (lab) => {
       const host = prepare(lab);
+      host.sh('ip link add eth1 type veth peer eth2; ethtool -K eth1 gro on');
       const daemon = new Remote(host, setup);
-      await daemon.call('bringInterfaceUp', plan(lab));
+      await daemon.call('bringInterfaceUp', { ...plan(lab), inner: inner(['eth1']) });
       daemon.program.signal('SIGKILL');
       await daemon.program.exited;
       expect(host.sh('nft list tables')).toBe('table inet cyphonic_cyp0\n');
+      expect(host.sh('ethtool -k eth1')).toContain('generic-receive-offload: off');
       const other = new Remote(host, setup);
+      // Also where the next one would have left that alone.
+      await other.call('bringInterfaceUp', { ...plan(lab), inner: inner([]) });
       expect(await other.call('takeInterfaceDown', plan(lab).stateDirectory)).toBe(true);
       expect(host.sh('nft list tables')).toBe('');
+      expect(host.sh('ethtool -k eth1')).toContain('generic-receive-offload: on');
       expect(await other.call('takeInterfaceDown', plan(lab).stateDirectory)).toBe(false);
     }));
 

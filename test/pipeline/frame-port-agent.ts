@@ -1,0 +1,106 @@
+/** One end of a link by remote control: a port of an adapter, or a device, which hears all and says what it likes. */
+
+import { openSync, writeSync } from 'node:fs';
+import { portOf } from '../../src/pipeline/pcap-port.ts';
+import {
+  type Capture,
+  closeFramePort,
+  FRAME_HEAD,
+  type FrameHandle,
+  type FramePort,
+  openFramePort,
+} from '../../src/sys/frame-port.ts';
+import { check, libc } from '../../src/sys/libc.ts';
+import { allocate } from '../../src/sys/memory.ts';
+import { interfaceMac, openPacketSocket } from '../../src/sys/packet.ts';
+import { PacketPort } from '../../src/sys/packet-port.ts';
+import { Poller } from '../../src/sys/poll.ts';
+import { setVector } from '../../src/sys/vectors.ts';
+
+const TUNSETIFF = 0x400454ca;
+/** IFF_TAP | IFF_NO_PI | IFF_VNET_HDR */
+const FLAGS = 0x0002 | 0x1000 | 0x4000;
+const WAIT_MS = 3_000;
+
+export type Heard = {
+  /** Virtio-net and Ethernet header. */
+  readonly head: string;
+  readonly tag: number;
+  readonly tagProtocol: number;
+  readonly content: string;
+};
+
+let tap = -1;
+let handle: FrameHandle | null = null;
+let port: FramePort;
+let poller: Poller;
+const room = allocate(1 << 17);
+const vectors = allocate(32);
+
+export function open(name: string, capture: Capture): string {
+  handle = openFramePort(name, capture);
+  port = portOf(handle.source, handle.mtu);
+  poller = new Poller([handle.source.fd]);
+  return handle.mac;
+}
+
+export function openDevice(name: string): string {
+  const fd = openPacketSocket(name, { link: true });
+  port = new PacketPort(fd);
+  poller = new Poller([fd]);
+  return interfaceMac(name);
+}
+
+/** The other end of a TAP device, which says what a guest of a virtual machine may say. */
+export function openTap(name: string): void {
+  tap = openSync('/dev/net/tun', 'r+');
+  const request = allocate(40);
+  request.bytes.set(Buffer.from(name));
+  request.view.setUint16(16, FLAGS, true);
+  check(libc().ioctl(tap, TUNSETIFF, request.address), 'ioctl TUNSETIFF');
+}
+
+export const sayAsGuest = (frame: string): number => writeSync(tap, Uint8Array.fromHex(frame));
+
+/** Writes a frame, its header and what it carries from two places; 0, or the errno. */
+export function say(frame: string): number {
+  const octets = Uint8Array.fromHex(frame);
+  room.bytes.set(octets);
+  const first = Math.min(octets.length, FRAME_HEAD);
+  setVector(vectors, 0, room.address, first);
+  setVector(vectors, 16, room.address + first, octets.length - first);
+  return port.write(vectors.address, 2);
+}
+
+/** All frames up to one that carries this, as soon as they are there, or what came in time. */
+export function hearUntil(content: string): Heard[] {
+  const all: Heard[] = [];
+  for (let frame = hear(); frame !== null; frame = hear()) {
+    all.push(frame);
+    if (frame.content === content) break;
+  }
+  return all;
+}
+
+/** The next frame as soon as there is one. */
+export function hear(): Heard | null {
+  const end = performance.now() + WAIT_MS;
+  for (let left = WAIT_MS; left > 0; left = end - performance.now()) {
+    const octets = port.read(room.address, room.bytes.length);
+    if (octets >= 0) {
+      const { head, tag, tagProtocol } = port;
+      const headOctets = new Uint8Array(head.buffer, head.byteOffset, FRAME_HEAD);
+      const content = room.bytes.subarray(0, octets);
+      return { head: headOctets.toHex(), tag, tagProtocol, content: content.toHex() };
+    }
+    poller.wait(left);
+  }
+  return null;
+}
+
+/** Closes the port; whether its descriptor is gone. */
+export function close(): boolean {
+  const { source } = handle!;
+  closeFramePort(handle!);
+  return libc().read(source.fd, room.address, 1) < 0;
+}
