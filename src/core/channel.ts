@@ -6,7 +6,7 @@
  * 2. the sequence number must be new in that instance's window;
  * 3. an unknown instance, or (with `proveAddress`) an unproven source address, is believed only if the message answers
  *    our own fresh transaction or echoes the challenge that this very address was sent. Everything else gets a
- *    challenge, at most `CHALLENGES_PER_SECOND`, and changes nothing.
+ *    challenge, at most `CHALLENGES`, and changes nothing.
  */
 
 import type { Aead } from '../crypto/aead.ts';
@@ -27,6 +27,7 @@ import type { DropReason } from '../proto/drop.ts';
 import { Flag } from '../proto/messages.ts';
 import type { SenderKind } from '../proto/options.ts';
 import { PartBuffer } from '../proto/parts.ts';
+import { Bucket } from './limits.ts';
 
 /** A challenge stays the same for this long, so that a repeated request does not void the echo under way. */
 const CHALLENGE_MS = 5_000;
@@ -34,7 +35,7 @@ const CHALLENGE_MS = 5_000;
  * Of one sender. Bounds the work, not the traffic: a challenge is never three times as long as what it answers. Each
  * sender has its own, as datagrams recorded from an earlier life are challenged whenever somebody repeats them.
  */
-const CHALLENGES_PER_SECOND = 50;
+const CHALLENGES = { burst: 50, perSecond: 50 };
 /** Addresses of one instance that stay proven: both families, and the previous ones while a device moves. */
 const MAX_PROVEN = 4;
 /** Keys of instances not believed yet, kept for the echo that follows. */
@@ -75,9 +76,8 @@ type Correspondent = Sender & {
   readonly aead: Aead;
   readonly window: ReplayWindow;
   proven: Endpoint[];
-  /** Challenges it may be given, as of then (ms). */
-  credit: number;
-  creditAt: number;
+  /** Challenges it may be given. */
+  readonly challenges: Bucket;
 };
 
 const drop = (reason: DropReason): Opened => ({ kind: 'drop', reason });
@@ -203,8 +203,7 @@ export class Channel {
       aead: this.#keyOf(sender),
       window: new ReplayWindow(SIGNALLING_WINDOW),
       proven: [],
-      credit: CHALLENGES_PER_SECOND,
-      creditAt: 0,
+      challenges: new Bucket(CHALLENGES),
     };
     this.#strangers.push(stranger);
     if (this.#strangers.length > MAX_STRANGERS) this.#forget(this.#strangers.shift()!);
@@ -230,11 +229,7 @@ export class Channel {
   }
 
   #challenge(envelope: Envelope, sender: Correspondent, from: Endpoint, now: Now): Opened {
-    const earned = ((now.ms - sender.creditAt) / 1000) * CHALLENGES_PER_SECOND;
-    sender.credit = Math.min(CHALLENGES_PER_SECOND, sender.credit + earned);
-    sender.creditAt = now.ms;
-    if (sender.credit < 1) return drop('rate-limited');
-    sender.credit -= 1;
+    if (!sender.challenges.take(now.ms)) return drop('rate-limited');
     if (now.ms - this.#challengeSince > CHALLENGE_MS) {
       this.#challengeSecret = this.#options.primitives.random(32);
       this.#challengeSince = now.ms;

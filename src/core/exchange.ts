@@ -14,6 +14,15 @@ import type { Channel, Sender } from './channel.ts';
 /** A request before its Transaction ID is drawn. */
 export type Request = Draft extends infer D ? (D extends Draft ? Omit<D, 'transactionId'> : never) : never;
 
+/** How often, when and under which condition a request is sent. */
+export type Pace = {
+  readonly tries?: number | undefined;
+  /** Delay after the n-th transmission, n from 1 (ms). */
+  readonly delay?: ((tries: number) => number) | undefined;
+  /** Whether so many octets may go there now; if not, this one transmission is left out. */
+  readonly allows?: ((to: Endpoint, octets: number, now: Now) => boolean) | undefined;
+};
+
 type Outstanding<Tag> = {
   readonly tag: Tag;
   readonly channel: Channel;
@@ -24,9 +33,7 @@ type Outstanding<Tag> = {
   echo: string | null;
   echoes: number;
   tries: number;
-  readonly maxTries: number;
-  /** Delay after the n-th transmission, n from 1 (ms). */
-  readonly delay: (tries: number) => number;
+  readonly pace: Pace;
   /** Time of the one transmission that an answer can belong to (ms), null if there are several. */
   sentAt: number | null;
   /** When the next transmission, or after the last one the failure, is due (ms). */
@@ -62,16 +69,8 @@ export class Exchanges<Tag> {
     this.#replica = replica;
   }
 
-  /** Sends a request now and again until it is settled or `tries` transmissions went unanswered. */
-  start(
-    channel: Channel,
-    request: Request,
-    to: Endpoint,
-    tag: Tag,
-    now: Now,
-    maxTries = RETRANSMIT_TRIES,
-    delay = retransmitDelay,
-  ): Action[] {
+  /** Sends a request now and again until it is settled or its tries are used up. */
+  start(channel: Channel, request: Request, to: Endpoint, tag: Tag, now: Now, pace: Pace = {}): Action[] {
     let transactionId = 0;
     while (transactionId === 0 || this.#outstanding.has(transactionId)) {
       const octets = this.#primitives.random(4);
@@ -80,7 +79,7 @@ export class Exchanges<Tag> {
     }
     const draft = { ...request, transactionId } as Draft;
     const progress = { echo: null, echoes: 0, tries: 0, sentAt: null, due: 0 };
-    const entry = { tag, channel, draft, to, before: [], ...progress, maxTries, delay };
+    const entry = { tag, channel, draft, to, before: [], ...progress, pace };
     this.#outstanding.set(transactionId, entry);
     return this.#repeat(entry, now);
   }
@@ -126,10 +125,10 @@ export class Exchanges<Tag> {
       entry.echo = message.options.challenge.value;
       entry.echoes += 1;
       if (entry.echoes > MAX_ECHOES) return { actions: [] };
-      entry.due = now.ms + entry.delay(entry.tries);
+      entry.due = now.ms + delayOf(entry);
       // Only this repetition has the echo, so only this one is answered.
       entry.sentAt = now.ms;
-      return { actions: this.#transmit(entry) };
+      return { actions: this.#transmit(entry, now) };
     }
     this.#outstanding.delete(message.transactionId);
     return { settled: entry.tag, rttMs: entry.sentAt === null ? null : now.ms - entry.sentAt };
@@ -152,7 +151,7 @@ export class Exchanges<Tag> {
     for (const [id, entry] of this.#outstanding) {
       if (entry.due > now.ms) {
         this.#earliest = Math.min(this.#earliest, entry.due);
-      } else if (entry.tries < entry.maxTries) {
+      } else if (entry.tries < (entry.pace.tries ?? RETRANSMIT_TRIES)) {
         actions.push(...this.#repeat(entry, now));
       } else {
         this.#outstanding.delete(id);
@@ -170,15 +169,21 @@ export class Exchanges<Tag> {
   #repeat(entry: Outstanding<Tag>, now: Now): Action[] {
     entry.tries += 1;
     entry.sentAt = entry.tries === 1 && entry.before.length === 0 ? now.ms : null;
-    entry.due = now.ms + entry.delay(entry.tries);
+    entry.due = now.ms + delayOf(entry);
     this.#earliest = Math.min(this.#earliest, entry.due);
-    return this.#transmit(entry);
+    return this.#transmit(entry, now);
   }
 
-  #transmit({ channel, draft, echo, to }: Outstanding<Tag>): Action[] {
+  #transmit({ channel, draft, echo, to, pace }: Outstanding<Tag>, now: Now): Action[] {
     const options = echo === null ? draft.options : { ...draft.options, echo: { value: echo } };
-    return sendAll(channel.seal({ ...draft, options } as Draft), to);
+    const datagrams = channel.seal({ ...draft, options } as Draft);
+    const octets = datagrams.reduce((sum, { length }) => sum + length, 0);
+    return pace.allows?.(to, octets, now) === false ? [] : sendAll(datagrams, to);
   }
+}
+
+function delayOf({ pace: { delay = retransmitDelay }, tries }: Outstanding<unknown>): number {
+  return delay(tries);
 }
 
 /** Answers given, by sender and Transaction ID. `pending` marks a request that is still being worked on. */

@@ -37,11 +37,37 @@ export type Rate = { readonly burst: number; readonly perSecond: number };
 /** Keys remembered; the one not used for longest is forgotten first. */
 const MAX_KEYS = 16_384;
 
+/** A token bucket, full at first. */
+export class Bucket {
+  readonly #rate: Rate;
+  #level: number;
+  #at = 0;
+
+  constructor(rate: Rate) {
+    this.#rate = rate;
+    this.#level = rate.burst;
+  }
+
+  /** Takes so many tokens; false, and none are taken, if there are fewer. */
+  take(ms: number, tokens = 1): boolean {
+    const { burst, perSecond } = this.#rate;
+    this.#level = Math.min(burst, this.#level + ((ms - this.#at) / 1000) * perSecond);
+    this.#at = ms;
+    if (this.#level < tokens) return false;
+    this.#level -= tokens;
+    return true;
+  }
+
+  giveBack(): void {
+    this.#level = Math.min(this.#rate.burst, this.#level + 1);
+  }
+}
+
 /** Token buckets by key. */
 export class Buckets {
   readonly #rate: Rate;
   /** In order of use. A key that is not here has a full bucket. */
-  readonly #buckets = new Map<string, { level: number; at: number }>();
+  readonly #buckets = new Map<string, Bucket>();
 
   constructor(rate: Rate) {
     this.#rate = rate;
@@ -53,18 +79,15 @@ export class Buckets {
 
   /** Takes one token of this key; false if there is none. */
   take(key: string, ms: number): boolean {
-    const { burst, perSecond } = this.#rate;
-    const bucket = this.#buckets.get(key) ?? { level: burst, at: ms };
-    const level = Math.min(burst, bucket.level + ((ms - bucket.at) / 1000) * perSecond);
+    const bucket = this.#buckets.get(key) ?? new Bucket(this.#rate);
     this.#buckets.delete(key);
-    this.#buckets.set(key, { level: level < 1 ? level : level - 1, at: ms });
+    this.#buckets.set(key, bucket);
     if (this.#buckets.size > MAX_KEYS) this.#buckets.delete(this.#buckets.keys().next().value!);
-    return level >= 1;
+    return bucket.take(ms);
   }
 
   /** Gives one token back: the work was done for somebody we know. */
   giveBack(key: string): void {
-    const bucket = this.#buckets.get(key);
-    if (bucket !== undefined) bucket.level = Math.min(this.#rate.burst, bucket.level + 1);
+    this.#buckets.get(key)?.giveBack();
   }
 }

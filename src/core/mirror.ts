@@ -15,10 +15,11 @@ import { MAX_MIRRORS, type Mirror, SenderKind } from '../proto/options.ts';
 import type { Action } from './actions.ts';
 import { Channel } from './channel.ts';
 import { sendAll } from './exchange.ts';
+import { Bucket } from './limits.ts';
 import { dropped, unopened } from './service.ts';
 
 /** What may be asked in a second: each question costs some key derivations before it is known to be one. */
-const PER_SECOND = 2_000;
+const RATE = { burst: 2_000, perSecond: 2_000 };
 
 export type MirrorIdentity = { readonly primitives: Primitives; readonly keys: KeyPair };
 
@@ -32,8 +33,7 @@ export class MirrorService {
   readonly #identity: MirrorIdentity;
   readonly #kind: SenderKind;
   #grants: readonly Uint8Array[] = [];
-  #credit = PER_SECOND;
-  #creditAt = 0;
+  readonly #rate = new Bucket(RATE);
 
   constructor(identity: MirrorIdentity, kind: SenderKind) {
     this.#identity = identity;
@@ -50,10 +50,7 @@ export class MirrorService {
   }
 
   answer(datagram: Uint8Array, envelope: Envelope, from: Endpoint, now: Now): Action[] {
-    this.#credit = Math.min(PER_SECOND, this.#credit + ((now.ms - this.#creditAt) / 1000) * PER_SECOND);
-    this.#creditAt = now.ms;
-    if (this.#credit < 1) return dropped('rate-limited', from);
-    this.#credit -= 1;
+    if (!this.#rate.take(now.ms)) return dropped('rate-limited', from);
     const answers = this.#grants.map((grant) => this.#answerUnder(grant, datagram, envelope, from, now));
     return answers.find((actions) => actions[0]?.do !== 'drop') ?? answers[0] ?? dropped('unknown-sender', from);
   }

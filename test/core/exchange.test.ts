@@ -26,7 +26,7 @@ function setup() {
   });
   const exchanges = new Exchanges<string>(primitives);
   const start = (tag: string, ms = 0, tries?: number) =>
-    exchanges.start(channel, { type: 'keepAlive', id: ID, body: {} }, server, tag, at(ms), tries);
+    exchanges.start(channel, { type: 'keepAlive', id: ID, body: {} }, server, tag, at(ms), { tries });
   return { exchanges, start };
 }
 

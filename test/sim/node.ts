@@ -218,6 +218,11 @@ export class SimNode {
     const { port, address4, address6 } = this.host;
     const addresses = [address4, address6].filter((address) => address !== null);
     const candidates = addresses.map((address): Candidate => ({ address, port, kind: 'host' }));
+    this.claim(candidates);
+  }
+
+  /** What the host says are its addresses. */
+  claim(candidates: readonly Candidate[]): void {
     this.#shell?.input((machine, now) => machine.localAddresses(candidates, now));
   }
 

@@ -269,14 +269,9 @@ export class Directions {
       body: { pathId, cipherType: route.suite, tunnelKey: relayKey(primitives, route.tunnelKey) },
       options: { relayEnds: { initiator: initiator.nodeId, responder: responder.nodeId } },
     } as const;
-    return exchanges.start(
-      relay.channel,
-      request,
-      relay.endpoint,
-      { for: 'relay', direction, relay },
-      now,
-      RELAY_TRIES,
-    );
+    return exchanges.start(relay.channel, request, relay.endpoint, { for: 'relay', direction, relay }, now, {
+      tries: RELAY_TRIES,
+    });
   }
 
   #optionsFor(route: Route, peer: PresentNode, now: Now): Options {
@@ -296,7 +291,7 @@ export class Directions {
       options: this.#optionsFor(route, initiator, now),
     } as const;
     const tag = { for: 'direction', direction } as const;
-    return this.#options.exchanges.start(responder.channel, request, endpoint, tag, now, RESPONDER_TRIES);
+    return this.#options.exchanges.start(responder.channel, request, endpoint, tag, now, { tries: RESPONDER_TRIES });
   }
 
   #fail(direction: Direction, reason: number, now: Now): Action[] {

@@ -23,7 +23,7 @@ import { Flag, type MessageName } from '../../proto/messages.ts';
 import { type Candidate, MAX_CANDIDATES, type RelayTime, type SenderKind } from '../../proto/options.ts';
 import { PartBuffer } from '../../proto/parts.ts';
 import { Channel, type Sender } from '../channel.ts';
-import { Answers, Exchanges, type Request, retransmitDelay, sendAll } from '../exchange.ts';
+import { Answers, Exchanges, type Pace, type Request, sendAll } from '../exchange.ts';
 import { Streams } from './streams.ts';
 import type { NodeAction, NodeOptions, Session } from './types.ts';
 
@@ -36,14 +36,12 @@ export type Arrival = {
 };
 
 /** How a request went out and what its outcome leads to. */
-export type Purpose = {
+export type Purpose = Pace & {
   /** Whose request it is: `cancel` takes all of one owner. */
   readonly owner: object;
   readonly channel: Channel;
   readonly request: Request;
   readonly to: Endpoint;
-  readonly tries?: number;
-  readonly delay?: (tries: number) => number;
   /** Who may answer, and with what type of message. */
   readonly from: SenderKind;
   readonly expects: MessageName;
@@ -214,13 +212,14 @@ export class NodeContext {
   }
 
   ask(purpose: Purpose, now: Now): void {
-    const { channel, to, tries, delay = retransmitDelay } = purpose;
+    const { channel, to } = purpose;
     const flags = (purpose.request.flags ?? 0) | streamedFlag(to);
-    this.emit(...this.exchanges.start(channel, { ...purpose.request, flags }, to, purpose, now, tries, delay));
+    this.emit(...this.exchanges.start(channel, { ...purpose.request, flags }, to, purpose, now, purpose));
   }
 
-  cancel(owner: object): void {
-    this.exchanges.cancel((purpose) => purpose.owner === owner);
+  /** `to`: only what goes there. */
+  cancel(owner: object, to?: Endpoint): void {
+    this.exchanges.cancel((one) => one.owner === owner && (to === undefined || sameEndpoint(one.to, to)));
   }
 
   /** Whether a message may settle the request with its Transaction ID. */

@@ -289,10 +289,12 @@ export class NodeMachine implements Machine<NodeOnly> {
     envelope: Envelope,
     arrival: Arrival,
     now: Now,
+    heard: (octets: number) => void = () => {},
   ): Extract<Opened, { kind: 'message' }> | null {
     const { from } = arrival;
     const answersUs = this.#context.exchanges.expects(envelope.transactionId, from);
     const opened = channel.open(datagram, envelope, from, now, answersUs);
+    if (opened.kind === 'message' || opened.kind === 'part') heard(datagram.length);
     if (opened.kind === 'challenge') this.#context.emit(...sendAll(opened.datagrams, from));
     if (opened.kind === 'drop') this.#context.drop(opened.reason, from);
     if (opened.kind !== 'message') return null;
@@ -358,7 +360,9 @@ export class NodeMachine implements Machine<NodeOnly> {
       return;
     }
     const arrival = { from, relayed, port };
-    const opened = this.#open(claimsRelay ? path.relayChannel : path.channel, datagram, envelope, arrival, now);
+    const opened = claimsRelay
+      ? this.#open(path.relayChannel, datagram, envelope, arrival, now)
+      : this.#open(path.channel, datagram, envelope, arrival, now, (octets) => path.peer.budget.earn(octets));
     if (opened === null) return;
     if ((opened.message.flags & Flag.response) !== 0) this.#duplicate();
     // A closed path only waits for the acknowledgement of its goodbye.

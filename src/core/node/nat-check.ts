@@ -126,8 +126,11 @@ export class NatCheck {
     const request = { type: 'keepAlive', id: this.#nodeId, body: {}, options } as const;
     const channel = this.#channel(mirror);
     const actions = filtering
-      ? this.#exchanges[socket].start(channel, request, mirror, question, now, FILTERING_TRIES, () => FILTERING_WAIT_MS)
-      : this.#exchanges[socket].start(channel, request, mirror, question, now, TRIES);
+      ? this.#exchanges[socket].start(channel, request, mirror, question, now, {
+          tries: FILTERING_TRIES,
+          delay: () => FILTERING_WAIT_MS,
+        })
+      : this.#exchanges[socket].start(channel, request, mirror, question, now, { tries: TRIES });
     return sendsOf(socket, actions);
   }
 

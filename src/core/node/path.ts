@@ -226,6 +226,7 @@ export class Path {
 
   traffic(totals: PathTraffic, now: Now): void {
     if (this.#closed) return;
+    this.peer.budget.earn(totals.rxBytes - (this.totals?.rxBytes ?? 0));
     const large = totals.txLarge > (this.totals?.txLarge ?? 0);
     const sending = this.#liveness.traffic(totals, now);
     if (large) this.#mtu.sending(this.#liveness.isSilent(now), now);

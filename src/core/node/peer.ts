@@ -8,6 +8,7 @@ import type { Channel } from '../channel.ts';
 import type { NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
 import { Path, type PathEnd } from './path.ts';
+import { ProbeBudget } from './probe-budget.ts';
 import { Timers } from './timers.ts';
 
 /** Paths that came up within this time of one another were asked for by both ends at once (ms). */
@@ -53,6 +54,9 @@ export type PeerEvents = {
 export class Peer {
   certificate: Certificate;
   readonly timers: Timers<'probe' | 'forget'>;
+  readonly budget = new ProbeBudget();
+  /** So many datagrams as port prediction takes go to one peer but rarely (ms). */
+  predictionPausedUntil = Number.NEGATIVE_INFINITY;
   readonly #context: NodeContext;
   readonly #events: PeerEvents;
   #paths: Path[] = [];

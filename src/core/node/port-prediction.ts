@@ -39,7 +39,6 @@ export class PortPrediction {
   #opened: Endpoint | null = null;
   #met = false;
   #wait = ASK_AFTER_MS;
-  #pausedUntil = Number.NEGATIVE_INFINITY;
 
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
@@ -62,7 +61,7 @@ export class PortPrediction {
   /** The peer wants to begin; our role if we agree. */
   asked(theirs: number, now: Now): PredictionRole | null {
     const role = this.#role();
-    if (role === null || !isOther(role, theirs) || now.ms < this.#pausedUntil) return null;
+    if (role === null || !isOther(role, theirs) || now.ms < this.#path.peer.predictionPausedUntil) return null;
     if (this.#path.kind !== 'relay') return null;
     if (this.#round === null) this.#begin(role, now);
     return this.#round === null ? null : role;
@@ -81,7 +80,7 @@ export class PortPrediction {
   readdress(now: Now): void {
     this.#halt();
     this.close();
-    this.#pausedUntil = Number.NEGATIVE_INFINITY;
+    this.#path.peer.predictionPausedUntil = Number.NEGATIVE_INFINITY;
     this.#wait = ASK_AFTER_MS;
     this.wayChanged(now);
   }
@@ -113,7 +112,7 @@ export class PortPrediction {
   }
 
   #askLater(now: Now): void {
-    this.timers.set('ask', Math.max(now.ms + this.#wait, this.#pausedUntil));
+    this.timers.set('ask', Math.max(now.ms + this.#wait, this.#path.peer.predictionPausedUntil));
     this.#wait = Math.min(PAUSE_MS, 2 * this.#wait);
   }
 
@@ -147,6 +146,8 @@ export class PortPrediction {
     const { address, port } = there;
     this.#round = { role, there: { address, port }, number: 1, since: now.ms, sent: 0 };
     this.timers.clear('ask');
+    // Also for other paths to the same peer, and should this one end meanwhile.
+    this.#path.peer.predictionPausedUntil = now.ms + PAUSE_MS;
     this.#context.emit({ do: 'count', name: 'port-prediction-rounds' });
     this.#punch(now);
   }
@@ -185,7 +186,7 @@ export class PortPrediction {
     }
     this.#halt();
     this.#context.emit({ do: 'count', name: 'port-prediction-failed' });
-    this.#pausedUntil = now.ms + PAUSE_MS;
+    this.#path.peer.predictionPausedUntil = now.ms + PAUSE_MS;
     this.wayChanged(now);
     return false;
   }
@@ -193,6 +194,7 @@ export class PortPrediction {
   #succeeded(): void {
     const met = this.#met;
     this.#halt();
+    this.#path.peer.predictionPausedUntil = Number.NEGATIVE_INFINITY;
     this.#wait = ASK_AFTER_MS;
     // It may have become direct by another way meanwhile.
     if (!met) this.close();

@@ -1,16 +1,17 @@
 /**
  * Hole punching (protocol sections 2.3 and 4.6): every candidate address of the peer is probed with a fresh random
  * challenge, on both sides at once; the address that sends the challenge back is proven. A message from an address that
- * nobody announced is answered with a probe of its own (a triggered check), never with more than came from there.
+ * nobody announced is answered with a probe of its own (a triggered check), never with more than came from there. All other
+ * probes of addresses where the peer never was are on its account.
  */
 
 import type { Endpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
-import type { SenderKind } from '../../proto/options.ts';
-import type { Channel } from '../channel.ts';
+import type { Pace } from '../exchange.ts';
 import { acknowledge } from './acknowledge.ts';
 import type { Arrival, NodeContext } from './context.ts';
+import type { Path } from './path.ts';
 import { noteOutcome, type Way, type Ways } from './ways.ts';
 
 const PROBES = 12;
@@ -24,24 +25,29 @@ const gapAfter = (tries: number): number => GAPS[Math.min(tries, GAPS.length) - 
 
 export class Probing {
   readonly #context: NodeContext;
-  readonly #channel: Channel;
-  readonly #peerKind: SenderKind;
+  readonly #path: Path;
   readonly #ways: Ways;
   readonly #proven: (way: Way, rttMs: number | null, now: Now) => void;
 
   constructor(
     context: NodeContext,
-    channel: Channel,
-    peerKind: SenderKind,
+    path: Path,
     ways: Ways,
     proven: (way: Way, rttMs: number | null, now: Now) => void,
   ) {
     this.#context = context;
-    this.#channel = channel;
-    this.#peerKind = peerKind;
+    this.#path = path;
     this.#ways = ways;
     this.#proven = proven;
   }
+
+  /** Whether so much may go there: where the peer never was, its budget decides. */
+  affords = (to: Endpoint, octets: number, now: Now): boolean => {
+    if (this.#ways.find(to, false)?.answered === true) return true;
+    const affords = this.#path.peer.budget.take(octets, now.ms);
+    if (!affords) this.#context.emit({ do: 'count', name: 'probes-withheld' });
+    return affords;
+  };
 
   /** Probes all direct ways, from the start of the schedule. */
   probeAll(now: Now): void {
@@ -52,12 +58,19 @@ export class Probing {
 
   /** Probes these, whatever is under way to others. */
   probe(ways: readonly Way[], now: Now): void {
-    for (const way of ways) if (this.#context.mayReach(way.endpoint)) this.#probe(way, PROBES, gapAfter, now);
+    for (const way of ways)
+      if (this.#context.mayReach(way.endpoint))
+        this.#probe(way, { tries: PROBES, delay: gapAfter, allows: this.affords }, now);
+  }
+
+  /** The peer is not there any more. */
+  forget(ways: readonly Way[]): void {
+    for (const way of ways) this.#context.cancel(this, way.endpoint);
   }
 
   /** One probe to each direct way, to compare round trips. */
   remeasure(now: Now): void {
-    for (const way of this.#ways.direct) if (this.#context.mayReach(way.endpoint)) this.check(way, now);
+    for (const way of this.#ways.direct) if (this.#context.mayReach(way.endpoint)) this.#once(way, this.affords, now);
   }
 
   /** The same for those that worked before, beside the one in use. */
@@ -70,21 +83,14 @@ export class Probing {
 
   /** One probe, to see whether a way still works. */
   check(way: Way, now: Now): void {
-    const known = way.rttMs !== null;
-    this.#probe(
-      way,
-      1,
-      () => TRIGGERED_WAIT_MS,
-      now,
-      (lost) => known && noteOutcome(way, lost),
-    );
+    this.#once(way, undefined, now);
   }
 
   /** Answers a Hole Punching: the sender's proof that it reaches us and is reached. */
   punched(message: MessageOf<'holePunching'>, arrival: Arrival): void {
     const { challenge } = message.options;
     const more = challenge === undefined ? {} : { echo: { value: challenge.value } };
-    acknowledge(this.#context, this.#channel, message, arrival, more);
+    acknowledge(this.#context, this.#path.channel, message, arrival, more);
   }
 
   /** An authentic message came from there. Returns the way if it needs a proof before it can be used. */
@@ -106,26 +112,25 @@ export class Probing {
     this.#context.cancel(this);
   }
 
-  #probe(
-    way: Way,
-    tries: number,
-    delay: (tries: number) => number,
-    now: Now,
-    ended: (lost: boolean) => void = () => {},
-  ): void {
+  #once(way: Way, allows: Pace['allows'], now: Now): void {
+    const known = way.rttMs !== null;
+    const pace = { tries: 1, delay: () => TRIGGERED_WAIT_MS, allows };
+    this.#probe(way, pace, now, (lost) => known && noteOutcome(way, lost));
+  }
+
+  #probe(way: Way, pace: Pace, now: Now, ended: (lost: boolean) => void = () => {}): void {
     const challenge = this.#context.randomId();
     this.#context.ask(
       {
+        ...pace,
         owner: this,
-        channel: this.#channel,
+        channel: this.#path.channel,
         to: way.endpoint,
-        tries,
-        delay,
-        from: this.#peerKind,
+        from: this.#path.peerKind,
         expects: 'ack',
         request: {
           type: 'holePunching',
-          id: this.#channel.id,
+          id: this.#path.id,
           body: {},
           options: { challenge: { value: challenge } },
         },

@@ -10,6 +10,7 @@ import type { Message } from '../../proto/codec.ts';
 import { WAITING_PACKETS } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
 import { Refusal, SenderKind } from '../../proto/options.ts';
+import { Bucket } from '../limits.ts';
 import type { NodeContext } from './context.ts';
 import { readDirection } from './direction.ts';
 import type { Directory } from './directory.ts';
@@ -27,7 +28,7 @@ const MAX_QUESTS = 256;
 const NEGATIVE_MS = 2_000;
 const MAX_NEGATIVE = 1_024;
 /** Quests that packets to unknown addresses may start. */
-const QUESTS_PER_SECOND = 100;
+const QUESTS = { burst: 100, perSecond: 100 };
 /** An NMS that takes longer may be gone: the peer cache knows a way without (ms). */
 const RECALL_AFTER_MS = 1_000;
 const ABSENT_ID = '0'.repeat(32);
@@ -54,8 +55,7 @@ export class Quests {
   readonly #reopening: () => Reopening;
   readonly #quests = new Map<string, Quest>();
   readonly #negative = new Map<Address, number>();
-  #credit = QUESTS_PER_SECOND;
-  #creditAt = 0;
+  readonly #rate = new Bucket(QUESTS);
 
   constructor(context: NodeContext, registrar: Registrar, directory: Directory, reopening: () => Reopening) {
     this.#context = context;
@@ -77,7 +77,7 @@ export class Quests {
       return;
     }
     const underWay = this.#quests.get(keyOf({ address: destination }));
-    const quest = underWay ?? (this.#mayStart(now) ? this.#find({ address: destination }, now) : null);
+    const quest = underWay ?? (this.#rate.take(now.ms) ? this.#find({ address: destination }, now) : null);
     if (quest === null || quest.packets.length >= WAITING_PACKETS) this.#context.drop('backlog-full');
     else quest.packets.push(packet);
   }
@@ -133,15 +133,6 @@ export class Quests {
       next = Math.min(next, deadline, recallAt, tickets[0]?.deadline ?? next);
     }
     return next;
-  }
-
-  #mayStart(now: Now): boolean {
-    const earned = ((now.ms - this.#creditAt) / 1_000) * QUESTS_PER_SECOND;
-    this.#credit = Math.min(QUESTS_PER_SECOND, this.#credit + earned);
-    this.#creditAt = now.ms;
-    if (this.#credit < 1) return false;
-    this.#credit -= 1;
-    return true;
   }
 
   #find(question: ResolveQuestion, now: Now, avoid: string | null = null): Quest | null {
@@ -220,6 +211,7 @@ export class Quests {
       this.#fail(quest, { status: 'silent' }, now);
       return;
     }
+    peer.budget.wish();
     this.#found(quest, peer);
     if (opened.isNew) opened.path.begin(now);
   }

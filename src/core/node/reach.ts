@@ -9,6 +9,7 @@ import type { MessageOf } from '../../proto/codec.ts';
 import { KEEP_ALIVE_MS } from '../../proto/constants.ts';
 import { ProcessCode } from '../../proto/messages.ts';
 import type { Candidate } from '../../proto/options.ts';
+import { Bucket } from '../limits.ts';
 import type { Arrival, NodeContext } from './context.ts';
 import { startsRelayed } from './direction.ts';
 import type { Path } from './path.ts';
@@ -33,7 +34,7 @@ const REDIRECT_FROM_RELAY_MS = 200;
 /** The NMS says where it sees us a moment after a move, which is no other move (ms). */
 const MOVING_MS = 3_000;
 /** Announcements of a peer that are heeded, and how many a second (their probes go to addresses that nobody has proven). */
-const ANNOUNCEMENTS = 4;
+const ANNOUNCEMENTS = { burst: 4, perSecond: 1 };
 /** A direct way proven within this time is not doubted because the peer still, or again, uses the relay (ms). */
 const LEFT_MS = 2_000;
 
@@ -55,18 +56,15 @@ export class Reach {
   #wantsBoth = false;
   #sendsBoth = false;
   #movedAt = Number.NEGATIVE_INFINITY;
-  #heed = ANNOUNCEMENTS;
-  #heededAt = 0;
+  readonly #heed = new Bucket(ANNOUNCEMENTS);
 
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
     this.#path = path;
     this.timers = new Timers((at) => path.wake(at));
-    const { channel, relayChannel, peerKind, direction } = path;
+    const { relayChannel, direction } = path;
     this.#ways = new Ways(direction.candidates);
-    this.#probing = new Probing(context, channel, peerKind, this.#ways, (way, rttMs, now) =>
-      this.wayProven(way, rttMs, now),
-    );
+    this.#probing = new Probing(context, path, this.#ways, (way, rttMs, now) => this.wayProven(way, rttMs, now));
     this.#binding = new RelayBinding(context, relayChannel, direction, (bound, now) =>
       this.#bindingSettled(bound, now),
     );
@@ -138,6 +136,10 @@ export class Reach {
     return startsRelayed(this.#path.direction) ? null : this.#likely();
   }
 
+  affords(to: Endpoint, octets: number, now: Now): boolean {
+    return this.#probing.affords(to, octets, now);
+  }
+
   punched(message: MessageOf<'holePunching'>, arrival: Arrival): void {
     this.#probing.punched(message, arrival);
   }
@@ -188,13 +190,11 @@ export class Reach {
 
   /** Where the peer is now, in its own words. It is asked there itself before anything goes there. */
   announced(candidates: readonly Candidate[], { from, relayed }: Arrival, now: Now): void {
-    this.#heed = Math.min(ANNOUNCEMENTS, this.#heed + (now.ms - this.#heededAt) / 1_000);
-    this.#heededAt = now.ms;
-    if (this.#heed < 1) return;
-    this.#heed -= 1;
-    const added = this.#ways.announce(this.#context.usable(candidates));
-    if (added === null) return;
-    this.#probing.probe(added, now);
+    if (!this.#heed.take(now.ms)) return;
+    const news = this.#ways.announce(this.#context.usable(candidates));
+    if (news === null) return;
+    this.#probing.forget(news.withdrawn);
+    this.#probing.probe(news.added, now);
     const { chosen } = this;
     if (chosen === null || this.#isRelayed || (!relayed && sameEndpoint(from, chosen.endpoint))) return;
     // It would have said so by the way in use, could it still.
@@ -222,6 +222,7 @@ export class Reach {
   wayProven(way: Way, rttMs: number | null, now: Now): void {
     if (this.#stopped) return;
     way.provenAt = now.ms;
+    way.answered = true;
     way.doubted = false;
     way.rttMs = rttMs ?? way.rttMs;
     this.timers.clear('redirect');

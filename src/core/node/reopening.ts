@@ -141,6 +141,7 @@ export class Reopening {
 
   #open(direction: Direction, now: Now): Path | null {
     const path = this.#begin(direction, true, now);
+    path?.peer.budget.wish();
     if (path !== null && this.#registrar.isOnline) this.#confirmSoon(path.peer, now);
     return path;
   }

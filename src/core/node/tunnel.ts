@@ -128,13 +128,14 @@ export class Tunnel {
     const target = this.#path.handshakeTarget(now);
     if (attempt === null || target === null) return;
     const flags = target.relayed ? Flag.relayed : 0;
-    if (attempt.purpose === null || attempt.target === null) {
+    const before = attempt.target;
+    attempt.target = target;
+    if (attempt.purpose === null || before === null) {
       attempt.purpose = this.#request(attempt, target, flags);
       this.#context.ask(attempt.purpose, now);
-    } else if (!sameArrival(attempt.target, target)) {
+    } else if (!sameArrival(before, target)) {
       this.#context.emit(...this.#context.exchanges.redirect(attempt.purpose, target.from, flags, now));
     }
-    attempt.target = target;
   }
 
   /** The peer's Tunnel Request. */
@@ -257,6 +258,7 @@ export class Tunnel {
       channel: this.#path.channel,
       to: target.from,
       tries: this.#path.wasUp ? LATER_TRIES : RETRANSMIT_TRIES,
+      allows: (to, octets, at) => attempt.target?.relayed === true || this.#path.reach.affords(to, octets, at),
       from: this.#path.peerKind,
       expects: 'tunnelResponse',
       request: {

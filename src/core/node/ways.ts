@@ -16,6 +16,8 @@ export type Way = {
   readonly origin: WayOrigin;
   /** When it was last proven (ms), null = not, or not any more. */
   provenAt: number | null;
+  /** Whether it ever was: the peer was there. */
+  answered: boolean;
   /** There are signs that the peer has left it: another proven way goes before it. */
   doubted: boolean;
   rttMs: number | null;
@@ -108,18 +110,20 @@ export class Ways {
     return than === this.chosen ? outdoes(way, than) : costOf(way) < costOf(than);
   }
 
-  /** What the peer says it may be reached at now. Returns the ways that are new, null if it said the same before. */
-  announce(candidates: readonly Candidate[]): Way[] | null {
+  /** What the peer says it may be reached at now. Returns the ways that came and went, null if it said the same before. */
+  announce(candidates: readonly Candidate[]): { readonly added: Way[]; readonly withdrawn: Way[] } | null {
     const said = textOf(candidates);
     if (said === this.#announced) return null;
     this.#announced = said;
     const isListed = (way: Way): boolean => candidates.some((candidate) => sameEndpoint(candidate, way.endpoint));
     // What is in use is left only for something better.
-    this.#list = this.#list.filter((way) => way === this.chosen || !isAnnounced(way.origin) || isListed(way));
+    const stays = (way: Way): boolean => way === this.chosen || !isAnnounced(way.origin) || isListed(way);
+    const withdrawn = this.#list.filter((way) => !stays(way));
+    this.#list = this.#list.filter(stays);
     const unknown = candidates.filter((candidate) => this.find(candidate, false) === undefined);
     const added = unknown.map(({ address, port, kind }) => newWay({ address, port }, kind));
     this.#list.push(...added);
-    return added;
+    return { added, withdrawn };
   }
 
   /** After a move every old proof is in doubt, and void where it can't hold. */
@@ -132,7 +136,15 @@ export class Ways {
 }
 
 function newWay(endpoint: Endpoint, origin: WayOrigin): Way {
-  const unknown = { provenAt: null, doubted: false, rttMs: null, losses: 0, outcomes: 0, carries: null };
+  const unknown = {
+    provenAt: null,
+    answered: false,
+    doubted: false,
+    rttMs: null,
+    losses: 0,
+    outcomes: 0,
+    carries: null,
+  };
   return { endpoint, origin, ...unknown, triggeredAt: Number.NEGATIVE_INFINITY };
 }
 

@@ -105,6 +105,22 @@ describe('port prediction', () => {
     ).toBe(true);
   });
 
+  it('is begun once an hour, however many paths the peer opens and leaves meanwhile', async () => {
+    const { lab, a, b, nats } = await pair(3);
+    // Whatever is sent between the two is lost.
+    lab.tamper = ({ host, to }) =>
+      [a.host, b.host].includes(host) && nats.some(({ nat }) => nat.outside === to.address) ? 'lose' : 'pass';
+    for (let life = 0; life < 10; life++) {
+      lab.pass(15_000);
+      a.kill();
+      a.start();
+      lab.pass(2_000);
+      expect(lab.reaches(a, b)).toBe(true);
+    }
+    expect(rounds(b)).toBeGreaterThan(0);
+    expect(rounds(b)).toBeLessThanOrEqual(2);
+  });
+
   it.each([
     ['one end does not know its NAT, or is told not to', [symmetric, null]],
     ['the other end', [null, restricted]],

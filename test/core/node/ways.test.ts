@@ -73,14 +73,17 @@ describe('the ways to a peer', () => {
     ways.chosen = prove(ways.find(mapped, false)!, 0);
     ways.findOrAdd(stranger(1), false);
     const moved = { ...host, address: '10.0.0.4' };
-    expect(ways.announce([moved])).toMatchObject([{ endpoint: { address: '10.0.0.4' }, provenAt: null }]);
+    expect(ways.announce([moved])).toMatchObject({
+      added: [{ endpoint: { address: '10.0.0.4' }, provenAt: null }],
+      withdrawn: [{ endpoint: { address: host.address } }],
+    });
     expect(ways.direct.map(({ endpoint }) => endpoint)).toEqual([
       { address: mapped.address, port: mapped.port },
       stranger(1),
       { address: moved.address, port: moved.port },
     ]);
     expect(ways.announce([moved])).toBeNull();
-    expect(ways.announce([])).toEqual([]);
+    expect(ways.announce([])).toMatchObject({ added: [], withdrawn: [{ endpoint: { address: '10.0.0.4' } }] });
   });
 
   it('lose their proofs where the move makes them impossible', () => {
