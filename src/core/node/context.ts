@@ -47,7 +47,7 @@ export type Purpose = Pace & {
   readonly expects: MessageName;
   /** Instead of repeating the request with the echo of a challenge. */
   challenged?(echo: string, now: Now): void;
-  answered(message: Message, arrival: Arrival, rttMs: number | null, now: Now): void;
+  answered(message: Message, arrival: Arrival, rttMs: number | null, now: Now, sender: Sender): void;
   failed(now: Now): void;
 };
 
@@ -255,7 +255,7 @@ export class NodeContext {
     }
     const answer = this.exchanges.answer(message, arrival.from, now);
     if (answer === null) return false;
-    if ('settled' in answer) answer.settled.answered(message, arrival, answer.rttMs, now);
+    if ('settled' in answer) answer.settled.answered(message, arrival, answer.rttMs, now, sender);
     else this.emit(...answer.actions);
     return true;
   }

@@ -64,8 +64,11 @@ export class Reopening {
 
   /** Opens what leads to a device; null if nothing does. */
   open(question: ResolveQuestion, now: Now): Peer | null {
-    const opened = this.#cache.find(question, now).map((direction) => this.#open(direction, now));
-    return opened.find((path) => path !== null)?.peer ?? null;
+    const stored = this.#cache.find(question, now);
+    const opened = stored.map((direction) => this.#open(direction, now));
+    // Meanwhile it may have been opened by a knock, ours or the peer's.
+    const known = stored.map(({ peer }) => this.#directory.byId(peer.nodeId)).find((peer) => peer?.isLive === true);
+    return opened.find((path) => path !== null)?.peer ?? known ?? null;
   }
 
   /**
@@ -90,10 +93,14 @@ export class Reopening {
     }
   }
 
-  /** Somebody was let in by that door; who looks after a path there still goes by keys that our earlier life had. */
+  /**
+   * Somebody was let in by that door. Who neither begins a handshake nor says goodbye may still go by keys that our earlier
+   * life had, and would go on looking for us with them.
+   */
   entered(pathId: string, type: MessageName, now: Now): Path | null {
     const direction = this.#cache.path(pathId, now);
-    const path = direction === null ? null : this.#begin(direction, type === 'keepAlive' || type === 'sizeProbe', now);
+    const starts = type !== 'tunnelRequest' && type !== 'notice';
+    const path = direction === null ? null : this.#begin(direction, starts, now);
     if (path !== null && this.#registrar.isOnline) this.#unconfirmed.wake(path.peer, now.ms);
     return path;
   }

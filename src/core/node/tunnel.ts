@@ -76,7 +76,7 @@ export class Tunnel {
   /** Highest number used by anyone here, and the last that both ends are known to have had. */
   #used: number;
   #common = 0;
-  /** The life of the peer that sent the last Tunnel Request: a new one remembers no epochs. */
+  /** The life of the peer that the last handshake was with: a new one remembers no epochs. */
   #peerLife: string | null = null;
   #answeredAt = Number.NEGATIVE_INFINITY;
   #capsules = 0;
@@ -269,7 +269,7 @@ export class Tunnel {
         options: this.#features,
         body: { endKey: attempt.handshake.message },
       },
-      answered: (message, arrival, _, now) => this.#responded(attempt, message, arrival, now),
+      answered: (message, arrival, _, now, sender) => this.#responded(attempt, message, sender, arrival, now),
       failed: (now) => {
         this.#attempt = null;
         this.#path.handshakeFailed(now);
@@ -277,7 +277,7 @@ export class Tunnel {
     };
   }
 
-  #responded(attempt: Attempt, message: Message, arrival: Arrival, now: Now): void {
+  #responded(attempt: Attempt, message: Message, sender: Sender, arrival: Arrival, now: Now): void {
     this.#attempt = null;
     const established =
       message.type === 'tunnelResponse' && message.epoch === attempt.number
@@ -289,6 +289,9 @@ export class Tunnel {
       return;
     }
     if (established.peer !== null) this.#path.peer.certificate = established.peer;
+    // From here on a request of its own that ours has overtaken is an old one, even where it is the first that we see.
+    this.#peerLife = sender.instance;
+    this.#common = attempt.number;
     this.#install(attempt.number, established.keys, message.options, true);
     this.#activate(attempt.number, true, now);
     this.#path.handshakeProved(arrival.from, now);

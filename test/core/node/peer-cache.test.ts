@@ -64,6 +64,19 @@ describe('without a cloud', () => {
     expect(lab.reaches(a, b, 500)).toBe(true);
   });
 
+  it('by name, asked for a moment before the node knocks at that peer by itself', async () => {
+    const { lab, a, b } = await pair();
+    cloudGone(lab);
+    restart(a, b);
+    lab.pass(2_500);
+    let found: unknown = null;
+    a.resolve(b.device.fqdn, (result) => {
+      found = result;
+    });
+    expect(lab.until(() => found !== null, 1_500)).toBe(true);
+    expect(found).toMatchObject({ status: 'found', nodeId: b.device.nodeId });
+  });
+
   it.each(['a', 'b'] as const)('after a restart of %s alone, whose peer still has the old keys', async (which) => {
     const { lab, a, b } = await pair();
     cloudGone(lab);
@@ -83,6 +96,24 @@ describe('without a cloud', () => {
       lab.reaches(there, here, 500);
       expect(lab.until(() => lab.reaches(there, here, 100), 4_000)).toBe(true);
       expect(lab.reaches(here, there, 500)).toBe(true);
+    },
+  );
+
+  it.each([
+    ['on public addresses', undefined],
+    ['behind two NATs', homes],
+  ])(
+    '%s, however far a peer that goes on sending has got in looking for the one that was restarted',
+    async (_, where) => {
+      for (let away = 0; away <= 12_000; away += 400) {
+        const { lab, a, b } = await pair(where);
+        cloudGone(lab);
+        a.kill();
+        for (let ms = 0; ms < away; ms += 200) lab.reaches(b, a, 200);
+        a.start();
+        const reached = (from: SimNode, to: SimNode): boolean => lab.until(() => lab.reaches(from, to, 100), 8_000);
+        expect([away, reached(b, a), reached(a, b)]).toEqual([away, true, true]);
+      }
     },
   );
 
