@@ -66,11 +66,13 @@ export class SimNode {
     socket: Socket,
     delivered: Delivered,
     suite: Suite = Suite.aes256Gcm,
+    /** Where its keys come from: another name for a device that has others now. */
+    maker = device.deviceId,
   ) {
     this.#parts = parts;
     this.#cloud = cloud;
     this.device = device;
-    this.#primitives = parts.world.primitives(device.deviceId);
+    this.#primitives = parts.world.primitives(maker);
     this.#identity = generateIdentity(this.#primitives);
     this.#delivered = delivered;
     this.#suite = suite;

@@ -95,7 +95,7 @@ export class Changes {
       node.update(device);
     }
     const rekeyed = before?.handshakeKey != null && !sameKey(before.handshakeKey, device.handshakeKey);
-    return rekeyed ? [...told, ...this.loses(device.nodeId, NoticeReason.peerGone, now)] : told;
+    return rekeyed ? [...told, ...this.#disown(device.nodeId, now)] : told;
   }
 
   /** A node's paths end: their other ends and relays are told, of those that other replicas directed as well. */
@@ -137,7 +137,7 @@ export class Changes {
 
   /** Disabled or removed: it and everybody who may have a path with it is told. */
   #revoke(subject: string, now: Now): Action[] {
-    const { directions, nodes, notices, relays } = this.#options;
+    const { directions, nodes, notices } = this.#options;
     const node = nodes.get(subject);
     if (node?.revoked) return [];
     const told: Action[] = [{ do: 'log', level: 'info', message: 'device revoked', fields: { nodeId: subject } }];
@@ -146,8 +146,14 @@ export class Changes {
       told.push(...directions.abandon(node, now));
       told.push(...notices.push({ to: subject, reason: NoticeReason.refused, subject }, now));
     }
+    return [...told, ...this.#disown(subject, now)];
+  }
+
+  /** Whoever has the keys it had is not it any more: what others have, or have stored, of its paths counts no more. */
+  #disown(subject: string, now: Now): Action[] {
+    const { nodes, notices, relays } = this.#options;
     const reason = NoticeReason.peerRevoked;
-    told.push(...this.loses(subject, reason, now));
+    const told = this.loses(subject, reason, now);
     for (const to of relays.nodeIds) told.push(...notices.push({ to, reason, subject }, now));
     for (const { nodeId, mayHaveUnknownPaths } of nodes.values()) {
       if (mayHaveUnknownPaths && nodeId !== subject) told.push(...notices.push({ to: nodeId, reason, subject }, now));

@@ -191,14 +191,18 @@ export class Directions {
   }
 
   #resolved(node: PresentNode, pathId: string, asked: Direction['asked'], found: Found, now: Now): Action[] {
-    const refuse = (reason: Refusal): Action[] => this.#refuse(node, pathId, asked, reason, now);
+    const refuse = (reason: Refusal, more?: Options): Action[] => this.#refuse(node, pathId, asked, reason, now, more);
     if (found === 'busy') return refuse(Refusal.overloaded);
     if (found === null) return refuse(Refusal.unknownName);
     if (node.revoked || found.state === 'disabled') return refuse(Refusal.disabled);
     if (found.nodeId === node.nodeId) return refuse(Refusal.policy);
     const responder = this.#options.present(found.nodeId);
     if (!mayTalk(found) || !mayTalk(node.device) || responder?.registered !== true || responder.revoked) {
-      return refuse(Refusal.offline);
+      // By its certificate who stored a path to it sees whether its keys are still the same.
+      return refuse(
+        Refusal.offline,
+        found.certificate === null ? {} : { certificate: { certificate: found.certificate } },
+      );
     }
 
     const used = this.#open.get(pathId) ?? this.#options.paths.get(pathId);
@@ -301,7 +305,14 @@ export class Directions {
     return [...closing, ...this.#refuse(initiator, pathId, asked, reason, now)];
   }
 
-  #refuse(node: PresentNode, pathId: string, asked: Direction['asked'], reason: number, now: Now): Action[] {
+  #refuse(
+    node: PresentNode,
+    pathId: string,
+    asked: Direction['asked'],
+    reason: number,
+    now: Now,
+    more: Options = {},
+  ): Action[] {
     const name = nameOfRefusal.get(reason) ?? String(reason);
     const answer: Draft = {
       type: 'routeDirection',
@@ -309,7 +320,7 @@ export class Directions {
       transactionId: asked.transactionId,
       flags: Flag.response | Flag.failure,
       body: noRoute(pathId),
-      options: { refusal: { reason } },
+      options: { ...more, refusal: { reason } },
     };
     const said: Action[] = [{ do: 'count', name: `directions-refused-${name}` }];
     if (!ordinary.has(reason)) {

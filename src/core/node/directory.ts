@@ -1,6 +1,7 @@
 /** All peers and paths of one node. */
 
 import type { Certificate } from '../../crypto/certificate.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import type { Address } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Channel } from '../channel.ts';
@@ -13,7 +14,9 @@ import { Peer, type PeerEvents } from './peer.ts';
 const MAX_PEERS = 16_384;
 
 /** What peers ask of the world beyond the directory. */
-export type DirectoryEvents = Pick<PeerEvents, 'seek' | 'isSeeking' | 'unreachable' | 'settled'>;
+export type DirectoryEvents = Pick<PeerEvents, 'seek' | 'isSeeking' | 'unreachable' | 'settled'> & {
+  shown(certificate: Certificate, now: Now): void;
+};
 
 export class Directory {
   readonly #context: NodeContext;
@@ -52,6 +55,14 @@ export class Directory {
 
   path(pathId: string): Path | undefined {
     return this.#paths.get(pathId);
+  }
+
+  /** An NMS shows the certificate that a device has now: who has the keys it had before is not it. */
+  shown(certificate: Certificate, now: Now): void {
+    const known = this.#peers.get(certificate.nodeId);
+    if (known !== undefined && !sameOctets(known.certificate.handshakeKey, certificate.handshakeKey))
+      known.closePaths(false, Number.POSITIVE_INFINITY, now);
+    this.#events.shown(certificate, now);
   }
 
   /** The peer that a verified certificate is about; null if there is no room for one more. */

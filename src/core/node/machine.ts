@@ -64,6 +64,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       seek: (peer, avoid, now) => this.#quests.seek(peer, avoid, now),
       isSeeking: (peer) => this.#quests.isSeeking(peer),
       settled: (path, now) => this.#cache.remember(path, now),
+      shown: (certificate, now) => this.#cache.shown(certificate, now),
       unreachable: (peer, now) => {
         const { vip4, vip6 } = peer.virtual;
         for (const address of [vip4, vip6]) if (address !== null) this.#quests.remember(address, now);

@@ -3,7 +3,7 @@
  * them, for as long as both count. It outlives the daemon in a file sealed under the device's identity (`crypto/vault`).
  */
 
-import { isTimely, verifyCertificate } from '../../crypto/certificate.ts';
+import { type Certificate, isTimely, verifyCertificate } from '../../crypto/certificate.ts';
 import { openVault, sealVault } from '../../crypto/vault.ts';
 import { sameOctets } from '../../lib/bytes.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
@@ -79,6 +79,13 @@ export class PeerCache {
     const all = [...this.#paths.values()].filter(({ peer }) => peer.nodeId === nodeId);
     for (const { pathId } of all) this.#paths.delete(pathId);
     if (all.length > 0) this.#save(now);
+  }
+
+  /** The certificate that a device has now: what was stored of it under other keys counts no more. */
+  shown({ nodeId, handshakeKey }: Certificate, now: Now): void {
+    const isOther = ({ peer }: Direction): boolean =>
+      peer.nodeId === nodeId && !sameOctets(peer.handshakeKey, handshakeKey);
+    if ([...this.#paths.values()].some(isOther)) this.forget(nodeId, now);
   }
 
   /** This device has no more rights itself. */

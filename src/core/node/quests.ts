@@ -3,7 +3,7 @@
  * asked once for all of them, and the answer counts only if the certificate in it has that name or address.
  */
 
-import type { Certificate } from '../../crypto/certificate.ts';
+import { type Certificate, verifyCertificate } from '../../crypto/certificate.ts';
 import type { Address } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { Message } from '../../proto/codec.ts';
@@ -188,6 +188,7 @@ export class Quests {
     if ((message.flags & Flag.failure) !== 0 || message.type !== 'routeDirection') {
       // It may be we who are offline, in the eyes of an NMS that has lost its memory.
       if (message.options.refusal?.reason === Refusal.offline) this.#registrar.check(now);
+      this.#absent(quest, message.options.certificate?.certificate, now);
       this.#fail(quest, refusalResult(message.options.refusal?.reason), now);
       return;
     }
@@ -204,6 +205,7 @@ export class Quests {
       this.#fail(quest, { status: 'silent' }, now);
       return;
     }
+    this.#directory.shown(direction.peer, now);
     const peer = this.#directory.learn(direction.peer, now);
     const opened = peer === null ? null : this.#directory.open(peer, direction, now);
     if (peer === null || opened === null) {
@@ -214,6 +216,14 @@ export class Quests {
     peer.budget.wish();
     this.#found(quest, peer);
     if (opened.isNew) opened.path.begin(now);
+  }
+
+  /** It is not there, and its certificate shows whether its keys are those that we know. */
+  #absent({ question }: Quest, certificate: Uint8Array | undefined, now: Now): void {
+    const { session, primitives } = this.#context;
+    if (certificate === undefined || session === null) return;
+    const peer = verifyCertificate(primitives, certificate, session.caPublicKey, now.wall);
+    if (typeof peer !== 'string' && mismatchOf(question, peer) === null) this.#directory.shown(peer, now);
   }
 
   /** No NMS has answered so far. */

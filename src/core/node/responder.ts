@@ -52,6 +52,7 @@ export class Responder {
       confirm(direction === 'suite-refused' ? Refusal.suite : Refusal.badCredentials, now);
       return;
     }
+    this.#directory.shown(direction.peer, now);
     const peer = this.#directory.learn(direction.peer, now);
     const opened = peer === null ? null : this.#directory.open(peer, direction, now);
     if (opened === null) {

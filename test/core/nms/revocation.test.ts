@@ -168,11 +168,26 @@ describe('a revoked device', () => {
     expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
   });
 
+  it.each(['removed', 'given other keys'])('that was %s loses the relay of paths that only the TRS knows of', (how) => {
+    const { trs } = cloud.addTrs('trs', trsAt);
+    const [a, b] = relayedPair();
+    cloud.startNms('second');
+    a.register();
+    b.register();
+    if (how === 'removed') cloud.register.remove(b.device.nodeId);
+    else cloud.register.change(b.device.nodeId, { handshakeKey: new Uint8Array(32).fill(8) });
+    cloud.changed();
+    expect(trs.sizes.paths).toBe(0);
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
+  });
+
   it('loses its paths, not its place, when its keys are replaced', () => {
     const [a, b] = relayedPair();
     cloud.register.change(b.device.nodeId, { handshakeKey: new Uint8Array(32).fill(8) });
     cloud.changed();
-    expect(a.notices).toEqual([{ reason: NoticeReason.peerGone, subject: b.device.nodeId }]);
+    // What the peer stored of it is of no use to who has its old keys.
+    expect(a.notices).toEqual([{ reason: NoticeReason.peerRevoked, subject: b.device.nodeId }]);
+    expect(b.notices).toEqual([]);
     expect(b.keepAlive()).toMatchObject({ flags: Flag.response });
   });
 });

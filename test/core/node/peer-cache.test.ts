@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from 'vitest';
 import { Port } from '../../../src/proto/constants.ts';
-import type { SimNode, Socket } from '../../sim/node.ts';
+import { SimNode, type Socket } from '../../sim/node.ts';
 import { Lab } from './lab.ts';
 
 const DAY = 86_400_000;
@@ -258,6 +258,50 @@ describe('what was stored does not count', () => {
     lab.pass(1_000);
     expect(a.pathsTo(b)).toEqual([]);
     expect(lab.reaches(b, a, 10_000)).toBe(false);
+  });
+
+  /** The device has new keys, was seen with them, and is gone again; `b` has its old state. */
+  async function reenrolled({ lab, b }: Awaited<ReturnType<typeof pair>>): Promise<void> {
+    b.kill();
+    await lab.cloud.register.renewSecret('b', { hash: 'any', expires: lab.clock.wall + DAY });
+    const anew = new SimNode(lab.parts, lab.cloud, b.device, lab.publicly(), () => {}, undefined, 'b anew');
+    anew.start();
+    expect(lab.until(() => anew.snapshot?.state === 'online', 5_000)).toBe(true);
+    lab.pass(5_000);
+    anew.stop();
+    lab.pass(1_000);
+  }
+
+  it('of a peer whose keys were replaced, whose old state opens nothing', async () => {
+    const net = await pair();
+    const { lab, a, b } = net;
+    await reenrolled(net);
+    expect(a.pathsTo(b)).toEqual([]);
+    b.start();
+    expect(lab.reaches(b, a, 30_000)).toBe(false);
+    expect(a.pathsTo(b)).toEqual([]);
+    restart(a);
+    expect(lab.reaches(b, a, 30_000)).toBe(false);
+    expect(a.counters.snapshot()['paths-reopened']).toBeUndefined();
+  });
+
+  it('of such a peer, although nobody could be told: the NMS shows its certificate', async () => {
+    const net = await pair();
+    const { lab, a, b } = net;
+    a.kill();
+    await reenrolled(net);
+    lab.cloud.nms.kill();
+    lab.cloud.nms.start();
+    a.start();
+    lab.pass(2_000);
+    b.start();
+    // The old state is let in, as nobody knows better, until the NMS is asked.
+    lab.reaches(b, a, 3_000);
+    expect(a.counters.snapshot()['paths-reopened']).toBe(1);
+    lab.pass(1_000);
+    expect(a.pathsTo(b)).toEqual([]);
+    expect(lab.reaches(b, a, 30_000)).toBe(false);
+    expect(a.counters.snapshot()['paths-reopened']).toBe(1);
   });
 
   it('to datagrams without the key, repeated ones of an earlier life, and floods of them', async () => {
