@@ -26,6 +26,7 @@ for command in "$@"; do
     dhclient) package=isc-dhcp-client ;;
     dhcpcd) package=dhcpcd-base ;;
     rdisc6) package=ndisc6 ;;
+    tinyproxy) package=tinyproxy-bin ;;
     miniupnpd) package=miniupnpd-nftables ;;
     *) package=$command ;;
   esac

@@ -26,11 +26,11 @@ export function loginsAt(directory: string, port: number, secret: Uint8Array): L
   const file = readNetworkFile(join(directory, 'cloud.yaml'));
   const root = new Uint8Array(new X509Certificate(readFileSync(file.tlsRootFile)).raw);
   const address = file.address4!;
-  const at = { as4: address, as6: null, port, domain: file.network.domain };
+  const { domain } = file.network;
+  const route = { network: { domain, rootHash: new Uint8Array(32) }, environment: {} };
   const certificates = new Map<string, Uint8Array>();
   return async ({ device, identity }, first) => {
-    const network = { ...at, deviceId: device.deviceId, caKey: file.caPublicKey, rootHash: new Uint8Array(32) };
-    const connection = await connectAs({ address, port }, network, root);
+    const connection = await connectAs({ address, port }, route, root);
     try {
       const certificate = first ? null : (certificates.get(device.deviceId) ?? device.certificate!);
       const password = first ? secret : null;

@@ -72,6 +72,7 @@ export const errorTable = {
     'device {device} was disabled or removed by the administrator; ask for it to be enabled or added again',
   CONFIG_CLOCK: "the clock of this machine ({time}) is outside the certificate's validity; set the clock",
   SYS_CONNECTION: 'connection failed: {why}',
+  SYS_PROXY: 'the HTTP proxy {proxy} {why}',
   SYS_UNREACHABLE: 'no AS answers ({why}); check the network and that the cloud runs',
   DAEMON_SILENT: 'the daemon of {directory} does not answer; stop it with `cyphonic down --state {directory}`',
   SYS_TOOL_MISSING: '{name} is missing on this system; install the package {package}',

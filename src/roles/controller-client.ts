@@ -1,7 +1,7 @@
 /** Administration through a controller: what it refuses is raised as the error that the register itself would raise. */
 
 import { Agent, request } from 'node:https';
-import { checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from 'node:tls';
+import { checkServerIdentity, type PeerCertificate, type TLSSocket } from 'node:tls';
 import { type Identity, signController } from '../crypto/identity.ts';
 import type { Primitives } from '../crypto/primitives.ts';
 import { makeTlsKey, type TlsIdentity } from '../crypto/tls-certificate.ts';
@@ -56,8 +56,10 @@ export function administerThrough(access: ControllerAccess): Administration & { 
 }
 
 export type AdapterAccess = {
+  /** For messages. */
   readonly url: string;
-  readonly root: string;
+  /** A new connection to the controller, which has proved itself. */
+  readonly connect: () => Promise<TLSSocket>;
   readonly deviceId: string;
   readonly identity: Identity;
   readonly primitives: Primitives;
@@ -80,9 +82,9 @@ export async function certifyAdapter(access: AdapterAccess): Promise<TlsIdentity
 
 /** The adapter proves itself by its pinned key, on a connection for this one request. */
 async function askAsAdapter<T>(access: AdapterAccess, method: string, path: string, body?: object): Promise<T> {
-  const { url, root, deviceId, identity, primitives } = access;
+  const { url, connect, deviceId, identity, primitives } = access;
   const base = parseUrl(url);
-  const socket = await connectTo(base, root);
+  const socket = await connect();
   try {
     const exporter = socket.exportKeyingMaterial(32, CONTROLLER_EXPORTER_LABEL, Buffer.alloc(0));
     const proof = Buffer.from(signController(primitives, identity, exporter)).toString('base64url');
@@ -92,23 +94,6 @@ async function askAsAdapter<T>(access: AdapterAccess, method: string, path: stri
   } finally {
     socket.destroy();
   }
-}
-
-function connectTo(base: URL, root: string): Promise<TLSSocket> {
-  return new Promise((resolve, reject) => {
-    const fail = (why: unknown): void => reject(new CyphonicError('SYS_CONTROLLER', { url: base.origin, why }));
-    const socket = connect({
-      host: base.hostname.replace(/^\[|\]$/g, ''),
-      port: Number(base.port || 443),
-      ca: root,
-      minVersion: 'TLSv1.3',
-      checkServerIdentity: checkController,
-      timeout: TIMEOUT_MS,
-    });
-    socket.once('secureConnect', () => resolve(socket));
-    socket.once('timeout', () => socket.destroy(new CyphonicError('SYS_CONTROLLER', { why: 'no answer' })));
-    socket.once('error', (error: NodeJS.ErrnoException) => fail(error.code ?? 'no answer'));
-  });
 }
 
 function parseUrl(text: string): URL {

@@ -12,8 +12,8 @@ import { ENROLMENT_TOKEN_MS } from '../proto/constants.ts';
 import { hashSecret } from '../store/password.ts';
 import type { Author, Register } from '../store/register.ts';
 import { type Administration, type DeviceRequest, toView, type WithToken } from './administration.ts';
-import { type NetworkFile, readText, readTlsRoot, serviceNames } from './network-files.ts';
-import { streamServerName } from './stream-name.ts';
+import { type NetworkFile, readText, readTlsRoot } from './network-files.ts';
+import { serviceNames } from './service-names.ts';
 
 export function administer(register: Register, file: NetworkFile, by: Author): Administration {
   const find = async (deviceId: string): Promise<Device> => {
@@ -65,7 +65,7 @@ async function certify(file: NetworkFile, { kind, deviceId, fqdn }: Device, publ
   if (kind !== 'adapter') refuse('deviceId', deviceId, 'it is no adapter');
   const { domain } = file.network;
   // Whoever holds a certificate of this name is believed to be the cloud.
-  if ([...serviceNames(domain), streamServerName(domain)].includes(fqdn)) {
+  if (Object.values(serviceNames(domain)).includes(fqdn)) {
     refuse('deviceId', deviceId, `${fqdn} is a name of the cloud itself`);
   }
   const key = new Uint8Array(Buffer.from(publicKey, 'base64'));

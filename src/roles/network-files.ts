@@ -124,11 +124,6 @@ export function readKeyFile(file: string): Uint8Array {
   return key ?? raise('CONFIG_INVALID', { file, why: 'it holds no key of 32 octets in base64' });
 }
 
-/** Names by which devices know the cloud's own TLS servers. */
-export function serviceNames(domain: string): string[] {
-  return [`as.${domain}`, `controller.${domain}`];
-}
-
 export function readTlsRoot(file: NetworkFile): TlsIdentity {
   return { certificate: readText(file.tlsRootFile), privateKey: readText(file.tlsRootKeyFile) };
 }

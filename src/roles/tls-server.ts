@@ -8,7 +8,8 @@ import { raise } from '../lib/errors.ts';
 import { canonicalAddress, type Endpoint } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
 import { readClock } from '../sys/clock.ts';
-import { type NetworkFile, readTlsRoot, serviceNames } from './network-files.ts';
+import { type NetworkFile, readTlsRoot } from './network-files.ts';
+import { serviceNames } from './service-names.ts';
 
 /** Server certificates are made by each process and last for months. */
 const TLS_RENEWAL_MS = 7 * 86_400_000;
@@ -19,7 +20,8 @@ export async function makeTlsContext(file: NetworkFile): Promise<{ cert: string;
   const root = readTlsRoot(file);
   let server: TlsIdentity;
   try {
-    server = await issueTlsServer(root, serviceNames(file.network.domain), addresses, readClock().wall);
+    const { as, controller } = serviceNames(file.network.domain);
+    server = await issueTlsServer(root, [as, controller], addresses, readClock().wall);
   } catch (cause) {
     const why = 'it and its key do not make a certificate authority; restore a backup';
     return raise('CONFIG_INVALID', { file: file.tlsRootFile, why }, cause);
@@ -37,6 +39,23 @@ export function keepRenewed(server: TlsServer | HttpsServer, file: NetworkFile, 
   }, TLS_RENEWAL_MS);
   renewal.unref();
   return () => clearInterval(renewal);
+}
+
+/** How a server takes on a connection that came in at another one's port: so many at once, as `maxConnections` bounds its own. */
+export function adopter(server: TlsServer | HttpsServer, limit: number): (socket: Socket) => void {
+  let adopted = 0;
+  return (socket) => {
+    if (!server.listening || adopted >= limit) {
+      server.emit('drop');
+      socket.destroy();
+      return;
+    }
+    adopted += 1;
+    socket.once('close', () => {
+      adopted -= 1;
+    });
+    server.emit('connection', socket);
+  };
 }
 
 export function remoteOf(socket: Socket): Endpoint | null {

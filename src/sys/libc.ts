@@ -9,6 +9,10 @@ function load() {
   const program = library(null);
   return {
     close: bind<(fd: number) => number>(program, 'int close(int fd)'),
+    fcntl: bind<(fd: number, command: number, argument: number) => number>(
+      program,
+      'int fcntl(int fd, int command, int64_t argument)',
+    ),
     read: bind<Call3>(program, 'int64_t read(int fd, int64_t address, int64_t length)'),
     write: bind<Call3>(program, 'int64_t write(int fd, int64_t address, int64_t length)'),
     writev: bind<Call3>(program, 'int64_t writev(int fd, int64_t vectors, int count)'),

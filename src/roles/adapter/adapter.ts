@@ -46,13 +46,13 @@ export class Adapter implements Attachment {
   constructor(host: Host, settings: AdapterSettings) {
     this.#host = host;
     this.#settings = settings;
-    const { session, plane, primitives, counters, log, netlink, stateDirectory, mtu } = host;
+    const { session, environment, plane, primitives, counters, log, netlink, stateDirectory, mtu } = host;
     const port = plane.link!;
     const { domain, overlay } = session;
     this.#frames = new FrameSender(port);
     this.#routed = settings.internet ? new RoutedHosts(plane.interfaceName, settings.inner, log) : null;
     this.#vault = new Vault(stateDirectory, primitives, log);
-    this.#logins = new GeneralLogins(host.state, primitives);
+    this.#logins = new GeneralLogins(host.state, environment, primitives);
     this.#machine = new AdapterMachine({
       ...gatewaysOf(overlay),
       mac: port.mac,
@@ -83,6 +83,7 @@ export class Adapter implements Attachment {
     this.#resolver.setUpstreams(settings.internet ? host.upstreams : []);
     this.#register = new RegisterClient({
       state: host.state,
+      environment,
       primitives,
       log,
       onList: (devices) => {

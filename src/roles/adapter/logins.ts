@@ -9,28 +9,30 @@ import type { Session } from '../../core/node/types.ts';
 import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import type { Endpoint } from '../../lib/ip.ts';
 import { parseMac } from '../../lib/mac.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import { readClock } from '../../sys/clock.ts';
-import { type AsConnection, connectAs } from '../member/as-connection.ts';
-import { atAnyAs, sessionOf } from '../member/login.ts';
+import type { AsConnection } from '../member/as-connection.ts';
+import { sessionOf, withAs } from '../member/login.ts';
 import type { DaemonState } from '../member/state.ts';
 
 /** How long the connection is kept for the next one: a site comes up as a whole. */
 const KEEP_MS = 2_000;
 
-type Open = { readonly connection: AsConnection; readonly endpoint: Endpoint; exchanges: number };
+type Open = { readonly connection: AsConnection; exchanges: number };
 
 export class GeneralLogins {
   readonly #state: () => DaemonState;
+  readonly #environment: ProxyEnvironment;
   readonly #primitives: Primitives;
   #queue: Promise<unknown> = Promise.resolve();
   #open: Open | null = null;
   #idle: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(state: () => DaemonState, primitives: Primitives) {
+  constructor(state: () => DaemonState, environment: ProxyEnvironment, primitives: Primitives) {
     this.#state = state;
+    this.#environment = environment;
     this.#primitives = primitives;
   }
 
@@ -74,18 +76,14 @@ export class GeneralLogins {
 
   async #connected(): Promise<Open> {
     if (this.#closed) raise('SYS_UNREACHABLE', { why: 'the adapter stops' });
-    this.#open ??= await atAnyAs(this.#state().network, async (endpoint) => {
-      const { network, tlsRoot, session, identity } = this.#state();
-      if (tlsRoot === null || session === null) return raise('SYS_UNREACHABLE', { why: 'not logged in' });
-      const open = { connection: await connectAs(endpoint, network, tlsRoot), endpoint, exchanges: 0 };
-      try {
-        // Not acknowledged: the adapter's own session stays as it is.
-        const { deviceId } = network;
-        await this.#exchange(open, { deviceId, identity, password: null, certificate: session.certificate }, null);
-      } catch (error) {
-        open.connection.close();
-        throw error;
-      }
+    if (this.#open !== null) return this.#open;
+    const { network, tlsRoot, session, identity } = this.#state();
+    if (tlsRoot === null || session === null) return raise('SYS_UNREACHABLE', { why: 'not logged in' });
+    this.#open = await withAs({ network, tlsRoot }, this.#environment, async (connection) => {
+      const open = { connection, exchanges: 0 };
+      // Not acknowledged: the adapter's own session stays as it is.
+      const { deviceId } = network;
+      await this.#exchange(open, { deviceId, identity, password: null, certificate: session.certificate }, null);
       return open;
     });
     return this.#open;
@@ -96,14 +94,14 @@ export class GeneralLogins {
     said: Omit<LoginRequest, 'exporter'>,
     save: ((session: Session) => void) | null,
   ): Promise<Session> {
-    const { connection, endpoint } = open;
+    const { connection } = open;
     const { caKey } = this.#state().network;
     const number = ++open.exchanges;
     const request = { ...said, exporter: connection.exporter };
     connection.send(buildLoginRequest(this.#primitives, request, number));
     const answer = await connection.receive();
     const outcome = readLoginResponse(this.#primitives, request, caKey, answer, readClock(), number);
-    const session = sessionOf(outcome, said.deviceId, endpoint);
+    const session = sessionOf(outcome, said.deviceId, connection.endpoint);
     if (save === null) return session;
     save(session);
     connection.send(buildLoginAck(session, number));

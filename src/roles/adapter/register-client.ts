@@ -1,15 +1,20 @@
 /** The adapter's list of general nodes: asked of the controller, and asked again when told that it changed. */
 
 import { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
 import type { RegisteredDevice } from '../../core/adapter/types.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
-import { familyOf } from '../../lib/ip.ts';
+import { CyphonicError } from '../../lib/errors.ts';
+import { formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import { Port } from '../../proto/constants.ts';
 import type { DeviceView } from '../administration.ts';
 import { type AdapterAccess, certifyAdapter, listGeneralNodes } from '../controller-client.ts';
+import { endpointsOf, openTls, reach } from '../member/reach.ts';
 import type { DaemonState } from '../member/state.ts';
+import { serviceNames } from '../service-names.ts';
 
 const RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 30_000;
@@ -18,6 +23,7 @@ const AGAIN_MS = 10 * 60_000;
 
 export type RegisterClientOptions = {
   readonly state: () => DaemonState;
+  readonly environment: ProxyEnvironment;
   readonly primitives: Primitives;
   readonly log: Log;
   readonly onList: (devices: readonly RegisteredDevice[]) => void;
@@ -43,7 +49,7 @@ export class RegisterClient {
 
   /** Key and certificate by which the adapter speaks TLS to its general nodes. */
   certify(): Promise<TlsIdentity> {
-    return this.#atAny((access) => certifyAdapter(access));
+    return certifyAdapter(this.#access());
   }
 
   close(): void {
@@ -57,7 +63,7 @@ export class RegisterClient {
     this.#stale = false;
     let again = AGAIN_MS;
     try {
-      const devices = await this.#atAny((access) => listGeneralNodes(access));
+      const devices = await listGeneralNodes(this.#access());
       if (this.#closed) return;
       this.#options.onList(devices.map(toRegistered));
       this.#retry = RETRY_MS;
@@ -76,22 +82,20 @@ export class RegisterClient {
   }
 
   /** The controller is where the AS is (protocol section 1). */
-  async #atAny<T>(ask: (access: AdapterAccess) => Promise<T>): Promise<T> {
+  #access(): AdapterAccess {
     const { network, identity, tlsRoot } = this.#options.state();
-    const { primitives } = this.#options;
-    const root = tlsRoot === null ? '' : new X509Certificate(tlsRoot).toString();
-    let failure: unknown;
-    for (const address of [network.as4, network.as6]) {
-      if (address === null) continue;
-      const host = familyOf(address) === 6 ? `[${address}]` : address;
-      const url = `https://${host}:${Port.controller}`;
-      try {
-        return await ask({ url, root, deviceId: network.deviceId, identity, primitives });
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
+    const { primitives, environment } = this.#options;
+    const ca = tlsRoot === null ? '' : new X509Certificate(tlsRoot).toString();
+    const trust = { ca, servername: serviceNames(network.domain).controller };
+    const endpoints = endpointsOf(network, Port.controller);
+    const url = `https://${formatEndpoint(endpoints[0]!)}`;
+    const connect = (): Promise<TLSSocket> =>
+      reach(
+        endpoints,
+        (endpoint, signal) => openTls(endpoint, trust, environment, signal),
+        (why) => new CyphonicError('SYS_CONTROLLER', { url, why }),
+      );
+    return { url, connect, deviceId: network.deviceId, identity, primitives };
   }
 }
 

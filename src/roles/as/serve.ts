@@ -28,7 +28,7 @@ import { watchRelays } from '../relay-presence.ts';
 import { REGISTER_SILENT } from '../service.ts';
 import { type RegisterAccess, Shell } from '../shell.ts';
 import type { Observed } from '../telemetry.ts';
-import { keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-server.ts';
+import { adopter, keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-server.ts';
 
 export type AsServiceOptions = {
   readonly file: NetworkFile;
@@ -60,6 +60,8 @@ export type AsService = Running &
     /** Events since the start. */
     counters(): Record<string, number>;
     readonly observed: Observed;
+    /** Takes on a connection that came in at another port. */
+    adopt(socket: Socket): void;
   };
 
 export async function startAs(options: AsServiceOptions): Promise<AsService> {
@@ -179,6 +181,7 @@ export async function startAs(options: AsServiceOptions): Promise<AsService> {
       ],
       obstacle: () => (shell.registerAnswers ? null : REGISTER_SILENT),
     },
+    adopt: adopter(server, MAX_CONNECTIONS),
     busy: () => handshaking.size > 0 || machine.sizes.unfinished > 0,
     async stop() {
       stopping = true;

@@ -16,7 +16,7 @@ import { evpAead } from '../../sys/evp.ts';
 import { API_TOKEN_FILE, formatTokens, makeToken } from '../controller/tokens.ts';
 import { makeDirectories } from '../directory.ts';
 import { encodeKey, formatSettings, NETWORK_FILE, parseRange, readAddress, writeNewFile } from '../network-files.ts';
-import { streamServerName } from '../stream-name.ts';
+import { serviceNames } from '../service-names.ts';
 
 export type InitOptions = {
   readonly dir: string;
@@ -130,7 +130,7 @@ export async function makeService(
   writeNewFile(file, formatSettings(`Start this service with: cyphonic ${role} serve --config ${name}.yaml`, settings));
   writeNewFile(join(directory, `${name}.key`), `${encodeKey(keys.privateKey)}\n`);
   if (tls !== null) {
-    const issued = await issueTlsServer(tls.root, [streamServerName(network.domain)], [], Date.now(), SERVICE_DAYS);
+    const issued = await issueTlsServer(tls.root, [serviceNames(network.domain).trs], [], Date.now(), SERVICE_DAYS);
     writeNewFile(join(directory, `${name}.tls.pem`), issued.certificate);
     writeNewFile(join(directory, `${name}.tls.key`), issued.privateKey);
   }

@@ -5,15 +5,17 @@ import { MetricsPort } from '../../proto/constants.ts';
 import type { Register } from '../../store/register.ts';
 import type { Shared } from '../../store/shared.ts';
 import { notifyReady } from '../../sys/notify.ts';
-import { startAs } from '../as/serve.ts';
+import { type AsService, startAs } from '../as/serve.ts';
 import type { Context, Running } from '../context.ts';
-import { startController } from '../controller/serve.ts';
+import { type Controller, startController } from '../controller/serve.ts';
 import { type Drainable, type DrainOptions, drain, readGrace } from '../drain.ts';
 import { type NetworkFile, readServiceFile } from '../network-files.ts';
 import { startNms } from '../nms/serve.ts';
+import { serviceNames } from '../service-names.ts';
 import { awaitRegister, awaitShared } from '../stores.ts';
 import { chooseTelemetry, type Observed, startTelemetry } from '../telemetry.ts';
 import { startTrs } from '../trs/serve.ts';
+import type { Adopt } from '../trs/terminal.ts';
 
 export type CloudOptions = DrainOptions & { readonly metrics?: string };
 
@@ -36,16 +38,26 @@ export async function serveCloud(file: NetworkFile, options: CloudOptions, conte
       running.push({ stop: () => shared.close() });
       stores.set(place, shared);
     }
+    // Where 443/tcp alone is let out, devices come to all of it by the TRS's port.
+    const servers: { as?: AsService; controller?: Controller } = {};
+    const others = new Map<string, Adopt>();
+    for (const role of ['as', 'controller'] as const) {
+      others.set(serviceNames(file.network.domain)[role], (socket) => {
+        if (servers[role] === undefined) socket.destroy();
+        else servers[role].adopt(socket);
+      });
+    }
     for (const service of services) {
       const start = { nms: startNms, trs: startTrs }[service.role];
       const shared = stores.get(service.shared)!;
-      running.push(await start({ file: service, register, shared, log: createLog(service.name) }));
+      running.push(await start({ file: service, register, shared, others, log: createLog(service.name) }));
     }
-    running.push(
-      await startController({ file, register, shared: stores.get(file.shared)!, log: createLog('controller') }),
-    );
+    const shared = stores.get(file.shared)!;
+    servers.controller = await startController({ file, register, shared, log: createLog('controller') });
+    running.push(servers.controller);
     // Devices come to the AS first, so it is the last to be there.
-    running.push(await startAs({ file, register, shared: stores.get(file.shared)!, log: createLog('as') }));
+    servers.as = await startAs({ file, register, shared, log: createLog('as') });
+    running.push(servers.as);
     telemetry.serving(running.flatMap(({ observed }) => observed ?? []));
     const ports = services.map(({ name, port }) => `${name} ${port}/udp`);
     const controller = `controller ${file.controllerPort}/tcp`;

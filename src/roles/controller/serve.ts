@@ -5,6 +5,7 @@
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:https';
+import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { Buckets, siteOf } from '../../core/limits.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
@@ -19,7 +20,7 @@ import { administer } from '../local-administration.ts';
 import { counterSamples } from '../metrics.ts';
 import type { NetworkFile } from '../network-files.ts';
 import type { Observed } from '../telemetry.ts';
-import { keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-server.ts';
+import { adopter, keepRenewed, listenEverywhere, makeTlsContext, remoteOf } from '../tls-server.ts';
 import { type Authentication, authenticate } from './authentication.ts';
 import { DOCUMENT_PATH, openApi } from './openapi.ts';
 import { listPeers, type PeerPage, type PeerRequest } from './peers.ts';
@@ -36,7 +37,11 @@ export type ControllerOptions = {
   readonly log: Log;
 };
 
-export type Controller = Running & { readonly observed: Observed };
+export type Controller = Running & {
+  readonly observed: Observed;
+  /** Takes on a connection that came in at another port. */
+  adopt(socket: Socket): void;
+};
 
 const MAX_CONNECTIONS = 512;
 const REQUEST_TIMEOUT_MS = 15_000;
@@ -131,6 +136,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
   const stopRenewing = keepRenewed(server, file, log);
 
   return {
+    adopt: adopter(server, MAX_CONNECTIONS),
     observed: {
       role: 'controller',
       service: 'controller',

@@ -1,21 +1,21 @@
 /** One TLS 1.3 connection to the AS: frames of the login exchange in, frames out, and the exporter value both ends share. */
 
 import { createHash, X509Certificate } from 'node:crypto';
-import { connect, type TLSSocket } from 'node:tls';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { type Endpoint, familyOf, formatEndpoint } from '../../lib/ip.ts';
-import { intoNat64 } from '../../net/nat64.ts';
+import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import { loginFrameLength } from '../../proto/codec.ts';
 import { LOGIN_EXPORTER_LABEL } from '../../proto/constants.ts';
-import { discoverNat64 } from './nat64.ts';
+import { serviceNames } from '../service-names.ts';
+import { openTls } from './reach.ts';
 import type { DaemonState } from './state.ts';
 
-const CONNECT_TIMEOUT_MS = 5_000;
 const ANSWER_TIMEOUT_MS = 10_000;
 /** Longest answer an AS can have: its Message Length is 16 bits. */
 const MAX_FRAME = 65_535;
 
 export type AsConnection = {
+  readonly endpoint: Endpoint;
   /** TLS exporter value (RFC 8446 section 7.5) that the login signature covers: it binds the login to this connection. */
   readonly exporter: Uint8Array;
   send(frame: Uint8Array): void;
@@ -24,54 +24,23 @@ export type AsConnection = {
   close(): void;
 };
 
-/** The name an AS's certificate carries: other certificates of the same root are no AS's. */
-export function asServerName(domain: string): string {
-  return `as.${domain}`;
-}
-
-/** Also from a network that has IPv6 alone, if that has a NAT64. */
-async function open(...[endpoint, domain, trust]: Parameters<typeof openAt>): Promise<TLSSocket> {
-  try {
-    return await openAt(endpoint, domain, trust);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENETUNREACH' || familyOf(endpoint.address) === 6) throw error;
-    const prefix = await discoverNat64();
-    if (prefix === null) throw error;
-    return openAt(intoNat64(prefix, endpoint), domain, trust);
-  }
-}
-
-function openAt(
-  endpoint: Endpoint,
-  domain: string,
-  trust: { ca: string } | { rejectUnauthorized: false },
-): Promise<TLSSocket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect({
-      host: endpoint.address,
-      port: endpoint.port,
-      servername: asServerName(domain),
-      minVersion: 'TLSv1.3',
-      ...trust,
-    });
-    socket.setTimeout(CONNECT_TIMEOUT_MS, () =>
-      socket.destroy(new CyphonicError('SYS_CONNECTION', { why: 'ETIMEDOUT' })),
-    );
-    socket.once('error', reject);
-    socket.once('secureConnect', () => {
-      socket.off('error', reject);
-      socket.setTimeout(0);
-      resolve(socket);
-    });
-  });
-}
+/** How to get to an AS. */
+export type AsRoute = {
+  readonly network: Pick<DaemonState['network'], 'domain' | 'rootHash'>;
+  readonly environment: ProxyEnvironment;
+};
 
 /**
  * The network's TLS root as the AS presents it, recognised by the hash in the enrolment token (DER).
  * Nothing is sent on this connection; the root is used for ordinary verification from then on.
  */
-export async function fetchTlsRoot(endpoint: Endpoint, network: DaemonState['network']): Promise<Uint8Array> {
-  const socket = await open(endpoint, network.domain, { rejectUnauthorized: false });
+export async function fetchTlsRoot(
+  endpoint: Endpoint,
+  { network, environment }: AsRoute,
+  signal?: AbortSignal,
+): Promise<Uint8Array> {
+  const trust = { servername: serviceNames(network.domain).as, rejectUnauthorized: false };
+  const socket = await openTls(endpoint, trust, environment, signal);
   try {
     let certificate = socket.getPeerX509Certificate();
     for (let depth = 0; certificate !== undefined && depth < 4; depth++) {
@@ -87,10 +56,13 @@ export async function fetchTlsRoot(endpoint: Endpoint, network: DaemonState['net
 
 export async function connectAs(
   endpoint: Endpoint,
-  network: DaemonState['network'],
+  { network, environment }: AsRoute,
   tlsRoot: Uint8Array,
+  signal?: AbortSignal,
 ): Promise<AsConnection> {
-  const socket = await open(endpoint, network.domain, { ca: new X509Certificate(tlsRoot).toString() });
+  // Other certificates of the same root are no AS's.
+  const trust = { servername: serviceNames(network.domain).as, ca: new X509Certificate(tlsRoot).toString() };
+  const socket = await openTls(endpoint, trust, environment, signal);
   const exporter = Uint8Array.from(socket.exportKeyingMaterial(32, LOGIN_EXPORTER_LABEL, Buffer.alloc(0)));
   let received = new Uint8Array(0);
   let failure: Error | null = null;
@@ -110,6 +82,7 @@ export async function connectAs(
   socket.setTimeout(ANSWER_TIMEOUT_MS, () => socket.destroy(new CyphonicError('SYS_CONNECTION', { why: 'no answer' })));
 
   return {
+    endpoint,
     exporter,
     send: (frame) => void socket.write(frame),
     async receive() {

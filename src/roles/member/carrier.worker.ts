@@ -1,14 +1,13 @@
 /** The thread of a node's streams: one TLS connection and one local UDP port for each (docs/protocol.md, Over TLS). */
 
-import { connect as connectTcp, type Socket } from 'node:net';
-import { checkServerIdentity, connect as connectTls } from 'node:tls';
+import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Counters } from '../../lib/counters.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
-import { connectRequest, type HttpProxy, readConnectAnswer } from '../../net/http-proxy.ts';
 import { limitUnsent } from '../../sys/tcp.ts';
 import { Carriage, Conduit } from '../carriage.ts';
 import type { CarrierOrder, CarrierReport, CarrierSetup } from './carriers.ts';
+import { dial, reasonOf, secure, type Way } from './dial.ts';
 
 const CONNECT_TIMEOUT_MS = 4_000;
 const WATCH_MS = 1_000;
@@ -26,25 +25,15 @@ const streams = new Map<string, Stream>();
 
 class Stream {
   readonly #endpoint: Endpoint;
-  #socket: Socket;
+  readonly #stop = new AbortController();
   #carriage: Carriage | null = null;
   #conduit: Conduit | null = null;
   /** Asked for: then nobody wants to hear of the end. */
   #ended = false;
 
-  constructor(endpoint: Endpoint, at: Endpoint, proxy: HttpProxy | null) {
-    this.#endpoint = endpoint;
-    const { address: host, port } = at;
-    const socket = connectTcp(proxy === null ? { host, port } : { host: proxy.host, port: proxy.port });
-    this.#socket = socket;
-    const timer = setTimeout(() => this.#end('no answer'), CONNECT_TIMEOUT_MS);
-    socket.once('close', () => clearTimeout(timer));
-    socket.once('error', (error: NodeJS.ErrnoException) => this.#end(error.code ?? error.message));
-    socket.once('connect', () => {
-      limitUnsent(socket);
-      if (proxy === null) this.#secure(socket, timer);
-      else this.#tunnel(socket, proxy, timer);
-    });
+  constructor(way: Way) {
+    this.#endpoint = way.to;
+    this.#open(way).catch((error: unknown) => this.#end(reasonOf(error)));
   }
 
   end(): void {
@@ -59,55 +48,30 @@ class Stream {
     else if (quiet > QUIET_MS) this.#carriage.beat();
   }
 
-  #tunnel(socket: Socket, proxy: HttpProxy, timer: NodeJS.Timeout): void {
-    let received = Buffer.alloc(0);
-    socket.write(connectRequest(this.#endpoint, proxy));
-    const read = (chunk: Buffer): void => {
-      received = Buffer.concat([received, chunk]);
-      const answer = readConnectAnswer(received);
-      if (answer === null) return;
-      socket.off('data', read);
-      socket.pause();
-      if (answer.status < 200 || answer.status > 299) {
-        this.#end(`the proxy says ${answer.status || 'what is no HTTP'}`);
-        return;
-      }
-      if (answer.rest.length > 0) socket.unshift(answer.rest);
-      this.#secure(socket, timer);
-    };
-    socket.on('data', read);
-    socket.once('end', () => this.#end('the proxy hung up'));
-  }
-
-  #secure(socket: Socket, timer: NodeJS.Timeout): void {
-    const tls = connectTls({
-      socket,
-      ca: tlsRoot,
-      minVersion: 'TLSv1.3',
-      // The name is checked, but not told to whoever listens on the way.
-      servername: '',
-      checkServerIdentity: (_, certificate) => checkServerIdentity(serverName, certificate),
+  async #open(way: Way): Promise<void> {
+    const signal = AbortSignal.any([this.#stop.signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)]);
+    const socket = await dial(way, signal);
+    limitUnsent(socket);
+    // The name is checked, but not told to whoever listens on the way.
+    const check = (_: string, certificate: PeerCertificate) => checkServerIdentity(serverName, certificate);
+    const tls = await secure(socket, { ca: tlsRoot, servername: '', checkServerIdentity: check }, signal);
+    this.#conduit = new Conduit(LOOPBACK, { address: LOOPBACK, port: udpPort }, counters, (datagram) =>
+      this.#carriage?.send(datagram),
+    );
+    this.#carriage = new Carriage(tls, counters, {
+      datagram: (datagram) => datagram.length > 0 && this.#conduit?.send(datagram),
+      closed: (why) => this.#end(why),
     });
-    this.#socket = tls;
-    tls.once('error', (error: NodeJS.ErrnoException) => this.#end(error.code ?? error.message));
-    tls.once('secureConnect', () => {
-      clearTimeout(timer);
-      this.#conduit = new Conduit(LOOPBACK, { address: LOOPBACK, port: udpPort }, counters, (datagram) =>
-        this.#carriage?.send(datagram),
-      );
-      this.#carriage = new Carriage(tls, counters, {
-        datagram: (datagram) => datagram.length > 0 && this.#conduit?.send(datagram),
-        closed: (why) => this.#end(why),
-      });
-      report({ opened: this.#endpoint, local: this.#conduit.local });
-    });
+    report({ opened: this.#endpoint, local: this.#conduit.local });
   }
 
   #end(why: string): void {
-    this.#socket.destroy();
+    this.#stop.abort();
     this.#conduit?.close();
     this.#conduit = null;
+    const carriage = this.#carriage;
     this.#carriage = null;
+    carriage?.close(why);
     const name = formatEndpoint(this.#endpoint);
     if (streams.get(name) !== this) return;
     streams.delete(name);
@@ -123,8 +87,8 @@ const watch = setInterval(() => {
 
 parentPort!.on('message', (order: CarrierOrder) => {
   if ('connect' in order) {
-    const name = formatEndpoint(order.connect);
-    if (!streams.has(name)) streams.set(name, new Stream(order.connect, order.at, order.proxy));
+    const name = formatEndpoint(order.connect.to);
+    if (!streams.has(name)) streams.set(name, new Stream(order.connect));
   } else if ('disconnect' in order) {
     streams.get(formatEndpoint(order.disconnect))?.end();
   } else {

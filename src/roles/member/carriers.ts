@@ -5,11 +5,12 @@ import type { Worker } from 'node:worker_threads';
 import type { StreamState } from '../../core/node/streams.ts';
 import { type Endpoint, formatEndpoint, type Prefix } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
-import { type HttpProxy, type ProxyEnvironment, proxyFor } from '../../net/http-proxy.ts';
+import { type ProxyEnvironment, proxyFor } from '../../net/http-proxy.ts';
 import { intoNat64 } from '../../net/nat64.ts';
 import type { DataPlane } from '../../pipeline/dataplane.ts';
 import { startWorker } from '../../sys/worker.ts';
-import { streamServerName } from '../stream-name.ts';
+import { serviceNames } from '../service-names.ts';
+import type { Way } from './dial.ts';
 
 export type CarrierSetup = {
   /** The node's own port. */
@@ -18,10 +19,7 @@ export type CarrierSetup = {
   readonly tlsRoot: string;
   readonly serverName: string;
 };
-export type CarrierOrder =
-  | { readonly connect: Endpoint; readonly at: Endpoint; readonly proxy: HttpProxy | null }
-  | { readonly disconnect: Endpoint }
-  | { readonly stop: true };
+export type CarrierOrder = { readonly connect: Way } | { readonly disconnect: Endpoint } | { readonly stop: true };
 export type CarrierReport =
   | { readonly opened: Endpoint; readonly local: Endpoint }
   | { readonly closed: Endpoint; readonly why: string }
@@ -80,7 +78,8 @@ export class Carriers {
     this.#watchers.set(name, new Set([watcher]));
     this.#endpoints.set(name, endpoint);
     const { environment, nat64 } = this.#options;
-    this.#order({ connect: endpoint, at: intoNat64(nat64(), endpoint), proxy: proxyFor(environment, endpoint) });
+    const way = { to: endpoint, at: intoNat64(nat64(), endpoint), proxy: proxyFor(environment, endpoint) };
+    this.#order({ connect: way });
   }
 
   disconnect(endpoint: Endpoint, watcher: StreamWatcher): void {
@@ -117,7 +116,7 @@ export class Carriers {
     const setup: CarrierSetup = {
       udpPort: plane.localPort,
       tlsRoot: new X509Certificate(tlsRoot).toString(),
-      serverName: streamServerName(domain),
+      serverName: serviceNames(domain).trs,
     };
     const worker = startWorker('roles/member/carrier', { workerData: setup });
     this.#worker = worker;

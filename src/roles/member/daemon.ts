@@ -213,8 +213,7 @@ class Daemon {
   }
 
   async #logIn(): Promise<Session> {
-    const { state, password } = this.#options;
-    const result = await logIn(state, this.#state, password, this.#primitives);
+    const result = await logIn(this.#options, this.#state, this.#primitives);
     this.#state = result.state;
     this.#log.info('logged in', { fqdn: result.session.fqdn, nodeId: result.session.nodeId });
     return result.session;
@@ -259,6 +258,8 @@ function checkHost({ port, portIsDefault: orNext }: DaemonOptions): void {
   closeUdp(openUdp({ address4: '0.0.0.0', address6: '::', port, orNext }));
 }
 
+const transient = ['SYS_UNREACHABLE', 'SYS_PROXY', 'PEER_INVALID'];
+
 function isTransient(error: unknown): boolean {
-  return error instanceof CyphonicError && (error.code === 'SYS_UNREACHABLE' || error.code === 'PEER_INVALID');
+  return error instanceof CyphonicError && transient.includes(error.code);
 }

@@ -7,6 +7,7 @@ import type { Primitives } from '../../crypto/primitives.ts';
 import type { Counters } from '../../lib/counters.ts';
 import type { Address, Endpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import type { DataPlane } from '../../pipeline/dataplane.ts';
 import type { Suite } from '../../proto/constants.ts';
 import type { Netlink } from '../../sys/netlink.ts';
@@ -20,6 +21,7 @@ export type Host = {
   /** Enrolment and latest session of the adapter itself. */
   readonly state: () => DaemonState;
   readonly session: Session;
+  readonly environment: ProxyEnvironment;
   readonly suite: Suite;
   readonly mtu: number;
   readonly rekeyAfterMs: number;

@@ -240,7 +240,15 @@ export class LiveNode {
     if (extension === null) return;
     const attachment = await extension.attach({
       ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, rekeyAfterMs, natType, plane },
-      ...{ members: this.#members, netlink: this.#netlink, primitives, counters, log, upstreams: setup.upstreams },
+      ...{
+        members: this.#members,
+        netlink: this.#netlink,
+        primitives,
+        counters,
+        log,
+        upstreams: setup.upstreams,
+        environment,
+      },
     });
     this.#attachment = attachment;
     this.#cleanup.defer(() => attachment.close());

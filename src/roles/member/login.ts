@@ -5,9 +5,12 @@ import type { Session } from '../../core/node/types.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
 import { type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import type { ProxyEnvironment } from '../../net/http-proxy.ts';
 import { Refusal } from '../../proto/options.ts';
 import { readClock } from '../../sys/clock.ts';
-import { connectAs, fetchTlsRoot } from './as-connection.ts';
+import { type AsConnection, connectAs, fetchTlsRoot } from './as-connection.ts';
+import { reasonOf } from './dial.ts';
+import { endpointsOf, reach } from './reach.ts';
 import { type DaemonState, saveState } from './state.ts';
 
 export type LoggedIn = { readonly state: DaemonState; readonly session: Session };
@@ -30,54 +33,30 @@ const refusals: Partial<Record<Refusal, string>> = {
 /** Errors of a peer certificate that only a wrong clock, here or there, explains. */
 const clockErrors = ['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED'];
 
-export type Network = DaemonState['network'];
-
-function endpointsOf(network: DaemonState['network']): Endpoint[] {
-  return [network.as4, network.as6].flatMap((address) => (address === null ? [] : [{ address, port: network.port }]));
-}
+export type LoginSettings = {
+  /** State directory. */
+  readonly state: string;
+  readonly environment: ProxyEnvironment;
+  /** Stands in for the token's secret before the keys are pinned. */
+  readonly password: Uint8Array | null;
+};
 
 /**
- * One login. Raises REFUSED_ errors if the network says no, SYS_UNREACHABLE if no AS answers: then it is worth
- * trying again. `password` stands in for the token's secret before the keys are pinned.
+ * One login. Raises REFUSED_ errors if the network says no, SYS_UNREACHABLE or SYS_PROXY if no AS answers: then it is
+ * worth trying again.
  */
 export async function logIn(
-  directory: string,
+  { state: directory, environment, password }: LoginSettings,
   state: DaemonState,
-  password: Uint8Array | null,
   primitives: Primitives,
 ): Promise<LoggedIn> {
-  return atAnyAs(state.network, (endpoint) => logInAt(endpoint, directory, state, password, primitives));
-}
-
-/** Tries the addresses of the AS in turn. */
-export async function atAnyAs<T>(network: Network, attempt: (endpoint: Endpoint) => Promise<T>): Promise<T> {
-  const failures: string[] = [];
-  for (const endpoint of endpointsOf(network)) {
-    try {
-      return await attempt(endpoint);
-    } catch (error) {
-      // Another address of the AS can't change what the network or this host's own files say.
-      if (error instanceof CyphonicError && /^(REFUSED|CONFIG)_/.test(error.code)) throw error;
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (clockErrors.includes(code ?? '')) clockIsOff(error);
-      failures.push(`${formatEndpoint(endpoint)}: ${error instanceof CyphonicError ? message : (code ?? message)}`);
-    }
-  }
-  return raise('SYS_UNREACHABLE', { why: failures.join(', ') });
-}
-
-async function logInAt(
-  endpoint: Endpoint,
-  directory: string,
-  state: DaemonState,
-  password: Uint8Array | null,
-  primitives: Primitives,
-): Promise<LoggedIn> {
-  const tlsRoot = state.tlsRoot ?? (await fetchTlsRoot(endpoint, state.network));
-  const connection = await connectAs(endpoint, state.network, tlsRoot);
-  try {
+  const { network } = state;
+  const tlsRoot =
+    state.tlsRoot ??
+    (await atAnyAs(network, (endpoint, signal) => fetchTlsRoot(endpoint, { network, environment }, signal)));
+  return withAs({ ...state, tlsRoot }, environment, async (connection) => {
     const request = {
-      deviceId: state.network.deviceId,
+      deviceId: network.deviceId,
       // A new token for an enrolled device pins its keys anew.
       password: state.session === null || state.secret !== null ? (password ?? state.secret) : null,
       certificate: state.session?.certificate ?? null,
@@ -86,16 +65,48 @@ async function logInAt(
     };
     connection.send(buildLoginRequest(primitives, request));
     const clock = readClock();
-    const outcome = readLoginResponse(primitives, request, state.network.caKey, await connection.receive(), clock);
-    const session = sessionOf(outcome, request.deviceId, endpoint);
+    const outcome = readLoginResponse(primitives, request, network.caKey, await connection.receive(), clock);
+    const session = sessionOf(outcome, request.deviceId, connection.endpoint);
     const spentSecret = state.secret ?? state.spentSecret;
     const next = { ...state, tlsRoot, session, secret: null, spentSecret, loggedInAt: clock.wall };
     saveState(directory, next);
     connection.send(buildLoginAck(session));
-    return { state: next, session };
-  } finally {
     connection.close();
+    return { state: next, session };
+  });
+}
+
+/** Does something on a new connection to the AS. It stays open, unless it fails. */
+export async function withAs<T>(
+  { network, tlsRoot }: Pick<DaemonState, 'network'> & { readonly tlsRoot: Uint8Array },
+  environment: ProxyEnvironment,
+  work: (connection: AsConnection) => Promise<T>,
+): Promise<T> {
+  const connection = await atAnyAs(network, (endpoint, signal) =>
+    connectAs(endpoint, { network, environment }, tlsRoot, signal),
+  );
+  try {
+    return await work(connection);
+  } catch (error) {
+    connection.close();
+    // What the network or this host's own files say.
+    if (error instanceof CyphonicError && /^(REFUSED|CONFIG|SYS_UNREACHABLE)/.test(error.code)) throw error;
+    const why = `${formatEndpoint(connection.endpoint)}: ${reasonOf(error)}`;
+    return raise('SYS_UNREACHABLE', { why }, error);
   }
+}
+
+/** Whichever address of the AS answers. */
+function atAnyAs<T>(
+  network: DaemonState['network'],
+  attempt: (endpoint: Endpoint, signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const judged = (endpoint: Endpoint, signal: AbortSignal): Promise<T> =>
+    attempt(endpoint, signal).catch((error: NodeJS.ErrnoException) => {
+      throw clockErrors.includes(error.code ?? '') ? clockIsOff(error) : error;
+    });
+  const failed = (why: string): CyphonicError => new CyphonicError('SYS_UNREACHABLE', { why });
+  return reach(endpointsOf(network, network.port), judged, failed);
 }
 
 /** What an accepted login brought; raises what a refusal says. */

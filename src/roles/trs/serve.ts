@@ -12,13 +12,16 @@ import {
   runService,
   type ServiceOptions,
 } from '../service.ts';
-import { startTerminal, type Terminal } from './terminal.ts';
+import { type Adopt, startTerminal, type Terminal } from './terminal.ts';
 
 /** How often the machine hears which paths are in use, so that only idle ones are unbound. */
 const TRAFFIC_MS = 10_000;
 
-export async function startTrs(options: ServiceOptions): Promise<RunningService> {
-  const { file, register, log, shared, own = null } = options;
+/** `others`: servers of this process at the same address, by their names. */
+export type TrsOptions = ServiceOptions & { readonly others?: ReadonlyMap<string, Adopt> };
+
+export async function startTrs(options: TrsOptions): Promise<RunningService> {
+  const { file, register, log, shared, own = null, others = new Map() } = options;
   const identity = identityOf(file);
   // A relay that starts anew has none of the paths of before, so it is another one.
   const nodeId = own === null ? identity.nodeId : identity.primitives.random(16).toHex();
@@ -32,7 +35,7 @@ export async function startTrs(options: ServiceOptions): Promise<RunningService>
   const more = (): Record<string, number> => terminal?.counters() ?? {};
   const service = await runService<RelayCommand>(options, machine, gauges, perform, more);
   if (file.tls !== null) {
-    terminal = await startTerminal({ addresses: own ?? file, tls: file.tls, udpPort: service.port, log });
+    terminal = await startTerminal({ addresses: own ?? file, tls: file.tls, udpPort: service.port, log, others });
   }
   const look = (): void =>
     void register.query({ get: 'services' }).then(

@@ -1,9 +1,14 @@
-/** Where a TRS takes datagrams over TLS, for devices in networks that block UDP (docs/protocol.md, Over TLS). */
+/**
+ * Where a TRS takes datagrams over TLS, for devices in networks that block UDP (docs/protocol.md, Over TLS). Where the AS
+ * shares its address, it is reached by the same port: what is meant for it is handed on as it came.
+ */
 
+import type { Socket } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import type { Service } from '../../lib/device.ts';
 import { type Address, type Endpoint, type Family, isLinkLocal } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
+import { attach } from '../../sys/tcp.ts';
 import { startWorker } from '../../sys/worker.ts';
 import { readText, type ServiceFile } from '../network-files.ts';
 import type { Targets } from './guest.ts';
@@ -21,16 +26,22 @@ export type TerminalSetup = {
   readonly key: string;
   readonly port: number;
   readonly limits: TerminalLimits;
+  /** Connections that ask for a server of these names are handed on. */
+  readonly others: readonly string[];
 };
 
 export type TerminalOrder = { readonly targets: Targets } | { readonly stop: true };
 export type TerminalReport =
   | { readonly listening: true }
   | { readonly failed: string }
+  | { readonly meant: string; readonly descriptor: number; readonly head: Uint8Array }
   | { readonly counters: Record<string, number>; readonly connections: number };
 
 /** A site may be a company behind one address. */
 const defaults: TerminalLimits = { connections: 4_096, perSite: 1_024, strangers: 1_024, strangersPerSite: 64 };
+
+/** Takes on a connection that came in here, of which a TLS server reads the first octet. */
+export type Adopt = (socket: Socket) => void;
 
 export type Terminal = {
   /** Events, octets and drops since the start. */
@@ -49,6 +60,8 @@ export type TerminalOptions = {
   /** The TRS's own UDP port. */
   readonly udpPort: number;
   readonly log: Log;
+  /** Servers of this process at the same address, by their names. */
+  readonly others?: ReadonlyMap<string, Adopt>;
   readonly limits?: Partial<TerminalLimits>;
 };
 
@@ -56,12 +69,14 @@ export type TerminalOptions = {
  * Resolves once it listens, or cannot. Without it a TRS still does what it is mainly for, so that a port that is taken or
  * not permitted costs a warning.
  */
-export async function startTerminal({ addresses, tls, udpPort, log, limits }: TerminalOptions): Promise<Terminal> {
+export async function startTerminal(options: TerminalOptions): Promise<Terminal> {
+  const { addresses, tls, udpPort, log, others = new Map<string, Adopt>(), limits } = options;
   const workerData: TerminalSetup = {
     certificate: readText(tls.certificateFile),
     key: readText(tls.keyFile),
     port: tls.port,
     limits: { ...defaults, ...limits },
+    others: [...others.keys()],
   };
   const worker = startWorker('roles/trs/terminal', { workerData });
   const own = ownAddresses(addresses);
@@ -72,6 +87,7 @@ export async function startTerminal({ addresses, tls, udpPort, log, limits }: Te
   const ended = Promise.withResolvers<void>();
   worker.on('message', (message: TerminalReport) => {
     if ('counters' in message) ({ counters, connections } = message);
+    else if ('meant' in message) others.get(message.meant)!(attach(message.descriptor, message.head));
     else {
       if ('failed' in message) log.warn('datagrams are not taken over TLS', { port: tls.port, why: message.failed });
       else listening = true;

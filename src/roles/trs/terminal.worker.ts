@@ -1,12 +1,14 @@
 /** The thread that ends the TLS connections of a TRS: so many octets of them must not hold up its signalling. */
 
-import type { Socket } from 'node:net';
-import { createServer } from 'node:tls';
+import { createServer, type Socket } from 'node:net';
+import { createServer as createTlsServer } from 'node:tls';
 import { parentPort, workerData } from 'node:worker_threads';
 import { Buckets, Shares, siteOf } from '../../core/limits.ts';
+import { concat } from '../../lib/bytes.ts';
 import { Counters } from '../../lib/counters.ts';
 import { formatEndpoint } from '../../lib/ip.ts';
-import { limitUnsent } from '../../sys/tcp.ts';
+import { readHelloName } from '../../net/client-hello.ts';
+import { detach, limitUnsent } from '../../sys/tcp.ts';
 import { listenEverywhere, remoteOf } from '../tls-server.ts';
 import { Guest, type Targets } from './guest.ts';
 import type { TerminalOrder, TerminalReport, TerminalSetup } from './terminal.ts';
@@ -19,7 +21,7 @@ const SWEEP_MS = 1_000;
  */
 const STRANGER_RATE = { burst: 128, perSecond: 64 };
 
-const { certificate, key, port, limits } = workerData as TerminalSetup;
+const { certificate, key, port, limits, others } = workerData as TerminalSetup;
 const report = (message: TerminalReport): void => parentPort!.postMessage(message);
 
 const counters = new Counters();
@@ -32,8 +34,10 @@ const strangersSay = new Buckets(STRANGER_RATE);
 const strangers = new Map<string, { readonly socket: Socket; readonly site: string }>();
 let targets: Targets = { trs: null, nms: [] };
 
-const server = createServer({ cert: certificate, key, minVersion: 'TLSv1.3', handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
+const server = createServer();
 server.maxConnections = limits.connections;
+/** Gets the connections that are meant for us. */
+const tls = createTlsServer({ cert: certificate, key, minVersion: 'TLSv1.3', handshakeTimeout: HANDSHAKE_TIMEOUT_MS });
 
 server.on('connection', (socket: Socket) => {
   const remote = remoteOf(socket);
@@ -42,10 +46,40 @@ server.on('connection', (socket: Socket) => {
     socket.destroy();
     return;
   }
-  limitUnsent(socket);
+  dispatch(socket);
 });
 
-server.on('secureConnection', (socket) => {
+/** The name in a connection's first octets says whom it is for; devices that bring datagrams give none. */
+function dispatch(socket: Socket): void {
+  let head: Uint8Array = new Uint8Array(0);
+  const late = setTimeout(() => socket.destroy(), HANDSHAKE_TIMEOUT_MS);
+  const read = (chunk: Buffer): void => {
+    head = concat(head, chunk);
+    const hello = readHelloName(head);
+    if (hello === null) return;
+    clearTimeout(late);
+    socket.off('data', read);
+    socket.pause();
+    if (hello.name !== null && others.includes(hello.name)) {
+      handOn(socket, hello.name, head);
+      return;
+    }
+    limitUnsent(socket);
+    socket.unshift(head);
+    tls.emit('connection', socket);
+  };
+  socket.on('data', read);
+  socket.on('error', () => {});
+  socket.once('close', () => clearTimeout(late));
+}
+
+function handOn(socket: Socket, meant: string, head: Uint8Array): void {
+  const descriptor = detach(socket);
+  counters.add(descriptor === null ? 'streams-refused' : 'connections-handed-on');
+  if (descriptor !== null) report({ meant, descriptor, head });
+}
+
+tls.on('secureConnection', (socket) => {
   const remote = remoteOf(socket);
   if (remote === null) {
     socket.destroy();
@@ -86,7 +120,7 @@ function believe(name: string): void {
 }
 
 server.on('drop', () => counters.add('streams-refused'));
-server.on('tlsClientError', () => counters.add('streams-refused-tls'));
+tls.on('tlsClientError', () => counters.add('streams-refused-tls'));
 
 const sweep = setInterval(() => {
   const now = performance.now();

@@ -102,6 +102,19 @@ export function hairpinRules(v4: string): string {
     }`;
 }
 
+/** What networks do that let nothing through but TCP to these ports; none at all where there are none. */
+export function portsOnlyRules(...ports: readonly number[]): string {
+  const exception = ports.length === 0 ? '' : `tcp dport != { ${ports.join(', ')} }`;
+  return `
+  table inet ports_only {
+    chain forward {
+      type filter hook forward priority filter - 1;
+      iifname "eth1" ${exception} drop
+      iifname "eth1" meta l4proto udp drop
+    }
+  }`;
+}
+
 /** What networks do that let nothing but TCP through. */
 export const noUdpRules = `
   table inet no_udp {

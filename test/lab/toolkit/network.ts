@@ -181,6 +181,8 @@ export class Node {
   readonly deviceId: string;
   readonly fqdn: string;
   readonly state: string;
+  /** More of the daemon's environment. */
+  environment: Readonly<Record<string, string>> = {};
   readonly #tokenFile: string;
   #daemon: Program | null = null;
 
@@ -215,7 +217,7 @@ export class Node {
 
   protected launch(command: readonly string[], flags: readonly string[]): void {
     const args = [...command, '--state', this.state, '--token-file', this.#tokenFile, ...flags];
-    this.#daemon = this.host.spawn([this.network.program, ...args]);
+    this.#daemon = this.host.spawn([this.network.program, ...args], { env: this.environment });
   }
 
   command(args: readonly string[]): Promise<Ended> {

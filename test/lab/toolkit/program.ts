@@ -25,7 +25,8 @@ export class Program {
     this.title = title;
     const child = spawn(file, args, {
       detached: true,
-      env: { ...process.env, ...options.env },
+      // A proxy of this machine's is none of the laboratory's.
+      env: { ...process.env, HTTPS_PROXY: '', ...options.env },
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     });
     if (child.pid === undefined) throw new Error(`cannot start ${argv.join(' ')}`);

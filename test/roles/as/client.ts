@@ -26,7 +26,8 @@ export class Client {
 
   async connect(): Promise<AsConnection> {
     const endpoint = { address: this.address, port: this.token.port };
-    return connectAs(endpoint, this.token, await fetchTlsRoot(endpoint, this.token));
+    const route = { network: this.token, environment: {} };
+    return connectAs(endpoint, route, await fetchTlsRoot(endpoint, route));
   }
 
   request(connection: AsConnection, exporter = connection.exporter): Uint8Array {

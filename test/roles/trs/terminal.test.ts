@@ -4,10 +4,11 @@ import { X509Certificate } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type AddressInfo, connect as connectTcp, createServer, type Server } from 'node:net';
+import { type AddressInfo, connect as connectTcp, type Socket as TcpSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { connect, type TLSSocket } from 'node:tls';
+import { duplexPair } from 'node:stream';
+import { connect, createServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { StreamState } from '../../../src/core/node/streams.ts';
 import { issueTlsServer, makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
@@ -20,6 +21,7 @@ import { SenderKind } from '../../../src/proto/options.ts';
 import { Carriers } from '../../../src/roles/member/carriers.ts';
 import { startTerminal, type Terminal } from '../../../src/roles/trs/terminal.ts';
 import { freePort } from '../cloud/port.ts';
+import { startProxy } from '../member/proxy.ts';
 
 const LOOPBACK = '127.0.0.1';
 const limits = { strangersPerSite: 3 };
@@ -29,6 +31,7 @@ let root: string;
 let port: number;
 let trs: Socket;
 let nms: Socket;
+let as: TlsServer;
 let terminal: Terminal;
 let clients: TLSSocket[];
 
@@ -44,6 +47,8 @@ beforeEach(async () => {
   directory = mkdtempSync(join(tmpdir(), 'cyphonic-terminal-'));
   const ca = await makeTlsRoot('lab.example', Date.now());
   const server = await issueTlsServer(ca, ['trs.lab.example'], [], Date.now());
+  const other = await issueTlsServer(ca, ['as.lab.example'], [], Date.now());
+  as = createServer({ cert: other.certificate, key: other.privateKey });
   root = ca.certificate;
   port = await freePort();
   const tls = { port, certificateFile: join(directory, 'cert'), keyFile: join(directory, 'key') };
@@ -64,7 +69,8 @@ beforeEach(async () => {
       network,
     },
   };
-  terminal = await startTerminal({ addresses: file, tls, udpPort: portOf(trs), log: silentLog, limits });
+  const others = new Map([['as.lab.example', (socket: TcpSocket) => void as.emit('connection', socket)]]);
+  terminal = await startTerminal({ addresses: file, tls, udpPort: portOf(trs), log: silentLog, others, limits });
   update();
 });
 
@@ -82,8 +88,8 @@ afterEach(async () => {
   rmSync(directory, { recursive: true });
 });
 
-async function client(): Promise<TLSSocket> {
-  const socket = connect({ host: LOOPBACK, port, ca: root, servername: 'trs.lab.example', minVersion: 'TLSv1.3' });
+async function client(servername = 'trs.lab.example'): Promise<TLSSocket> {
+  const socket = connect({ host: LOOPBACK, port, ca: root, servername, minVersion: 'TLSv1.3' });
   clients.push(socket);
   socket.on('error', () => {});
   await once(socket, 'secureConnect');
@@ -185,6 +191,49 @@ describe('datagrams over TLS', () => {
 });
 
 describe('connections', () => {
+  it('that ask for another server of the process are handed to it whole, and cost the terminal nothing', async () => {
+    const seen: (number | undefined)[] = [];
+    as.on('secureConnection', (socket) => {
+      seen.push(socket.remotePort);
+      socket.on('error', () => {});
+      socket.pipe(socket);
+    });
+    // More than the terminal has places for strangers.
+    for (let i = 1; i <= 5; i++) {
+      const socket = await client('AS.lab.example');
+      const echo = once(socket, 'data');
+      socket.write(`hello ${i}`);
+      expect(String((await echo)[0])).toBe(`hello ${i}`);
+      expect(seen).toHaveLength(i);
+      expect(seen.at(-1)).toBe(socket.localPort);
+    }
+    await vi.waitFor(() => expect(terminal.counters()).toMatchObject({ 'connections-handed-on': 5 }), {
+      timeout: 5_000,
+    });
+    expect(terminal.connections).toBe(0);
+  });
+
+  it('whose first octets come one by one, or are none of TLS, are treated as any', async () => {
+    const slow = connectTcp(port, LOOPBACK);
+    const noise = connectTcp(port, LOOPBACK);
+    await Promise.all([once(slow, 'connect'), once(noise, 'connect')]);
+    const ended = once(noise.resume(), 'close');
+    noise.on('error', () => {});
+    noise.write('GET / HTTP/1.1\r\n\r\n');
+    await ended;
+    const [near, far] = duplexPair();
+    near.on('data', async (chunk: Buffer) => {
+      for (const octet of chunk) slow.write(Uint8Array.of(octet));
+    });
+    slow.setNoDelay(true);
+    slow.on('data', (chunk) => near.write(chunk));
+    const tls = connect({ socket: far, ca: root, servername: 'as.lab.example' });
+    const accepted = once(as, 'secureConnection');
+    await once(tls, 'secureConnect');
+    expect((await accepted)[0].remotePort).toBe(slow.localPort);
+    slow.destroy();
+  });
+
   it('that nobody believes are few, and one that is believed makes room', async () => {
     const first = await client();
     await client();
@@ -200,27 +249,6 @@ describe('connections', () => {
     expect(clients.filter((socket) => !socket.destroyed)).toHaveLength(4);
   });
 });
-
-/** An HTTP proxy that opens tunnels, or refuses to. */
-async function proxy(status: number): Promise<{ readonly server: Server; readonly asked: string[] }> {
-  const asked: string[] = [];
-  const server = createServer((near) => {
-    near.once('data', (request: Buffer) => {
-      const target = /^CONNECT ([\d.]+):(\d+) /.exec(request.toString('latin1'));
-      asked.push(`${target?.[1]}:${target?.[2]}`);
-      near.write(`HTTP/1.1 ${status} Said\r\n\r\n`);
-      if (status !== 200) return;
-      const far = connectTcp(Number(target?.[2]), target?.[1]);
-      near.pipe(far).pipe(near);
-      for (const [socket, other] of [[near, far] as const, [far, near] as const]) {
-        socket.on('error', () => other.destroy());
-      }
-    });
-    near.on('error', () => {});
-  }).listen(0, LOOPBACK);
-  await once(server, 'listening');
-  return { server, asked };
-}
 
 describe("a node's stream", () => {
   const states: StreamState[] = [];
@@ -265,19 +293,18 @@ describe("a node's stream", () => {
   });
 
   it('does so through an HTTP proxy', async () => {
-    const { server, asked } = await proxy(200);
-    const { port: at } = server.address() as AddressInfo;
-    expect(await begin({ HTTPS_PROXY: `http://${LOOPBACK}:${at}` })).toEqual({ open: true });
+    const proxy = await startProxy(200);
+    expect(await begin({ HTTPS_PROXY: `http://${LOOPBACK}:${proxy.port}` })).toEqual({ open: true });
     await expectCarried();
-    expect(asked).toEqual([`${LOOPBACK}:${port}`]);
-    server.close();
+    expect(proxy.asked).toEqual([`${LOOPBACK}:${port}`]);
+    proxy.close();
   });
 
   it('says why there is none: a proxy that refuses, another network', async () => {
-    const { server } = await proxy(403);
-    const { port: at } = server.address() as AddressInfo;
-    expect(await begin({ https_proxy: `${LOOPBACK}:${at}` })).toEqual({ why: 'the proxy says 403' });
-    server.close();
+    const proxy = await startProxy(403);
+    const why = expect.stringContaining(`lets nobody to ${LOOPBACK}:${port} (403)`);
+    expect(await begin({ https_proxy: `${LOOPBACK}:${proxy.port}` })).toEqual({ why });
+    proxy.close();
     await carriers.stop();
     node.close();
     expect(await begin({}, 'other.example')).toEqual({ why: 'ERR_TLS_CERT_ALTNAME_INVALID' });
