@@ -14,8 +14,8 @@ import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
 import { noteOutcome, type Way } from './ways.ts';
 
-/** Sending without hearing anything for this long is suspicious (ms). */
-const SILENCE_MS = 250;
+/** Sending without hearing anything for this long is suspicious (ms): 250, if the report of the traffic comes a little early. */
+const SILENCE_MS = 240;
 /** So is a stream that came without a pause of this length for a second, and has stopped for so long (ms). */
 const STEADY_MS = 400;
 const STEADY_REPORTS = 4;
@@ -95,7 +95,7 @@ export class Liveness {
 
   /** Nothing authentic has come for a moment. */
   isSilent(now: Now): boolean {
-    return now.ms - this.#heardAt > SILENCE_MS;
+    return now.ms - this.#heardAt >= SILENCE_MS;
   }
 
   /** Whether the way in use still works; meanwhile another one is made ready. */

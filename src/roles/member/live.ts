@@ -14,12 +14,19 @@ import { type DataPlane, type Offload, openDataPlane } from '../../pipeline/data
 import type { Suite } from '../../proto/constants.ts';
 import type { Candidate } from '../../proto/options.ts';
 import { readClock } from '../../sys/clock.ts';
-import { monitorNetwork, Netlink, type NetworkMonitor } from '../../sys/netlink.ts';
+import { monitorNetwork, Netlink, type NetworkEvent, type NetworkMonitor } from '../../sys/netlink.ts';
 import { Carriers } from './carriers.ts';
 import { configureDns, type DnsMode } from './dns-config.ts';
 import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
-import { candidateAddresses, defaultGateway, hasRoute4, refuseOverlap } from './local-addresses.ts';
+import {
+  candidateAddresses,
+  defaultGateway,
+  defaultRoutes,
+  hasRoute4,
+  refuseOverlap,
+  uplinksOf,
+} from './local-addresses.ts';
 import { Member, type MemberEvent, type PingReply, questionOf } from './member.ts';
 import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
@@ -103,7 +110,9 @@ export class LiveNode {
   #portMapper: PortMapper | null = null;
   #resolver: Resolver | null = null;
   #warnings: string[] = [];
-  #candidates = '';
+  /** Addresses and uplinks, as they were looked at last. */
+  #network = '';
+  #uplinks = new Set<number | null>();
   #hosts: readonly Candidate[] = [];
 
   static async open(options: LiveOptions): Promise<LiveNode> {
@@ -194,7 +203,7 @@ export class LiveNode {
     this.#members.add(self);
     this.#cleanup.defer(() => this.#members.remove(self));
     this.#announceAddresses();
-    const monitor: NetworkMonitor = monitorNetwork(() => this.#announceAddresses());
+    const monitor: NetworkMonitor = monitorNetwork((events) => this.#networkChanged(events));
     this.#cleanup.defer(() => {
       monitor.close();
       this.#nat64.close();
@@ -326,7 +335,7 @@ export class LiveNode {
   #woke(sleptMs: number): void {
     this.#counters.add('suspended');
     this.#options.log.info('was suspended, looking at all paths again', { forMs: Math.round(sleptMs) });
-    this.#candidates = '';
+    this.#network = '';
     this.#announceAddresses();
   }
 
@@ -334,11 +343,19 @@ export class LiveNode {
   #natGateway(): Address | null {
     const mapped = this.#self?.machine.snapshot(readClock()).mapped ?? [];
     const seen = mapped.map((text) => parseEndpoint(text)!.address).find((address) => familyOf(address) === 4);
-    if (seen === undefined || this.#candidates.split(' ').includes(seen)) return null;
+    if (seen === undefined || this.#hosts.some(({ address }) => address === seen)) return null;
     return defaultGateway(this.#netlink);
   }
 
-  /** Tells the machines the host's addresses, if they are not the ones they know. */
+  #networkChanged(events: readonly NetworkEvent[]): void {
+    // A cable that was out for a moment may lead elsewhere now, whatever it looks like.
+    const isOut = (event: NetworkEvent): boolean =>
+      event.on === 'link' && !event.link.running && this.#uplinks.has(event.link.index);
+    if (events.some(isOut)) this.#network = '';
+    this.#announceAddresses();
+  }
+
+  /** Tells the machines the host's addresses, if these or the ways out are not the ones they know. */
   #announceAddresses(): void {
     const port = this.#plane?.localPort;
     if (port === undefined) return;
@@ -347,10 +364,12 @@ export class LiveNode {
       ownInterface: this.#plane?.interfaceName ?? null,
       innerInterface: this.#plane?.link?.name ?? null,
     });
-    this.#nat64.update(addresses, hasRoute4(this.#netlink));
-    const known = addresses.join(' ');
-    if (known === this.#candidates) return;
-    this.#candidates = known;
+    const routes = defaultRoutes(this.#netlink);
+    this.#uplinks = new Set(routes.map(({ index }) => index));
+    this.#nat64.update(addresses, hasRoute4(routes));
+    const known = `${addresses.join(' ')} by ${uplinksOf(routes)}`;
+    if (known === this.#network) return;
+    this.#network = known;
     this.#members.carriers?.renew('the addresses of this host changed');
     this.#hosts = addresses.map((address) => ({ address, port, kind: 'host' }));
     this.#members.localAddresses(this.#hosts, this.#nat64.prefix !== null);

@@ -56,22 +56,29 @@ export function candidateAddresses(
   return takingTurns(byFamily).slice(0, MAX_CANDIDATES);
 }
 
-/** Whether IPv4 packets go anywhere but to this host's own networks, such as those of its containers. */
-export function hasRoute4(network: LocalNetwork): boolean {
+/** The routes to everywhere else, the one that packets take first. */
+export function defaultRoutes(network: LocalNetwork): Route[] {
   return network
     .routes()
-    .some((r) => r.forwarding && familyOf(r.destination.address) === 4 && isDefault(r.destination));
+    .filter((route) => route.forwarding && isDefault(route.destination))
+    .sort((a, b) => b.destination.length - a.destination.length || a.metric - b.metric);
+}
+
+/** Whether IPv4 packets go anywhere but to this host's own networks, such as those of its containers. */
+export function hasRoute4(routes: readonly Route[]): boolean {
+  return routes.some(({ destination }) => familyOf(destination.address) === 4);
 }
 
 /** The router that IPv4 packets take to everywhere else; null if there is none. */
 export function defaultGateway(network: LocalNetwork): Address | null {
-  const { gateway = null } =
-    network
-      .routes()
-      .filter((route) => route.gateway !== null && route.forwarding && route.destination.length === 0)
-      .filter(({ destination }) => familyOf(destination.address) === 4)
-      .sort((a, b) => a.metric - b.metric)[0] ?? {};
-  return gateway;
+  const leadsOut = ({ destination, gateway }: Route): boolean =>
+    gateway !== null && destination.length === 0 && familyOf(destination.address) === 4;
+  return defaultRoutes(network).find(leadsOut)?.gateway ?? null;
+}
+
+/** What changes when this host gets to the Internet in another way, though it may have the same addresses as before. */
+export function uplinksOf(routes: readonly Route[]): string {
+  return routes.map(({ index, gateway, destination }) => `${index} ${gateway} ${formatPrefix(destination)}`).join(' ');
 }
 
 /** Raises if an address or route of this host overlaps one of the overlay's ranges. */

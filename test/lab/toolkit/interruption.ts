@@ -6,23 +6,32 @@ import type { Node } from './network.ts';
 import type { Program } from './program.ts';
 import { stream } from './traffic.ts';
 
+type Answer = { readonly seq: number; readonly time: number };
+
 /** 100 pings a second, with the time of each answer. */
 class FastPing {
   readonly #program: Program;
+  readonly #answers: Answer[] = [];
+  #read = 0;
 
   constructor(host: Host, target: string) {
     this.#program = host.spawn(['ping', '-n', '-D', '-i', '0.01', target], { input: '' });
   }
 
-  /** Numbers up to the last answered one that were not. */
-  get missing(): number {
-    const seen = new Set([...this.#program.stdout.matchAll(/icmp_seq=(\d+) ttl/g)].map(([, seq]) => Number(seq)));
-    return seen.size === 0 ? 0 : Math.max(...seen) - seen.size;
-  }
-
-  /** Times of the answers so far (s). */
-  get answers(): number[] {
-    return [...this.#program.stdout.matchAll(/^\[(\d+\.\d+)\] \d+ bytes from/gm)].map(([, time]) => Number(time));
+  /** The answers so far, with their times (s). */
+  get answers(): readonly Answer[] {
+    const text = this.#program.stdout;
+    const end = text.lastIndexOf('\n') + 1;
+    for (const [, time, number] of text
+      .slice(this.#read, end)
+      .matchAll(/^\[(\d+\.\d+)\] \d+ bytes from.*icmp_seq=(\d+) ttl/gm)) {
+      // The numbers have 16 bits.
+      const last = this.#answers.at(-1)?.seq ?? 0;
+      const seq = Number(number) + 65_536 * Math.round((last - Number(number)) / 65_536);
+      this.#answers.push({ seq, time: Number(time) });
+    }
+    this.#read = end;
+    return this.#answers;
   }
 
   async stop(): Promise<void> {
@@ -31,52 +40,107 @@ class FastPing {
   }
 }
 
-export type Interruption = {
+/** What one event did, as far as it is known at once. */
+export type Gap = {
   /** The longest time between two answers from the event on (ms). */
   readonly gapMs: number;
-  /** Pings that were never answered. */
-  readonly missing: number;
-  /** What the two ends of the transfer counted and hashed. */
-  readonly sent: string;
-  readonly received: string;
+  /** How long the event itself took (ms). */
+  readonly tookMs: number;
+  /** Pings from the event on that were never answered. */
+  readonly missing: () => number;
 };
 
-export type InterruptionOptions = {
-  /** What goes through meanwhile, at 4 MiB a second. */
+/** What one transfer's two ends counted and hashed. */
+export type Transferred = { readonly sent: string; readonly received: string };
+
+export type Load = {
+  /** One transfer; with `again` there is another one after it as long as anybody watches. */
   readonly mebibytes?: number;
-  /** Answers to wait for after the event, so that what comes later is seen as well. */
-  readonly settled?: number;
-  /** How long it may all take. */
+  readonly perSecond?: number;
+  readonly again?: boolean;
+  /** How long a transfer or an event may take. */
   readonly patienceMs?: number;
 };
 
-/** Pings and transfers from `here` to `there`, lets something happen, and waits until both go on. */
+/** Pings from `here` to `there` and what `here` downloads from there, through which things happen. */
+export class Watch {
+  readonly #ping: FastPing;
+  readonly #there: string;
+  readonly #patienceMs: number;
+  readonly #transfers: Promise<Transferred[]>;
+  #over = false;
+
+  private constructor(here: Node, there: Node, [v4, target]: readonly [string, string], load: Load) {
+    const { mebibytes = 12, perSecond = 4, again = false, patienceMs = 60_000 } = load;
+    this.#ping = new FastPing(here.host, target);
+    this.#there = there.deviceId;
+    this.#patienceMs = patienceMs;
+    const transfer = async (): Promise<Transferred[]> => {
+      const all: Transferred[] = [];
+      do {
+        all.push(await stream(there.host, here.host, v4, { mebibytes, perSecond, patienceMs }));
+      } while (again && !this.#over);
+      return all;
+    };
+    this.#transfers = transfer();
+    this.#transfers.catch(() => {});
+  }
+
+  static async start(here: Node, there: Node, load: Load = {}): Promise<Watch> {
+    const [own, target] = await Promise.all([here, there].map(async (node) => String((await node.status()).vip4)));
+    await here.systemPing(target!);
+    const watch = new Watch(here, there, [own!, target!], load);
+    await until(() => watch.#ping.answers.length > 100, { what: 'the first answers' });
+    return watch;
+  }
+
+  /** Lets something happen and waits until answers have come for `settledMs` after it, so that what comes later is seen as well. */
+  async through(event: () => void | Promise<void>, settledMs = 2_000): Promise<Gap> {
+    const ping = this.#ping;
+    const before = ping.answers.length - 1;
+    const began = Date.now();
+    await event();
+    const returned = Date.now();
+    const settled = (): boolean => {
+      const after = ping.answers.slice(before + 1).filter(({ time }) => 1_000 * time > returned);
+      return after.length > 0 && 1_000 * (after.at(-1)!.time - after[0]!.time) >= settledMs;
+    };
+    await until(settled, {
+      what: `answers of ${this.#there} after the event`,
+      timeoutMs: this.#patienceMs,
+      intervalMs: 100,
+    });
+    const during = ping.answers.slice(before);
+    const gaps = during.slice(1).map(({ time }, i) => time - during[i]!.time);
+    const [from, to] = [during[0]!.seq, during.at(-1)!.seq];
+    return {
+      gapMs: Math.round(1_000 * Math.max(...gaps)),
+      tookMs: returned - began,
+      missing: () =>
+        to - from + 1 - new Set(ping.answers.map(({ seq }) => seq).filter((seq) => seq >= from && seq <= to)).size,
+    };
+  }
+
+  /** Ends the pings, once what is under way has come down. */
+  async end(): Promise<Transferred[]> {
+    this.#over = true;
+    const transfers = await this.#transfers;
+    await this.#ping.stop();
+    return transfers;
+  }
+}
+
+export type Interruption = Omit<Gap, 'missing'> & Transferred & { readonly missing: number };
+
+/** One event during one transfer. */
 export async function interrupt(
   here: Node,
   there: Node,
   event: () => void | Promise<void>,
-  { mebibytes = 12, settled = 200, patienceMs = 60_000 }: InterruptionOptions = {},
+  load?: Load,
 ): Promise<Interruption> {
-  const target = String((await there.status()).vip4);
-  await here.systemPing(target);
-  const ping = new FastPing(here.host, target);
-  const transfer = stream(here.host, there.host, target, { mebibytes, perSecond: 4, patienceMs });
-  transfer.catch(() => {});
-  await until(() => ping.answers.length > 100, { what: 'the first answers' });
-  const before = ping.answers.length;
-  const last = ping.answers.at(-1)!;
-  await event();
-  const returned = Date.now() / 1000;
-  await until(() => ping.answers.filter((time) => time > returned).length >= settled, {
-    what: `answers of ${there.deviceId} after the event`,
-    timeoutMs: patienceMs,
-    intervalMs: 100,
-  });
-  const { sent, received } = await transfer;
-  const { missing } = ping;
-  const times = [last, ...ping.answers.slice(before)];
-  await ping.stop();
-  const gaps = times.slice(1).map((time, i) => time - times[i]!);
-  const gapMs = Math.round(1000 * Math.max(...gaps));
-  return { gapMs, missing, sent, received };
+  const watch = await Watch.start(here, there, load);
+  const gap = await watch.through(event);
+  const [transferred] = await watch.end();
+  return { ...gap, missing: gap.missing(), ...transferred! };
 }

@@ -124,7 +124,7 @@ export class Network {
   }
 
   /** Registers one more NMS or TRS and serves it on `host`. */
-  async addService(role: 'nms' | 'trs', name: string, host: Host): Promise<Program> {
+  async addService(role: 'nms' | 'trs', name: string, host: Host): Promise<Service> {
     const { v4, v6 } = host.addresses;
     const output = await this.cloud.run([
       ...[this.program, 'cloud', 'service', 'add', role, name, '--dir', this.directory],
@@ -132,8 +132,8 @@ export class Network {
       ...(v6 === null ? [] : ['--address6', v6]),
     ]);
     const config = /--config (.*)$/m.exec(output)?.[1] ?? '';
-    const service = host.spawn([this.program, role, 'serve', '--config', config]);
-    await service.output(/^ready/m);
+    const service = new Service(host, [this.program, role, 'serve', '--config', config]);
+    await service.start();
     return service;
   }
 
@@ -171,6 +171,23 @@ export class Network {
     const node = this.node(host, deviceId, await this.addDevice(deviceId));
     await node.up(flags);
     return node;
+  }
+}
+
+/** A service beside those of the cloud. */
+export class Service {
+  readonly host: Host;
+  readonly #argv: readonly string[];
+  program!: Program;
+
+  constructor(host: Host, argv: readonly string[]) {
+    this.host = host;
+    this.#argv = argv;
+  }
+
+  async start(): Promise<void> {
+    this.program = this.host.spawn(this.#argv);
+    await this.program.output(/^ready/m);
   }
 }
 

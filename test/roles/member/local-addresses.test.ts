@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { familyOf, parsePrefix } from '../../../src/lib/ip.ts';
-import { candidateAddresses, type LocalNetwork, refuseOverlap } from '../../../src/roles/member/local-addresses.ts';
+import {
+  candidateAddresses,
+  defaultGateway,
+  defaultRoutes,
+  hasRoute4,
+  type LocalNetwork,
+  refuseOverlap,
+  uplinksOf,
+} from '../../../src/roles/member/local-addresses.ts';
 import type { Link, LinkAddress, Route } from '../../../src/sys/netlink.ts';
 
 const overlay = ['100.80.0.0/16', 'fd00:80::/64'].map((text) => parsePrefix(text)!);
@@ -102,6 +110,29 @@ describe('candidate addresses', () => {
         }
       }),
     );
+  });
+});
+
+describe('the ways out', () => {
+  const wired = route(2, '0.0.0.0/0', { gateway: '192.0.2.254', metric: 100 });
+  const wireless = route(3, '0.0.0.0/0', { gateway: '198.51.100.254', metric: 600 });
+  const local = route(2, '192.0.2.0/24');
+  const routes = (...all: Route[]): Route[] => defaultRoutes(network([], [], all));
+
+  it('are in the order in which packets take them', () => {
+    expect(routes(wireless, local, wired)).toEqual([wired, wireless]);
+    expect(defaultGateway(network([], [], [wireless, local, wired]))).toBe('192.0.2.254');
+    expect(defaultGateway(network([], [], [local, route(4, '0.0.0.0/1', { gateway: '10.0.0.1' })]))).toBeNull();
+    expect(hasRoute4(routes(wired))).toBe(true);
+    expect(hasRoute4(routes(local, route(2, '::/0')))).toBe(false);
+  });
+
+  it('are other ones where another is taken first, or leads to another router', () => {
+    const before = uplinksOf(routes(wired, wireless));
+    // As NetworkManager does where the Internet is not reached.
+    expect(uplinksOf(routes({ ...wired, metric: 20_100 }, wireless))).not.toBe(before);
+    expect(uplinksOf(routes({ ...wired, gateway: '192.0.2.253' }, wireless))).not.toBe(before);
+    expect(uplinksOf(routes(wireless, local, { ...wired, metric: 50 }))).toBe(before);
   });
 });
 
