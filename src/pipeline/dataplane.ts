@@ -1,5 +1,6 @@
-/** The data plane of a node or adapter as the main thread sees it: a TUN, one UDP port, two I/O threads between them. */
+/** The data plane of a node or adapter as the main thread sees it: a TUN, one UDP port, one or two I/O threads between them. */
 
+import { availableParallelism } from 'node:os';
 import { type Address, type Endpoint, forbiddenOuter, formatEndpoint, type Prefix } from '../lib/ip.ts';
 import type { Log } from '../lib/log.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
@@ -37,7 +38,9 @@ export type DataPlaneOptions = {
   readonly onFailure: (error: unknown) => void;
   /** For trials and tests: switches single offloads off from the start. */
   readonly without?: readonly OffloadName[];
-  /** Threads that seal and open beside the two I/O threads; 0 or absent = the I/O threads do it; `auto` = measured. */
+  /** One thread for both directions, or one for each; absent = by the number of processors. With workers, always two. */
+  readonly ioThreads?: 1 | 2;
+  /** Threads that seal and open beside the I/O threads; 0 or absent = the I/O threads do it; `auto` = measured. */
   readonly workers?: number | 'auto';
   /** Whether outer headers get the DSCP of inner ones. */
   readonly copyDscp?: boolean;
@@ -95,7 +98,7 @@ const SIGNALLING = { perSecond: 5_000, burst: 1_024 };
 /** Threads look at what they are told after every batch. */
 const LEFT_MS = 5_000;
 
-/** Rows of the shared counters: the two I/O threads and the main thread. */
+/** Rows of the shared counters: the I/O threads (one for both directions has the first) and the main thread. */
 const ROW = { inside: 0, outside: 1, main: 2 } as const;
 
 /** Brings up the TUN and the port; resolves when packets flow. Addresses and routes of the TUN are the caller's business. */
@@ -159,10 +162,14 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const pool = await startPool(options.workers ?? 0, log);
   const side = (board: 'seal' | 'open'): PoolSide | null =>
     pool === null ? null : { board: pool.memory[board], work: pool.memory.work, ordered: true };
-  const started = await Promise.allSettled([
-    IoThread.start({ ...setup, direction: 'inside', row: ROW.inside, pool: side('seal') }, handlers),
-    IoThread.start({ ...setup, direction: 'outside', row: ROW.outside, pool: side('open') }, handlers),
-  ]);
+  const started = await Promise.allSettled(
+    pool === null && (options.ioThreads ?? bestIoThreads()) === 1
+      ? [IoThread.start({ ...setup, direction: 'both', row: ROW.inside, pool: null }, handlers)]
+      : [
+          IoThread.start({ ...setup, direction: 'inside', row: ROW.inside, pool: side('seal') }, handlers),
+          IoThread.start({ ...setup, direction: 'outside', row: ROW.outside, pool: side('open') }, handlers),
+        ],
+  );
   const threads = started.filter((result) => result.status === 'fulfilled').map((result) => result.value);
   const branches = new Map<string, UdpSockets>();
   const left = new Map<UdpSockets, NodeJS.Timeout>();
@@ -248,6 +255,14 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     counters: () => readEdges(shared.tally),
     close,
   };
+}
+
+/**
+ * One thread for both directions is woken half as often and answers from warm caches; a second one is worth it where a
+ * processor is left for it beside the applications.
+ */
+function bestIoThreads(): 1 | 2 {
+  return availableParallelism() > 2 ? 2 : 1;
 }
 
 /** Without workers not even their code is loaded. */

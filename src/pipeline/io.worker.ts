@@ -1,4 +1,4 @@
-/** An I/O thread: one direction of the data path, in a loop that blocks in poll and ends when it is told to. */
+/** An I/O thread: one or both directions of the data path, in a loop that blocks in poll and ends when it is told to. */
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { raise } from '../lib/errors.ts';
@@ -66,32 +66,38 @@ function watchOffload(name: OffloadName, enabled: () => boolean): () => void {
   };
 }
 
-function routineInside(inside: Inside, deviceFds: readonly number[]): void {
-  const poller = new Poller([...deviceFds, setup.wakeFd]);
-  const watch = watchOffload('udpSegment', () => udp.segment);
-  const handle = ({ command, place }: ThreadCommand): void => {
-    if (command.do === 'stop') running = false;
-    else if (command.do === 'setLocal') inside.setLocal(command.addresses);
-    else if (command.do === 'setHosts') hosts?.set(command.hosts);
-    else if (command.do === 'branch') udp.branch(command.to, command.fd);
-    else if (command.do !== 'addRelay' && command.do !== 'bindSide' && command.do !== 'removeRelay') {
-      inside.command(command, place);
-    }
-    forgetKeys(command);
-  };
-  let drained = true;
-  while (running) {
-    if (drained) poller.wait(mailbox.waiting ? 0 : LONGEST_WAIT_MS);
-    if (mailbox.waiting) mailbox.take(handle);
-    drained = inside.pump() < PACKETS_AT_ONCE;
-    watch();
+type Halves = { readonly inside: Inside | null; readonly outside: Outside | null };
+
+/** Hands a command to whom it concerns. */
+function carryOut({ command, place }: ThreadCommand, { inside, outside }: Halves): void {
+  switch (command.do) {
+    case 'stop':
+      running = false;
+      return;
+    case 'setHosts':
+      hosts?.set(command.hosts);
+      return;
+    case 'setLocal':
+      inside?.setLocal(command.addresses);
+      return;
+    case 'branch':
+      udp.branch(command.to, command.fd);
+      return;
+    case 'addRelay':
+    case 'bindSide':
+    case 'removeRelay':
+      outside?.relay?.command(command, place);
+      return;
+    default:
+      inside?.command(command, place);
+      outside?.command(command, place);
+      forgetKeys(command);
   }
 }
 
-function routineOutside(outside: Outside): void {
-  let sockets = udp.descriptors;
-  let poller = new Poller([setup.wakeFd, ...sockets]);
-  const { coalescer } = outside;
+function routine(halves: Halves, deviceFds: readonly number[]): void {
+  const { inside, outside } = halves;
+  const coalescer = outside?.coalescer ?? null;
   const watches = [watchOffload('udpSegment', () => udp.segment)];
   if (coalescer !== null) {
     watches.push(
@@ -99,23 +105,27 @@ function routineOutside(outside: Outside): void {
       watchOffload('tunUdp', () => coalescer.udp),
     );
   }
-  const handle = ({ command, place }: ThreadCommand): void => {
-    if (command.do === 'stop') running = false;
-    else if (command.do === 'addRelay' || command.do === 'bindSide' || command.do === 'removeRelay') {
-      outside.relay?.command(command, place);
-    } else if (command.do === 'setHosts') hosts?.set(command.hosts);
-    else if (command.do === 'branch') {
-      udp.branch(command.to, command.fd);
-      sockets = udp.descriptors;
-      poller = new Poller([setup.wakeFd, ...sockets]);
-    } else if (command.do !== 'setLocal') outside.command(command, place);
-    forgetKeys(command);
+  const watched = (): readonly number[] => [...(outside === null ? [] : udp.descriptors), setup.wakeFd, ...deviceFds];
+  let sockets = watched();
+  let poller = new Poller(sockets);
+  const handle = (command: ThreadCommand): void => {
+    carryOut(command, halves);
+    if (command.command.do !== 'branch') return;
+    sockets = watched();
+    poller = new Poller(sockets);
   };
+  let drained = true;
   while (running) {
-    poller.wait(mailbox.waiting || outside.isBusy ? 0 : LONGEST_WAIT_MS);
+    const busy = !drained || mailbox.waiting || outside?.isBusy === true;
+    poller.wait(busy ? 0 : LONGEST_WAIT_MS);
     if (mailbox.waiting) mailbox.take(handle);
-    outside.settle();
-    for (let socket = 0; socket < sockets.length; socket++) if (poller.ready(socket + 1)) outside.pump(socket);
+    if (outside !== null) {
+      outside.settle();
+      const count = udp.descriptors.length;
+      for (let socket = 0; socket < count; socket++) if (poller.ready(socket)) outside.pump(socket);
+    }
+    // After what came in: the answer to it may be waiting already.
+    drained = inside === null || inside.pump() < PACKETS_AT_ONCE;
     for (const watch of watches) watch();
   }
 }
@@ -124,29 +134,35 @@ const parts = { port: udp, tally, traffic, events, now: () => performance.now() 
 const hosts = setup.link === null ? null : new HostTable(setup.link.port.mac);
 const device = openDevice();
 if (device !== null) warmUp();
-if (setup.direction === 'inside' && device !== null && setup.tun !== null) {
-  const inside = new Inside({
-    ...parts,
-    device,
-    overlay: setup.overlay,
-    localPort: setup.udp.port,
-    copyDscp: setup.copyDscp,
-    pool: setup.pool,
-  });
-  inside.setLocal(setup.local);
-  report({ ready: true });
-  const frames = setup.link === null ? [] : [setup.link.port.source, ...setup.link.port.ports];
-  routineInside(inside, [setup.tun.fd, ...frames.map(({ fd }) => fd)]);
-} else {
-  const outside = new Outside({
-    ...parts,
-    device,
-    offload: { tcp: setup.tun?.tcp ?? false, udp: setup.tun?.udp ?? false },
-    relay: setup.relay ? (received) => new Relay(udp, received, tally, traffic) : null,
-    forbidden: setup.forbidden,
-    signalling: setup.signalling,
-    pool: setup.pool,
-  });
-  report({ ready: true });
-  routineOutside(outside);
-}
+const { direction, tun } = setup;
+const inside =
+  direction === 'outside' || device === null
+    ? null
+    : new Inside({
+        ...parts,
+        device,
+        overlay: setup.overlay,
+        localPort: setup.udp.port,
+        copyDscp: setup.copyDscp,
+        pool: setup.pool,
+      });
+inside?.setLocal(setup.local);
+const outside =
+  direction === 'inside'
+    ? null
+    : new Outside({
+        ...parts,
+        device,
+        offload: { tcp: tun?.tcp ?? false, udp: tun?.udp ?? false },
+        relay: setup.relay ? (received) => new Relay(udp, received, tally, traffic) : null,
+        forbidden: setup.forbidden,
+        signalling: setup.signalling,
+        pool: setup.pool,
+      });
+const frames = setup.link === null ? [] : [setup.link.port.source, ...setup.link.port.ports];
+const devices = inside === null || tun === null ? [] : [tun, ...frames];
+report({ ready: true });
+routine(
+  { inside, outside },
+  devices.map(({ fd }) => fd),
+);

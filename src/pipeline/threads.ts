@@ -51,7 +51,7 @@ export type LinkSetup = {
 
 /** What a thread is started with; descriptors and shared memory are the same in all threads. */
 export type ThreadSetup = {
-  readonly direction: 'inside' | 'outside';
+  readonly direction: 'inside' | 'outside' | 'both';
   readonly row: number;
   readonly tun: TunHandle | null;
   /** The inner link of an adapter. */

@@ -11,7 +11,7 @@ import { overlay, PATH, real, virtual } from '../../pipeline/pair.ts';
 const [hostNumber = '1', json = '{}'] = process.argv.slice(2);
 const host = Number(hostNumber);
 const peer = 3 - host;
-const { suite = 2, partialChecksum = false, without = [], workers = 0, mtu = 1400 } = JSON.parse(json);
+const { suite = 2, partialChecksum = false, without = [], workers = 0, ioThreads, mtu = 1400 } = JSON.parse(json);
 
 const plane = await openDataPlane({
   port: 7444,
@@ -25,6 +25,7 @@ const plane = await openDataPlane({
   },
   without,
   workers,
+  ioThreads,
 });
 const ip = (command: string): unknown => execFileSync('ip', command.split(' '));
 ip(`link set ${plane.interfaceName} mtu 1400 up`);
