@@ -23,10 +23,12 @@ export type Arrivals = {
   readonly seconds: number;
   /** Begins one request; `done` is called once. */
   readonly begin: (done: (error: string | null) => void) => void;
-  /** Called between arrivals, for retransmissions. */
-  readonly tick: () => void;
+  /** Called between arrivals, for answers and retransmissions; may wait that long (ms). */
+  readonly tick: (waitMs: number) => void;
 };
 
+/** A tick that finds nothing to do waits no longer, as retransmissions may be due. */
+const LONGEST_WAIT_MS = 5;
 /** Requests that are not answered by then after the last arrival count as `unanswered`. */
 const SETTLE_MS = 15_000;
 
@@ -58,7 +60,7 @@ export async function offerLoad({ perSecond, seconds, begin, tick }: Arrivals): 
       start(due);
     }
     if (due >= end && open === 0) break;
-    tick();
+    tick(Math.max(0, Math.min(LONGEST_WAIT_MS, due - performance.now())));
     await new Promise((resolve) => setImmediate(resolve));
   }
   if (open > 0) errors.unanswered = open;

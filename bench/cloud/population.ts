@@ -1,6 +1,5 @@
 /** Simulated devices: records in the register with everything a login leaves there, and nodes that speak for them. */
 
-import { createSocket, type Socket } from 'node:dgram';
 import { join } from 'node:path';
 import { issueCertificate } from '../../src/crypto/certificate.ts';
 import { generateIdentity, type Identity, publicIdentity } from '../../src/crypto/identity.ts';
@@ -14,12 +13,13 @@ import { hashSecret } from '../../src/store/password.ts';
 import { readClock } from '../../src/sys/clock.ts';
 import { evpAead } from '../../src/sys/evp.ts';
 import { FakeNode, type Host } from '../../test/core/support/node.ts';
+import { SocketWire, type Wire } from './wire.ts';
 
 export const primitives = nodePrimitives(evpAead);
 
 const KEY_LIFE_MS = 86_400_000;
-/** Nodes behind one address, as behind one provider's NAT; each has a port of its own. */
-const NODES_PER_ADDRESS = 16;
+/** How often requests under way are looked through for those to repeat. */
+const TICK_MS = 20;
 
 export type Enrolled = { readonly device: Device; readonly identity: Identity };
 
@@ -61,15 +61,21 @@ export async function addDevices(
   return enrolled;
 }
 
-/** Nodes on sockets of their own, on many addresses of `nodeRange`. */
+/** Nodes on many addresses of `nodeRange`, each with a port of its own. */
 export class Population {
   readonly nodes: FakeNode[] = [];
-  readonly #sockets: Socket[] = [];
+  readonly #wire: Wire;
   /** Nodes with a request under way, and whom to tell. */
   readonly #waiting = new Map<FakeNode, (error: string | null) => void>();
 
-  static async open(devices: readonly Enrolled[], nms: Endpoint): Promise<Population> {
-    const population = new Population();
+  #tickAt = 0;
+
+  private constructor(wire: Wire) {
+    this.#wire = wire;
+  }
+
+  static async open(devices: readonly Enrolled[], nms: Endpoint, wire: Wire = new SocketWire()): Promise<Population> {
+    const population = new Population(wire);
     for (const [i, { device }] of devices.entries()) await population.#add(device, i, nms);
     return population;
   }
@@ -82,8 +88,12 @@ export class Population {
     return true;
   }
 
-  /** Repeats what was not answered, where that is due. */
-  tick(): void {
+  /** Takes in what has arrived, waiting for it at most that long (ms), and repeats what was not answered, where that is due. */
+  tick(waitMs = 0): void {
+    this.#wire.pump(waitMs);
+    const now = performance.now();
+    if (now < this.#tickAt) return;
+    this.#tickAt = now + TICK_MS;
     for (const [node, done] of this.#waiting) {
       node.tick();
       if (node.failed.length > 0) this.#settle(node, done, 'timeout');
@@ -91,38 +101,32 @@ export class Population {
   }
 
   close(): void {
-    for (const socket of this.#sockets) socket.close();
+    this.#wire.close();
   }
 
   async #add(device: Device, index: number, nms: Endpoint): Promise<void> {
-    const socket = createSocket('udp4');
-    const place = Math.floor(index / NODES_PER_ADDRESS);
-    const address = `172.${16 + (place >> 16)}.${(place >> 8) & 255}.${place & 255}`;
-    await new Promise<void>((resolve) => socket.bind(0, address, resolve));
-    socket.setRecvBufferSize(1 << 20);
-    const at = { address, port: socket.address().port };
+    const seat = await this.#wire.join(index, (datagram, from) => this.#received(node, datagram, from));
     const host: Host = {
       get now() {
         return readClock();
       },
       primitives: () => primitives,
-      send: (_, to, datagram) => socket.send(datagram, to.port, to.address),
+      send: (_, to, datagram) => seat.send(to, datagram),
     };
-    const node = new FakeNode(host, device, at, at, nms);
-    socket.on('message', (datagram, from) => {
-      if (typeof readEnvelope(datagram) !== 'string')
-        node.receive(datagram, { address: from.address, port: from.port });
-      const done = this.#waiting.get(node);
-      const [answer] = node.answers.values();
-      if (done !== undefined && answer !== undefined) {
-        const reason = answer.options.refusal?.reason;
-        this.#settle(node, done, reason === undefined ? null : `refused ${reason}`);
-      }
-      node.answers.clear();
-      node.directed.length = 0;
-    });
-    this.#sockets.push(socket);
+    const node = new FakeNode(host, device, seat.at, seat.at, nms);
     this.nodes.push(node);
+  }
+
+  #received(node: FakeNode, datagram: Uint8Array, from: Endpoint): void {
+    if (typeof readEnvelope(datagram) !== 'string') node.receive(datagram, from);
+    const done = this.#waiting.get(node);
+    const [answer] = node.answers.values();
+    if (done !== undefined && answer !== undefined) {
+      const reason = answer.options.refusal?.reason;
+      this.#settle(node, done, reason === undefined ? null : `refused ${reason}`);
+    }
+    node.answers.clear();
+    node.directed.length = 0;
   }
 
   #settle(node: FakeNode, done: (error: string | null) => void, error: string | null): void {
