@@ -55,6 +55,10 @@ export class Service {
     return cpuSeconds([this.#process.pid!]);
   }
 
+  get pid(): number {
+    return this.#process.pid!;
+  }
+
   /** Resident memory in MiB. */
   get memory(): number {
     return residentMiB(this.#process.pid!);

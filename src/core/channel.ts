@@ -15,7 +15,7 @@ import type { Primitives } from '../crypto/primitives.ts';
 import { ReplayWindow } from '../crypto/replay.ts';
 import { type Endpoint, formatEndpoint, sameEndpoint } from '../lib/ip.ts';
 import type { Now } from '../lib/time.ts';
-import { type Draft, type Envelope, layout, type Message } from '../proto/codec.ts';
+import { type Draft, type Envelope, layout, MAX_LENGTH, type Message } from '../proto/codec.ts';
 import {
   MAX_SIGNALLING,
   MAX_SIZE_PROBE,
@@ -80,6 +80,9 @@ type Correspondent = Sender & {
   readonly challenges: Bucket;
 };
 
+/** Where datagrams are opened; what is kept of them is copied, and nothing else runs in between. */
+const opening = new Uint8Array(MAX_LENGTH);
+
 const drop = (reason: DropReason): Opened => ({ kind: 'drop', reason });
 
 export class Channel {
@@ -139,9 +142,9 @@ export class Channel {
 
     const known = this.#believed.find((c) => sameSender(c, sender));
     const correspondent = known ?? this.#stranger(sender);
-    const bytes = new Uint8Array(datagram);
     const { bodyStart, sequence } = envelope;
-    const plainLength = correspondent.aead.open(bytes, 0, bodyStart, bytes.length, sequence);
+    opening.set(datagram);
+    const plainLength = correspondent.aead.open(opening, 0, bodyStart, datagram.length, sequence);
     if (plainLength < 0) return drop('tag');
     if (!correspondent.window.check(sequence)) return drop('replayed');
 
@@ -165,7 +168,7 @@ export class Channel {
     }
 
     const start = bodyStart + correspondent.aead.lead;
-    const plain = bytes.subarray(start, start + plainLength);
+    const plain = opening.subarray(start, start + plainLength);
     const message = this.#parts.receive(this.#nameOf(correspondent), envelope, plain, now);
     if (message === null) return { kind: 'part' };
     if (typeof message === 'string') return drop(message);

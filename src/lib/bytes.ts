@@ -11,12 +11,14 @@ const nothing = new Uint8Array(0);
 export class Reader {
   readonly #bytes: Uint8Array;
   #at: number;
+  readonly #end: number;
   #failed = false;
 
-  constructor(bytes: Uint8Array, at = 0) {
+  constructor(bytes: Uint8Array, at = 0, end = bytes.length) {
     // A Buffer's `slice` is a view: what is taken here must be copied by it.
-    this.#bytes = new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#bytes = Buffer.isBuffer(bytes) ? new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length) : bytes;
     this.#at = at;
+    this.#end = end;
   }
 
   get at(): number {
@@ -24,7 +26,7 @@ export class Reader {
   }
 
   get left(): number {
-    return this.#bytes.length - this.#at;
+    return this.#end - this.#at;
   }
 
   get failed(): boolean {
@@ -33,7 +35,7 @@ export class Reader {
 
   fail(): void {
     this.#failed = true;
-    this.#at = this.#bytes.length;
+    this.#at = this.#end;
   }
 
   #advance(length: number): number {
@@ -65,6 +67,12 @@ export class Reader {
   take(length: number): Uint8Array {
     const at = this.#advance(length);
     return at < 0 ? nothing : this.#bytes.subarray(at, at + length);
+  }
+
+  /** A reader of the next octets alone, of none if there are fewer. */
+  within(length: number): Reader {
+    const at = this.#advance(length);
+    return at < 0 ? new Reader(nothing) : new Reader(this.#bytes, at, at + length);
   }
 
   /** Fails unless the next octets are all zero. */
@@ -141,6 +149,19 @@ export class Writer {
     this.#bytes.set(value, at);
   }
 
+  /** Octets as hexadecimal digits, in lower case. */
+  hex(digits: string): void {
+    const octets = digits.length / 2;
+    const at = this.#advance(octets);
+    let all = 0;
+    for (let i = 0; i < octets; i++) {
+      const octet = (hexDigit(digits.charCodeAt(2 * i)) << 4) | hexDigit(digits.charCodeAt(2 * i + 1));
+      all |= octet;
+      this.#bytes[at + i] = octet;
+    }
+    if (all < 0) raise('BUG_ENCODING', { what: `"${digits}" as hexadecimal digits` });
+  }
+
   zeros(length: number): void {
     const at = this.#advance(length);
     this.#bytes.fill(0, at, this.#at);
@@ -150,6 +171,12 @@ export class Writer {
 /** The same octets for reads and writes of numbers. */
 export function viewOf(octets: Uint8Array): DataView {
   return new DataView(octets.buffer, octets.byteOffset, octets.byteLength);
+}
+
+/** The value of a digit, -1 if it is none; only lower case ones are. */
+export function hexDigit(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30;
+  return code >= 0x61 && code <= 0x66 ? code - 0x57 : -1;
 }
 
 export function readU32(bytes: Uint8Array, at: number): number {

@@ -1,6 +1,6 @@
 /** IP addresses as canonical text (IPv4 dotted quad, IPv6 as RFC 5952 says), the form used everywhere but on the wire. */
 
-import { isIPv4, isIPv6 } from 'node:net';
+import { hexDigit } from './bytes.ts';
 
 /** Canonical text of an IPv4 or IPv6 address. */
 export type Address = string;
@@ -16,13 +16,18 @@ export function familyOf(address: Address): Family {
   return address.includes(':') ? 6 : 4;
 }
 
-/** Text of 4 or 16 octets at `offset`; an IPv4-mapped IPv6 address (RFC 4291 section 2.5.5.2) becomes IPv4. */
+/** Whether 16 octets at `offset` are an IPv4 address in IPv6's clothes (RFC 4291 section 2.5.5.2). */
+export function isMapped(octets: Uint8Array, offset = 0): boolean {
+  if (octets[offset + 10] !== 0xff || octets[offset + 11] !== 0xff) return false;
+  for (let i = 0; i < 10; i++) if (octets[offset + i] !== 0) return false;
+  return true;
+}
+
+/** Text of 4 or 16 octets at `offset`; an IPv4-mapped IPv6 address becomes IPv4. */
 export function formatAddress(octets: Uint8Array, offset = 0, length = octets.length - offset): Address {
   if (length === 4) return `${octets[offset]}.${octets[offset + 1]}.${octets[offset + 2]}.${octets[offset + 3]}`;
   const group = (i: number): number => (octets[offset + 2 * i]! << 8) | octets[offset + 2 * i + 1]!;
-  let zeros = 0;
-  while (zeros < 5 && group(zeros) === 0) zeros++;
-  if (zeros === 5 && group(5) === 0xffff) return formatAddress(octets, offset + 12, 4);
+  if (isMapped(octets, offset)) return formatAddress(octets, offset + 12, 4);
   // RFC 5952 section 4.2.3: the longest run of two or more zero groups is shortened, the first one if equal.
   let bestStart = -1;
   let bestLength = 1;
@@ -48,44 +53,77 @@ export function formatAddress(octets: Uint8Array, offset = 0, length = octets.le
   return text;
 }
 
-/** Every message that names an endpoint comes by here: no array of strings in between. */
-function parseDotted(text: string): Uint8Array {
-  const octets = new Uint8Array(4);
-  for (let i = 0, at = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i);
-    if (code === DOT) at++;
-    else octets[at] = octets[at]! * 10 + code - ZERO;
-  }
-  return octets;
-}
 const DOT = 0x2e;
+const COLON = 0x3a;
 const ZERO = 0x30;
+const NINE = 0x39;
 
-/** 4 or 16 octets of an address in any textual form without zone, or null. */
-export function parseAddress(text: string): Uint8Array | null {
-  if (isIPv4(text)) return parseDotted(text);
-  if (!isIPv6(text) || text.includes('%')) return null;
-  const dotted = text.lastIndexOf(':') + 1;
-  let plain = text;
-  if (text.includes('.')) {
-    const [a, b, c, d] = text.slice(dotted).split('.').map(Number) as [number, number, number, number];
-    plain = `${text.slice(0, dotted)}${((a << 8) | b).toString(16)}:${((c << 8) | d).toString(16)}`;
+/** Reads a dotted quad from `start` to the end of the text into `octets`; whether it was one. */
+function readDotted(text: string, start: number, octets: Uint8Array, at: number): boolean {
+  let part = 0;
+  let value = -1;
+  for (let i = start; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === DOT && value >= 0 && part < 3) {
+      octets[at + part++] = value;
+      value = -1;
+      // A leading zero means octal to some, so it means nothing here.
+    } else if (code < ZERO || code > NINE || value === 0) return false;
+    else value = (value < 0 ? 0 : 10 * value) + code - ZERO;
+    if (value > 255) return false;
   }
-  const [head = '', tail] = plain.split('::');
-  const groups = (part: string): number[] => (part === '' ? [] : part.split(':').map((g) => Number.parseInt(g, 16)));
-  const left = groups(head);
-  const right = tail === undefined ? [] : groups(tail);
+  octets[at + part] = value;
+  return part === 3 && value >= 0;
+}
+
+/** The textual forms of RFC 4291 section 2.2. */
+function parseGroups(text: string): Uint8Array | null {
   const octets = new Uint8Array(16);
-  left.forEach((g, i) => {
-    octets[2 * i] = g >> 8;
-    octets[2 * i + 1] = g & 255;
-  });
-  right.forEach((g, i) => {
-    const at = 16 - 2 * (right.length - i);
-    octets[at] = g >> 8;
-    octets[at + 1] = g & 255;
-  });
-  return octets;
+  let gap = text.startsWith('::') ? 0 : -1;
+  let at = 0;
+  for (let i = gap < 0 ? 0 : 2; i < text.length; ) {
+    const start = i;
+    let group = 0;
+    for (; i < text.length; i++) {
+      const digit = hexDigit(lowerCase(text.charCodeAt(i)));
+      if (digit < 0) break;
+      group = (group << 4) | digit;
+    }
+    if (i === start || i - start > 4 || at === 16) return null;
+    if (text.charCodeAt(i) === DOT) {
+      if (at > 12 || !readDotted(text, start, octets, at)) return null;
+      at += 4;
+      break;
+    }
+    octets[at++] = group >> 8;
+    octets[at++] = group & 255;
+    if (i === text.length) break;
+    if (text.charCodeAt(i++) !== COLON || i === text.length) return null;
+    if (text.charCodeAt(i) === COLON) {
+      if (gap >= 0) return null;
+      gap = at;
+      i++;
+    }
+  }
+  // The gap stands for one group at least.
+  if (gap < 0 ? at < 16 : at === 16) return null;
+  if (gap < 0) return octets;
+  octets.copyWithin(16 - at + gap, gap, at);
+  return octets.fill(0, gap, 16 - at + gap);
+}
+
+function lowerCase(code: number): number {
+  return code >= 0x41 && code <= 0x5a ? code + 0x20 : code;
+}
+
+/**
+ * 4 or 16 octets of an address in any textual form without zone, or null. Every message that names an endpoint comes by
+ * here: no expressions, no strings in between.
+ */
+export function parseAddress(text: string): Uint8Array | null {
+  if (text.includes(':')) return parseGroups(text);
+  const octets = new Uint8Array(4);
+  return readDotted(text, 0, octets, 0) ? octets : null;
 }
 
 /** The canonical form of any textual address, or null. */

@@ -80,8 +80,8 @@ export type DataPlane = {
   branch(to: Endpoint, sockets: UdpSockets | null): void;
   /** Sends one signalling datagram from another port. */
   sendFrom(sockets: UdpSockets, to: Endpoint, datagram: Uint8Array): void;
-  /** Sends one signalling datagram from the same port. False if it could not be sent (counted). */
-  sendSignalling(to: Endpoint, datagram: Uint8Array): boolean;
+  /** Sends one signalling datagram from the same port; what could not be sent is counted. */
+  sendSignalling(to: Endpoint, datagram: Uint8Array): void;
   /** Totals of every installed path. */
   traffic(): PathTraffic[];
   /** Totals that are no drops: packets, datagrams and octets by edge and direction. */
@@ -249,7 +249,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     sendSignalling(to, datagram) {
       const local = standIns.localOf(to);
       if (local === null) tally.drop('not-sent');
-      return local !== null && signalling.send(local, datagram);
+      else signalling.send(local, datagram);
     },
     traffic: () => [...places].map(([pathId, place]) => ({ pathId, ...traffic.read(place) })),
     counters: () => readEdges(shared.tally),

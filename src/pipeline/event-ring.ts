@@ -137,11 +137,11 @@ export class EventReader {
       const start = tail & MASK;
       const length = this.#view.getInt32(start);
       const kind = this.#view.getInt32(start + 4);
-      const content = this.#bytes.slice(start + RECORD_HEADER, start + RECORD_HEADER + length);
+      const at = start + RECORD_HEADER;
+      const from = kind === Kind.datagram ? decodeSockaddr(this.#bytes, at) : null;
+      const content = this.#bytes.slice(from === null ? at : at + ADDRESS_ROOM, at + length);
       Atomics.store(this.#control, TAIL, (tail + sizeOf(length)) | 0);
-      if (kind === Kind.datagram) {
-        return { on: 'datagram', datagram: content.slice(ADDRESS_ROOM), from: decodeSockaddr(content) };
-      }
+      if (from !== null) return { on: 'datagram', datagram: content, from };
       if (kind === Kind.unrouted) return unrouted(content);
       if (kind === Kind.frame) return { on: 'frame', frame: content };
       if (kind === Kind.other) return JSON.parse(Buffer.from(content).toString());

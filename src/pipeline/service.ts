@@ -43,8 +43,8 @@ export type ServicePort = {
   readonly localPort: number;
   readonly offload: Offload;
   readonly drops: Partial<Record<DropReason, number>>;
-  /** False if it could not be sent (counted). */
-  send(to: Endpoint, datagram: Uint8Array): boolean;
+  /** What could not be sent is counted. */
+  send(to: Endpoint, datagram: Uint8Array): void;
   /** An announced path: datagrams of this PathID are forwarded once both sides are bound. */
   addRelay(pathId: string): void;
   /** The proven address of one side; null unbinds it. */
@@ -57,6 +57,9 @@ export type ServicePort = {
 
 /** Signalling datagrams per source: many devices may share one address. */
 const SIGNALLING = { perSecond: 20_000, burst: 4_096 };
+
+/** Answers to the events that are handled in one go. */
+const SENT_AT_ONCE = 64;
 
 /** Rows of the shared counters. */
 const ROW = { outside: 0, main: 1 } as const;
@@ -108,7 +111,7 @@ export async function openServicePort(options: ServicePortOptions): Promise<Serv
   });
 
   const mayGoTo = outerFilter(overlay, loopback);
-  const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo);
+  const signalling = new SignallingSender(new UdpPort(udp, 0), tally, mayGoTo, SENT_AT_ONCE);
   const places = new Places();
   const command = (relayCommand: RelayCommand, place = 0): void => thread.send(relayCommand, place);
   return {

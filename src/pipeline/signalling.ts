@@ -1,4 +1,4 @@
-/** Sending single signalling datagrams from the main thread, through the same sockets as the I/O threads. */
+/** Sending signalling datagrams from the main thread, through the same sockets as the I/O threads. */
 
 import { type Endpoint, isForbiddenOuter, type Prefix } from '../lib/ip.ts';
 import { MAX_SIZE_PROBE } from '../proto/constants.ts';
@@ -12,31 +12,45 @@ export class SignallingSender {
   readonly #port: DatagramPort;
   readonly #tally: Tally;
   readonly #mayGoTo: (endpoint: Endpoint) => boolean;
-  readonly #batch = new SendBatch(1);
-  readonly #memory = allocate(MAX_SIZE_PROBE);
+  readonly #batch: SendBatch;
+  readonly #memory;
+  #octets = 0;
 
-  constructor(port: DatagramPort, tally: Tally, mayGoTo: (endpoint: Endpoint) => boolean) {
+  /** What one turn of the event loop brings about goes out in one system call, at most `atOnce` datagrams. */
+  constructor(port: DatagramPort, tally: Tally, mayGoTo: (endpoint: Endpoint) => boolean, atOnce = 1) {
     this.#port = port;
     this.#tally = tally;
     this.#mayGoTo = mayGoTo;
+    this.#batch = new SendBatch(atOnce);
+    this.#memory = allocate(atOnce * MAX_SIZE_PROBE);
   }
 
-  /** False if it could not be sent, which is counted. */
-  send(to: Endpoint, datagram: Uint8Array): boolean {
+  /** What could not be sent is counted. */
+  send(to: Endpoint, datagram: Uint8Array): void {
     if (!this.#mayGoTo(to)) {
       this.#tally.drop('forbidden-address');
-      return false;
+      return;
     }
-    this.#memory.bytes.set(datagram);
-    this.#batch.clear();
-    this.#batch.add(-1, encodeSockaddr(to), 0, this.#memory.address, datagram.length);
-    if (this.#port.send(this.#batch) > 0) {
-      this.#tally.drop('not-sent');
-      return false;
+    const batch = this.#batch;
+    const at = batch.count * MAX_SIZE_PROBE;
+    this.#memory.bytes.set(datagram, at);
+    this.#octets += datagram.length;
+    batch.add(-1, encodeSockaddr(to), 0, this.#memory.address + at, datagram.length);
+    if (batch.full) this.#flush();
+    else if (batch.count === 1) queueMicrotask(() => this.#flush());
+  }
+
+  #flush(): void {
+    const batch = this.#batch;
+    const failed = this.#port.send(batch);
+    if (failed > 0) {
+      this.#tally.drop('not-sent', failed);
+      for (let i = 0; i < batch.count; i++) this.#octets -= batch.failed(i) * batch.segment(i);
     }
-    this.#tally.add('udpSentDatagrams', 1);
-    this.#tally.add('udpSentBytes', datagram.length);
-    return true;
+    this.#tally.add('udpSentDatagrams', batch.count - failed);
+    this.#tally.add('udpSentBytes', this.#octets);
+    this.#octets = 0;
+    batch.clear();
   }
 }
 

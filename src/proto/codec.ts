@@ -101,17 +101,22 @@ export function layout(
 ): Laid[] {
   const options = draft.options ?? {};
   if (options.part !== undefined) raise('BUG_ENCODING', { what: 'a part option in a draft' });
-  const plain = encodeSealed(draft, options);
-  const clear = encodeClear(options);
+  const names = present(options);
+  const sealed = names.filter(isSealed);
+  const open = names.filter((name) => !isSealed(name));
+  const plain = encodeSealed(draft, sealed, options);
+  const clear = encodeClear(open, sealed, options);
   const room = (start: number): number => largestPlain(sizes, maximum - HEADER_LENGTH - start);
   if (plain.length <= room(clear.octets.length)) return [lay(draft, clear, plain, sizes, nextSequence())];
 
   const size = room(clear.octets.length + PART_OPTION_LENGTH);
   const count = size > 0 ? Math.ceil(plain.length / size) : 0;
   if (count < 2 || count > 255) raise('BUG_ENCODING', { what: `${draft.type} of ${plain.length} octets` });
+  const withPart = present({ ...options, part: { number: 0, count } }).filter((name) => !isSealed(name));
   return Array.from({ length: count }, (_, number) => {
     const slice = plain.subarray(number * size, (number + 1) * size);
-    return lay(draft, encodeClear({ ...options, part: { number, count } }), slice, sizes, nextSequence());
+    const part = encodeClear(withPart, sealed, { ...options, part: { number, count } });
+    return lay(draft, part, slice, sizes, nextSequence());
   });
 }
 
@@ -140,15 +145,13 @@ export function loginFrameLength(stream: Uint8Array): number | null {
 }
 
 /** Message Length is a 16-bit field. */
-const MAX_LENGTH = 0xffff;
+export const MAX_LENGTH = 0xffff;
 const PART_OPTION_LENGTH = 8;
 /** A bit that no type has: the chain is read to its end. */
 const NO_TYPE = 0x100;
 
-/** All options in the order they stand on the wire. */
-const optionOrder = (Object.keys(optionTable) as OptionName[]).sort((a, b) => numberOf(a) - numberOf(b));
 const optionOfType: (OptionName | undefined)[] = new Array(256).fill(undefined);
-for (const name of optionOrder) optionOfType[optionTable[name].type] = name;
+for (const name of Object.keys(optionTable) as OptionName[]) optionOfType[optionTable[name].type] = name;
 
 function numberOf(name: OptionName): number {
   return optionTable[name].type & OPTION_NUMBER;
@@ -164,7 +167,7 @@ function readOptions(from: Reader, next: number, until: number): { options: Opti
     if (name === undefined && (type & OPTION_CRITICAL) !== 0) return 'option-critical';
     if (number <= last) return number === last ? 'option-repeated' : 'option-order';
     const following = from.u8();
-    const data = new Reader(from.take(8 * from.u8() - 2));
+    const data = from.within(8 * from.u8() - 2);
     if (from.failed) return 'option-malformed';
     if (name !== undefined) {
       options[name] = readFields(optionTable[name].data, data);
@@ -178,10 +181,14 @@ function readOptions(from: Reader, next: number, until: number): { options: Opti
   }
 }
 
-function present(options: Options, sealed: number): OptionName[] {
-  return optionOrder.filter(
-    (name) => options[name] !== undefined && (optionTable[name].type & OPTION_SEALED) === sealed,
-  );
+/** Those a message has, in the order they stand on the wire. */
+function present(options: Options): OptionName[] {
+  const names = Object.keys(options) as OptionName[];
+  return names.filter((name) => options[name] !== undefined).sort((a, b) => numberOf(a) - numberOf(b));
+}
+
+function isSealed(name: OptionName): boolean {
+  return (optionTable[name].type & OPTION_SEALED) !== 0;
 }
 
 function firstType(names: readonly OptionName[]): number {
@@ -206,21 +213,19 @@ const sealedScratch = new Uint8Array(MAX_LENGTH);
 const clearScratch = new Uint8Array(MAX_LENGTH);
 
 /** Body fields and sealed options: what a datagram carries encrypted. */
-function encodeSealed(draft: Draft, options: Options): Uint8Array {
+function encodeSealed(draft: Draft, names: readonly OptionName[], options: Options): Uint8Array {
   const to = new Writer(sealedScratch);
   writeFields(messageTable[draft.type].body, to, draft.body);
-  writeOptions(to, present(options, OPTION_SEALED), options, 0);
+  writeOptions(to, names, options, 0);
   return to.written;
 }
 
 type Clear = { readonly first: number; readonly octets: Uint8Array };
 
-function encodeClear(options: Options): Clear {
-  const names = present(options, 0);
-  const sealed = firstType(present(options, OPTION_SEALED));
+function encodeClear(names: readonly OptionName[], sealed: readonly OptionName[], options: Options): Clear {
   const to = new Writer(clearScratch);
-  writeOptions(to, names, options, sealed);
-  return { first: firstType(names) || sealed, octets: to.written };
+  writeOptions(to, names, options, firstType(sealed));
+  return { first: firstType(names) || firstType(sealed), octets: to.written };
 }
 
 /** The most plain octets whose sealed form fits in `room`; -1 if none do. */

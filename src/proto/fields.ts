@@ -2,8 +2,8 @@
 
 import { isZero, type Reader, type Writer } from '../lib/bytes.ts';
 import { raise } from '../lib/errors.ts';
-import { type Address, canonicalAddress, type Endpoint, familyOf, formatAddress, parseAddress } from '../lib/ip.ts';
-import { idOctets } from './header.ts';
+import { type Address, type Endpoint, familyOf, formatAddress, isMapped, parseAddress } from '../lib/ip.ts';
+import { writeId } from './header.ts';
 import type { FieldKind, FieldValues } from './messages.ts';
 import {
   type Candidate,
@@ -28,7 +28,7 @@ type Codec<T> = { read(from: Reader, length: number): T; write(to: Writer, value
 const codecs: { readonly [K in keyof Values]: Codec<Values[K]> } = {
   u8: { read: (from) => from.u8(), write: (to, value) => to.u8(value) },
   u16: { read: (from) => from.u16(), write: (to, value) => to.u16(value) },
-  id: { read: (from) => from.take(16).toHex(), write: (to, value) => to.octets(idOctets(value)) },
+  id: { read: (from) => from.take(16).toHex(), write: writeId },
   ip4: { read: (from) => readAddress(from, 4), write: (to, value) => writeAddress(to, value, 4) },
   ip6: {
     read(from) {
@@ -57,12 +57,13 @@ const NO_ANSWER = 0xffff;
 /** Reads the declared fields in order; whether they were all there and well-formed, `from.failed` tells. */
 export function readFields(fields: Fields, from: Reader): Record<string, unknown> {
   const values: Record<string, unknown> = {};
-  const lengths = new Map<string, number>();
+  // Most have none.
+  let lengths: Map<string, number> | undefined;
   for (const [name, kind] of fields) {
-    if (kind === 'len16') lengths.set(name, from.u16());
+    if (kind === 'len16') (lengths ??= new Map()).set(name, from.u16());
     else if (kind === 'pad16') from.zeros(2);
     else if (kind === 'pad24') from.zeros(3);
-    else values[name] = codecs[kind].read(from, lengths.get(name) ?? 0);
+    else values[name] = codecs[kind].read(from, lengths?.get(name) ?? 0);
   }
   return values;
 }
@@ -89,8 +90,8 @@ function readAddress(from: Reader, width: 4 | 16): Address | null {
 
 /** 4 or 16 octets, 4 also for the IPv4-mapped form. */
 function addressOctets(address: Address): Uint8Array {
-  const octets = parseAddress(canonicalAddress(address) ?? '');
-  return octets ?? raise('BUG_ENCODING', { what: `address "${address}"` });
+  const octets = parseAddress(address) ?? raise('BUG_ENCODING', { what: `address "${address}"` });
+  return isMapped(octets) ? octets.subarray(12) : octets;
 }
 
 function writeAddress(to: Writer, address: Address | null, width: 4 | 16): void {

@@ -9,7 +9,7 @@
  *  |                      ID, 16 octets                            |
  */
 
-import { Reader, type Writer } from '../lib/bytes.ts';
+import { Reader, Writer } from '../lib/bytes.ts';
 import { raise } from '../lib/errors.ts';
 import { HEADER_LENGTH, VERSION } from './constants.ts';
 import type { DropReason } from './drop.ts';
@@ -38,6 +38,7 @@ export type Header = {
   readonly id: string;
 };
 
+const ID_LENGTH = 16;
 const nameOfType: (MessageName | undefined)[] = new Array(256).fill(undefined);
 for (const name of Object.keys(messageTable) as MessageName[]) nameOfType[messageTable[name].type] = name;
 
@@ -79,11 +80,17 @@ export function writeHeader(to: Writer, type: MessageName, header: Header, lengt
   to.u16(length);
   to.u8(nextOption);
   to.u8(header.epoch);
-  to.octets(idOctets(header.id));
+  writeId(to, header.id);
+}
+
+export function writeId(to: Writer, id: string): void {
+  if (id.length !== 2 * ID_LENGTH) raise('BUG_ENCODING', { what: `id "${id}"` });
+  to.hex(id);
 }
 
 /** The 16 octets of an id. */
 export function idOctets(id: string): Uint8Array {
-  if (!/^[0-9a-f]{32}$/.test(id)) raise('BUG_ENCODING', { what: `id "${id}"` });
-  return Uint8Array.fromHex(id);
+  const octets = new Uint8Array(ID_LENGTH);
+  writeId(new Writer(octets), id);
+  return octets;
 }

@@ -94,7 +94,7 @@ export async function runService<Extra extends { readonly do: string } = never>(
     register,
     counters,
     log,
-    send: (to, datagram) => void udp.send(to, datagram),
+    send: (to, datagram) => udp.send(to, datagram),
     ...(perform !== undefined && { perform: (action: Extra) => perform(action, { shell, udp }) }),
   });
   const udp = await openServicePort({

@@ -257,15 +257,15 @@ export class ReceiveBatch {
   readonly capacity: number;
   /** Messages that the next receiving fills: `room` of them from number `first` on. */
   first = 0;
-  room: number;
+  readonly room: number;
   readonly memory: Memory;
   readonly #headers: Memory;
   readonly #names: number;
   readonly #controls: number;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, room = capacity) {
     this.capacity = capacity;
-    this.room = capacity;
+    this.room = room;
     this.memory = allocate((capacity + 1) * SLOT);
     const vectors = capacity * MMSGHDR;
     this.#names = vectors + capacity * IOVEC;

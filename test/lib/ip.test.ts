@@ -10,6 +10,7 @@ import {
   formatPrefix,
   isForbiddenOuter,
   isLinkLocal,
+  isMapped,
   isPrivate,
   overlaps,
   type Prefix,
@@ -25,11 +26,28 @@ const octets6 = fc
   .array(fc.oneof(fc.constant(0), fc.nat(0xffff)), { minLength: 8, maxLength: 8 })
   .map((groups) => Uint8Array.from(groups.flatMap((group) => [group >> 8, group & 255])));
 const anyOctets = fc.oneof(octetsOf(4), octetsOf(16), octets6);
-const isMapped = (octets: Uint8Array): boolean => octets.toHex().startsWith('00000000000000000000ffff');
 
 function prefix(text: string): Prefix {
   return parsePrefix(text) ?? expect.fail(text);
 }
+
+/** Text of pieces that addresses are made of, in any order. */
+const almostAddress = fc
+  .array(
+    fc.constantFrom(':', '::', '.', '0', '00', '1', '25', '255', '256', 'a', 'FFff', '12345', 'g', '%', ' ', '-'),
+    {
+      maxLength: 18,
+    },
+  )
+  .map((pieces) => pieces.join(''));
+const dotted = fc.array(fc.oneof(fc.nat(300), fc.constantFrom('', '00', '01')), { minLength: 3, maxLength: 5 });
+const groups = fc.array(fc.constantFrom('0', '1', 'abc', 'ffff', '0db8'), { minLength: 6, maxLength: 9 });
+const likeAddress = fc.oneof(
+  almostAddress,
+  dotted.map((parts) => parts.join('.')),
+  fc.tuple(groups, fc.nat(9)).map(([parts, gap]) => [...parts.slice(0, gap), '', ...parts.slice(gap + 1)].join(':')),
+  fc.tuple(groups, dotted).map(([parts, last]) => [...parts, last.join('.')].join(':')),
+);
 
 describe('addresses', () => {
   // RFC 5952 sections 1, 2 and 4.
@@ -56,6 +74,20 @@ describe('addresses', () => {
     ['192.0.2.255', '192.0.2.255'],
   ])('%s is written %s', (text, canonical) => {
     expect(canonicalAddress(text)).toBe(canonical);
+  });
+
+  it('are read as Node and the URL standard read them', () => {
+    const asUrl = (text: string) => new URL(`http://${text.includes(':') ? `[${text}]` : text}/`).hostname;
+    fc.assert(
+      fc.property(likeAddress, (text) => {
+        const octets = parseAddress(text);
+        expect(octets !== null).toBe(isIPv4(text) || (isIPv6(text) && !text.includes('%')));
+        if (octets === null || isMapped(octets)) return;
+        const written = formatAddress(octets);
+        expect(octets.length === 4 ? written : `[${written}]`).toBe(asUrl(text));
+      }),
+      { numRuns: 5_000 },
+    );
   });
 
   it.each([

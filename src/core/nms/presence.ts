@@ -124,7 +124,9 @@ export class PresentNode {
     for (const entry of this.#channels) {
       const opened = entry.channel.open(datagram, envelope, from, now, answersUs);
       if (opened.kind === 'drop' && opened.reason === 'tag') continue;
-      if (opened.kind === 'message') this.#channels = [entry, ...this.#channels.filter((c) => c !== entry)];
+      if (opened.kind === 'message' && entry !== this.#channels[0]) {
+        this.#channels = [entry, ...this.#channels.filter((c) => c !== entry)];
+      }
       return opened;
     }
     return { kind: 'drop', reason: 'tag' };

@@ -65,7 +65,7 @@ export class Member {
     this.machine = new NodeMachine({ primitives, suite, identity, mtu, rekeyAfterMs, ...(natType && { natType }) });
     this.#shell = new Shell<Own>({
       machine: this.machine,
-      send: (to, datagram) => void plane.sendSignalling(to, datagram),
+      send: (to, datagram) => plane.sendSignalling(to, datagram),
       counters,
       log,
       perform: (action) => this.#perform(action),
