@@ -88,6 +88,8 @@ export type RelayContact = {
 };
 
 const MAX_RELAYS = 16;
+/** A TRS is spoken to every 25 s at least, while it is of use (ms). */
+const LATELY_MS = 60_000;
 
 export class NodeContext {
   readonly options: NodeOptions;
@@ -96,6 +98,12 @@ export class NodeContext {
   readonly streams = new Streams(this);
   /** The NMS is heard over TLS only: relays are asked so first, UDP is tried more often. */
   udpBlocked = false;
+  /** When an NMS or TRS was last heard by UDP (ms). */
+  udpHeardAt = Number.NEGATIVE_INFINITY;
+  /** Since when the host has the addresses that it has (ms). */
+  hereSince = Number.NEGATIVE_INFINITY;
+  /** Has the NMS say something, unless it has within this time (ms). */
+  askNms: (gapMs: number, now: Now) => void = () => {};
   /** TRSs that were spoken to, the one spoken to last at the end. */
   readonly relays = new Map<string, RelayContact>();
   readonly #parts = new PartBuffer();
@@ -236,12 +244,24 @@ export class NodeContext {
 
   /** A TRS answered, or did not (`rttMs` is null also where retransmission leaves it open). */
   spokeToRelay(endpoint: Endpoint, answers: boolean, rttMs: number | null, now: Now): void {
-    const name = `${endpoint.over ?? 'udp'} ${formatEndpoint(endpoint)}`;
+    const name = nameOfRelay(endpoint);
+    if (answers) this.heard(endpoint, now);
     const last = this.relays.get(name);
     const lastContact = answers ? now.ms : (last?.lastContact ?? null);
     this.relays.delete(name);
     this.relays.set(name, { endpoint, answers, lastContact, rttMs: rttMs ?? last?.rttMs ?? null });
     if (this.relays.size > MAX_RELAYS) this.relays.delete(this.relays.keys().next().value!);
+  }
+
+  /** Something authentic came from a service. */
+  heard({ over }: Endpoint, now: Now): void {
+    if (over === undefined) this.udpHeardAt = now.ms;
+  }
+
+  /** Whether a TRS has answered at this address lately, and to where we are. */
+  hasAnswered(relay: Endpoint, now: Now): boolean {
+    const at = this.relays.get(nameOfRelay(relay))?.lastContact ?? Number.NEGATIVE_INFINITY;
+    return at >= this.hereSince && now.ms - at < LATELY_MS;
   }
 
   /** Whether the message answered a request of ours. */
@@ -322,6 +342,10 @@ export class NodeContext {
   #isForbidden(address: Address): boolean {
     return isForbiddenOuter(address, this.#session?.overlay ?? []);
   }
+}
+
+function nameOfRelay(endpoint: Endpoint): string {
+  return `${endpoint.over ?? 'udp'} ${formatEndpoint(endpoint)}`;
 }
 
 /** Says to the receiver that the address it sees is not ours. */

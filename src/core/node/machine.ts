@@ -60,6 +60,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       },
     });
     context.mapped = () => this.#registrar.registrations.flatMap(({ mapped }) => (mapped === null ? [] : [mapped]));
+    context.askNms = (gapMs, now) => this.#registrar.check(now, gapMs);
     this.#directory = new Directory(context, {
       seek: (peer, avoid, now) => this.#quests.seek(peer, avoid, now),
       isSeeking: (peer) => this.#quests.isSeeking(peer),
@@ -100,6 +101,7 @@ export class NodeMachine implements Machine<NodeOnly> {
   localAddresses(candidates: readonly Candidate[], now: Now, behindNat64 = false): NodeAction[] {
     return this.#run(() => {
       this.#context.local = candidates;
+      this.#context.hereSince = now.ms;
       this.#context.behindNat64 = behindNat64;
       this.#registrar.register(now);
       for (const path of this.#directory.paths) path.readdress(now);
@@ -306,7 +308,7 @@ export class NodeMachine implements Machine<NodeOnly> {
     const { channel } = this.#registrar;
     const arrival = { from, relayed: false };
     if (channel === null) return;
-    const opened = this.#open(channel, datagram, envelope, arrival, now);
+    const opened = this.#open(channel, datagram, envelope, arrival, now, () => this.#context.heard(from, now));
     if (opened === null) return;
     const { message, sender } = opened;
     if ((message.flags & Flag.response) !== 0) {

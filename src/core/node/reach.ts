@@ -292,7 +292,7 @@ export class Reach {
     this.timers.set('redirect', now.ms + redirectAfterMs);
     this.timers.set('abandon', now.ms + ABANDON_AFTER_MS);
     this.#probing.probeAll(now);
-    this.#binding.rebind(now);
+    if (this.#binding.state !== 'binding') this.#binding.rebind(now);
     this.#path.wayChanged(now);
   }
 
@@ -364,6 +364,8 @@ export class Reach {
       if (this.#wantsBoth) this.#both();
     } else if (this.chosen !== null && this.#isRelayed) {
       this.wayDead(this.chosen, now);
+    } else if (this.timers.isSet('redirect')) {
+      this.timers.set('redirect', now.ms);
     }
     settled?.(now);
   }

@@ -123,8 +123,8 @@ export class Registrar {
   }
 
   /** Whether the NMS still knows us, asked ahead of time. */
-  check(now: Now): void {
-    for (const registration of this.registrations) registration.check(now);
+  check(now: Now, gapMs?: number): void {
+    for (const registration of this.registrations) registration.check(now, gapMs);
     this.#watchUdp();
   }
 

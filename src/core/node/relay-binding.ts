@@ -1,7 +1,8 @@
 /**
  * Our side's binding of a path to its TRS (protocol section 2.4): a Keep Alive to the TRS proves our address to it, and
  * from then on it forwards what the other side sends. Tries the relay's addresses one after the other, over UDP and then
- * over TLS; the other way round while UDP is known not to work.
+ * over TLS; the other way round while UDP is known not to work. Where it does work, a TRS that has answered before and now
+ * does not has gone or started anew without the path: TLS would not change that, but a new path will.
  */
 
 import { type Endpoint, formatEndpoint, sameEndpoint } from '../../lib/ip.ts';
@@ -16,6 +17,8 @@ import type { StreamUser } from './streams.ts';
 /** Transmissions to one address of a relay before the next one is tried, and how long after each (ms): 2 s before TLS. */
 const TRIES = 4;
 const PATIENCE_MS = 600;
+/** What came by UDP so short before an attempt shows as well that UDP works (ms). */
+const FRESH_MS = 500;
 
 export class RelayBinding implements StreamUser {
   readonly #context: NodeContext;
@@ -31,6 +34,8 @@ export class RelayBinding implements StreamUser {
   /** What else may be tried, in this order. */
   #others: Endpoint[] = [];
   state: 'none' | 'binding' | 'bound' | 'failed' = 'none';
+  /** When the attempt began (ms). */
+  #since = 0;
 
   constructor(
     context: NodeContext,
@@ -69,14 +74,14 @@ export class RelayBinding implements StreamUser {
   /** Binds, or, where it is bound already, shows the TRS that we are still there and where. */
   bind(now: Now): void {
     if (this.state === 'binding') return;
-    const possible = this.#possible;
     if (this.state === 'bound') {
-      this.#others = possible.filter((relay) => this.#target === null || !sameEndpoint(relay, this.#target));
       this.#ask(now);
       return;
     }
     this.state = 'binding';
-    this.#others = possible;
+    this.#since = now.ms;
+    this.#others = this.#possible;
+    if (this.#hasAnswered(now)) this.#context.askNms(FRESH_MS, now);
     this.#next(now);
   }
 
@@ -121,6 +126,8 @@ export class RelayBinding implements StreamUser {
   #next(now: Now): void {
     this.#context.cancel(this);
     const relay = this.#target;
+    const isForgotten = this.#context.udpHeardAt >= this.#since - FRESH_MS && this.#hasAnswered(now);
+    if (isForgotten) this.#others = this.#others.filter(({ over }) => over === undefined);
     this.#target = this.#others.shift() ?? null;
     if (this.#target === null) {
       this.state = 'failed';
@@ -144,9 +151,7 @@ export class RelayBinding implements StreamUser {
         channel: this.#channel,
         to: this.#target,
         tries: TRIES,
-        ...(this.#others.some(({ over }) => over === 'tls') && {
-          delay: (tries: number) => Math.min(PATIENCE_MS, retransmitDelay(tries)),
-        }),
+        delay: (tries) => Math.min(PATIENCE_MS, retransmitDelay(tries)),
         from: SenderKind.trs,
         expects: 'ack',
         request: { type: 'keepAlive', id: this.#channel.id, body: {} },
@@ -172,7 +177,11 @@ export class RelayBinding implements StreamUser {
   }
 
   #unbound(now: Now): void {
-    this.state = 'binding';
-    this.#next(now);
+    if (this.state === 'bound') this.rebind(now);
+    else this.#next(now);
+  }
+
+  #hasAnswered(now: Now): boolean {
+    return this.#relays.some((relay) => this.#context.hasAnswered(relay, now));
   }
 }

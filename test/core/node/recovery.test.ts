@@ -221,6 +221,24 @@ describe('a relay that dies', () => {
   });
 });
 
+describe('a direct path whose relay has forgotten it', () => {
+  it('is replaced by one that the NMS makes, soon after it died', async () => {
+    const { lab, a, b } = await pair((l) => [
+      l.home('portRestricted')('10.0.0.2'),
+      l.home('portRestricted')('10.0.0.3'),
+    ]);
+    expect(lab.until(() => lab.peer(a, b)?.path === 'direct' && lab.peer(b, a)?.path === 'direct', 5_000)).toBe(true);
+    lab.pass(60_000);
+    lab.cloud.relays[0]!.kill();
+    lab.cloud.relays[0]!.start();
+    lab.pass(5_000);
+    lab.tamper = ({ host, to }) =>
+      [a.host, b.host].includes(host) && to.address.startsWith('203.0.113.') ? 'lose' : 'pass';
+    expect(outage(lab, a, b)).toBeLessThan(3_000);
+    expect(lab.peer(a, b)!.path).toBe('relay');
+  });
+});
+
 describe('a peer that starts anew', () => {
   it('is reached again soon, by both', async () => {
     const { lab, a, b } = await pair(publicly);

@@ -6,7 +6,7 @@ import { NodeMachine } from '../../../src/core/node/machine.ts';
 import type { NodeAction, Session } from '../../../src/core/node/types.ts';
 import { type CertificateContent, issueCertificate } from '../../../src/crypto/certificate.ts';
 import { generateIdentity, publicIdentity } from '../../../src/crypto/identity.ts';
-import { type Endpoint, parsePrefix, sameEndpoint } from '../../../src/lib/ip.ts';
+import { type Endpoint, formatEndpoint, parsePrefix, sameEndpoint } from '../../../src/lib/ip.ts';
 import type { Now } from '../../../src/lib/time.ts';
 import { type Draft, type Message, type MessageOf, readEnvelope } from '../../../src/proto/codec.ts';
 import { Suite } from '../../../src/proto/constants.ts';
@@ -37,6 +37,8 @@ export class Rogue {
   deaf: boolean;
   /** Streams lead to the NMS. */
   streamed = false;
+  /** Who else is there, by endpoint: what comes back for a datagram. */
+  readonly hosts = new Map<string, (datagram: Uint8Array) => readonly Uint8Array[]>();
   ms = 1_000;
   #channel: Channel;
 
@@ -144,6 +146,8 @@ export class Rogue {
       this.actions.push(action);
       if (action.do !== 'send') continue;
       const { to } = action;
+      for (const answer of this.hosts.get(formatEndpoint(to))?.(action.datagram) ?? [])
+        this.do(this.machine.receive(answer, to, this.now));
       if (to.over === 'tls' ? !this.streamed : !sameEndpoint(to, nms) || this.deaf) continue;
       this.#at = to;
       this.#toNms(action.datagram);
