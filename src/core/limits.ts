@@ -8,24 +8,29 @@ export function siteOf({ address }: Endpoint): string {
   return formatAddress(parseAddress(address)!.fill(0, 8));
 }
 
-/** How many of something each key has at the moment. */
+/** How many of something each key has at the moment, and all together. */
 export class Shares {
   readonly #limit: number;
+  readonly #all: number;
   readonly #taken = new Map<string, number>();
+  #sum = 0;
 
-  constructor(limit: number) {
+  constructor(limit: number, all = Number.POSITIVE_INFINITY) {
     this.#limit = limit;
+    this.#all = all;
   }
 
-  /** Takes one; false if this key has all it may. */
+  /** Takes one; false if this key has all it may, or all are taken. */
   take(key: string): boolean {
     const taken = this.#taken.get(key) ?? 0;
-    if (taken >= this.#limit) return false;
+    if (taken >= this.#limit || this.#sum >= this.#all) return false;
     this.#taken.set(key, taken + 1);
+    this.#sum++;
     return true;
   }
 
   release(key: string): void {
+    this.#sum--;
     const left = (this.#taken.get(key) ?? 0) - 1;
     if (left > 0) this.#taken.set(key, left);
     else this.#taken.delete(key);

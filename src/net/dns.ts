@@ -18,8 +18,8 @@ const HEADER = 12;
 /** RFC 1035 section 4.2.1: what every UDP client takes. */
 export const MIN_UDP_SIZE = 512;
 /** What we ask others to send at most: no IP fragments anywhere (DNS flag day 2020). */
-const OWN_UDP_SIZE = 1232;
-const MAX_UDP_SIZE = 4096;
+/** RFC 9715 section 3: what needs no fragments on any path; whoever gets less asks again by TCP. */
+const MAX_UDP_SIZE = 1232;
 /** One question of 255 + 4 octets and a generous OPT: no stub's query is larger. */
 const MAX_QUERY = 4096;
 const MAX_NAME = 255;
@@ -106,7 +106,7 @@ export function encodeResponse(query: Query, content: ResponseContent): Uint8Arr
             {
               type: 'OPT',
               name: '.',
-              udpPayloadSize: OWN_UDP_SIZE,
+              udpPayloadSize: MAX_UDP_SIZE,
               extendedRcode: content.rcode >> 4,
               ednsVersion: 0,
               flags: 0,

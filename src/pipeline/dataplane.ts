@@ -67,6 +67,8 @@ export type DataPlane = {
   setLocal(addresses: readonly Address[]): void;
   /** The devices on the inner link that may send and receive packets; replaces the former list. */
   setHosts(hosts: readonly LinkHost[]): void;
+  /** The adapter's addresses at which name queries by TCP are taken. */
+  setResolvers(addresses: readonly Address[]): void;
   /** Null without an inner link. */
   readonly link: FrameHandle | null;
   /** Datagrams for an endpoint reached inside a stream go to this local port, and those from there come from it; null = no more. */
@@ -226,6 +228,9 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     },
     setHosts(hosts) {
       for (const thread of threads) thread.send({ do: 'setHosts', hosts });
+    },
+    setResolvers(addresses) {
+      for (const thread of threads) thread.send({ do: 'setResolvers', addresses });
     },
     link,
     carry: (remote, local) => standIns.set(remote, local),

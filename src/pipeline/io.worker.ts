@@ -80,6 +80,9 @@ function carryOut({ command, place }: ThreadCommand, { inside, outside }: Halves
     case 'setLocal':
       inside?.setLocal(command.addresses);
       return;
+    case 'setResolvers':
+      if (device instanceof LinkDevice) device.setResolvers(command.addresses);
+      return;
     case 'branch':
       udp.branch(command.to, command.fd);
       return;

@@ -7,7 +7,7 @@
 
 import type { Address, Prefix } from '../lib/ip.ts';
 import { EtherType, VLAN_TAG, vlanOf } from '../net/ethernet.ts';
-import { completeChecksum, Ip4, Ip6, isIp6, Protocol, Udp } from '../net/packet.ts';
+import { completeChecksum, Ip4, Ip6, isIp6, Protocol, plainHeaderLength, protocolOf, Tcp, Udp } from '../net/packet.ts';
 import { ETHERNET_HEADER, FRAME_HEAD, type FramePort } from '../sys/frame-port.ts';
 import { libc } from '../sys/libc.ts';
 import { allocate, memoryAt } from '../sys/memory.ts';
@@ -57,6 +57,7 @@ const Head = { type: 22, destinationHigh: 10, sourceHigh: 16, sourceLow: 18 } as
 /** A device that keeps trying to reach the Internet has a share of its own for that: ARP and DHCP go on. */
 const ELSEWHERE = 0x8000;
 const LINK_HOP_LIMIT = 255;
+const DNS_PORT = 53;
 const ICMP6_NDP = { first: 133, last: 137 } as const;
 
 export class LinkDevice implements PacketDevice {
@@ -65,6 +66,7 @@ export class LinkDevice implements PacketDevice {
   readonly #gateways: AddressSet;
   readonly #own: AddressSet;
   readonly #memory = allocate(VECTORS_AT + MAX_PIECES * IOVEC);
+  #resolvers = new AddressSet();
   #turn = 0;
 
   constructor(parts: LinkDeviceParts) {
@@ -72,6 +74,11 @@ export class LinkDevice implements PacketDevice {
     this.#overlay = new Ranges(parts.overlay);
     this.#gateways = new AddressSet(parts.gateways);
     this.#own = new AddressSet(parts.own);
+  }
+
+  /** Addresses whose TCP port 53 the kernel has; replaces the former list. */
+  setResolvers(addresses: readonly Address[]): void {
+    this.#resolvers = new AddressSet(addresses);
   }
 
   read(address: number, room: number): number {
@@ -170,7 +177,8 @@ export class LinkDevice implements PacketDevice {
     libc().memcpy(this.#memory.address, address + VIRTIO_HEADER, Math.min(octets, PEEK));
     const six = type === EtherType.ipv6;
     if (octets < (six ? Ip6.length : Ip4.length) || isIp6(view, 0) !== six) return this.#handOver(address, octets);
-    if (!this.#isForOverlay(view, six)) {
+    const isForResolver = this.#isForResolver(view, octets, six);
+    if (!isForResolver && !this.#isForOverlay(view, six)) {
       if (!this.#isElsewhere(view, six)) return this.#handOver(address, octets);
       return this.#parts.internet ? 0 : this.#handOver(address, octets, this.#parts.port, ELSEWHERE);
     }
@@ -189,9 +197,18 @@ export class LinkDevice implements PacketDevice {
     }
     const length = this.#packet(address, octets, six);
     const isOwn = six ? this.#own.has6(view, Ip6.destination) : this.#own.has4(view, Ip4.destination);
-    if (length === 0 || !isOwn) return length;
+    if (length === 0 || !(isOwn || isForResolver)) return length;
     if (this.#parts.tun.write(address, length) !== 0) tally.drop('not-written');
     return 0;
+  }
+
+  /** Whether it is of a connection to the adapter's resolver, which the kernel has: it keeps TCP's state better than we could. */
+  #isForResolver(view: DataView, octets: number, six: boolean): boolean {
+    const resolvers = this.#resolvers;
+    if (!(six ? resolvers.has6(view, Ip6.destination) : resolvers.has4(view, Ip4.destination))) return false;
+    const transport = plainHeaderLength(view, 0);
+    if (transport === 0 || octets < transport + Tcp.length || protocolOf(view, 0) !== Protocol.tcp) return false;
+    return view.getUint16(transport + Tcp.destination) === DNS_PORT;
   }
 
   /** Whether a packet is to be carried: for an address of the overlay, and no neighbour discovery. */

@@ -30,6 +30,8 @@ export type ThreadCommand = {
     | RelayCommand
     | { readonly do: 'setLocal'; readonly addresses: readonly Address[] }
     | { readonly do: 'setHosts'; readonly hosts: readonly LinkHost[] }
+    /** Addresses on the inner link whose TCP port 53 the kernel has. */
+    | { readonly do: 'setResolvers'; readonly addresses: readonly Address[] }
     /** Datagrams for `to` leave by this socket and come in there; null = no more. */
     | { readonly do: 'branch'; readonly to: Endpoint; readonly fd: number | null }
     | { readonly do: 'stop' };

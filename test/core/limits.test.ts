@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Buckets } from '../../src/core/limits.ts';
+import { Buckets, Shares } from '../../src/core/limits.ts';
 
 test('a bucket empties, fills with time and takes back', () => {
   const buckets = new Buckets({ burst: 3, perSecond: 2 });
@@ -22,4 +22,13 @@ test('a flood of keys takes no more than its share of memory, and frees nobody w
     expect(buckets.take('guesser', i)).toBe(false);
   }
   expect(buckets.size).toBe(16_384);
+});
+
+test('a share is each key’s own, and there is an end to all together', () => {
+  const shares = new Shares(2, 3);
+  expect(['a', 'a', 'a', 'b', 'c'].map((key) => shares.take(key))).toEqual([true, true, false, true, false]);
+  shares.release('a');
+  expect(['c', 'b', 'a'].map((key) => shares.take(key))).toEqual([true, false, false]);
+  for (const key of ['a', 'b', 'c']) shares.release(key);
+  expect(['a', 'a', 'b'].map((key) => shares.take(key))).toEqual([true, true, true]);
 });

@@ -1,14 +1,19 @@
 /** An adapter whose general nodes reach the Internet too, and what they can't do to each other and to it. */
 
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { modulePath } from '../support/remote.ts';
 import { Adapter, type Device } from './toolkit/adapter.ts';
 import { until } from './toolkit/command.ts';
 import type { Host } from './toolkit/lab.ts';
 import { Lab } from './toolkit/lab.ts';
+import type { Namespace } from './toolkit/namespace.ts';
 import type { Network, Node } from './toolkit/network.ts';
 import type { Internet } from './toolkit/segments.ts';
 import { smallNetwork } from './toolkit/small.ts';
 import { describeLab } from './toolkit/suite.ts';
+
+const nameServer = modulePath('test/lab/toolkit/name-server.ts');
+const NAME_SERVER = '203.0.113.66';
 
 describeLab('an adapter', () => {
   let lab: Lab;
@@ -25,7 +30,12 @@ describeLab('an adapter', () => {
     const small = await smallNetwork(lab, ['peer']);
     ({ network, outsider, internet } = small);
     peer = small.nodes.peer;
-    adapter = await Adapter.add(lab, network, 'adapter', small.internet, { v4: '192.0.2.80' }, ['--internet']);
+    const server = outsider.spawn([process.execPath, nameServer, NAME_SERVER, '100.80.0.9']);
+    await server.output(/^ready$/m);
+    const token = await network.addDevice('adapter');
+    adapter = new Adapter(lab, network, 'adapter', small.internet, token, { v4: '192.0.2.80' });
+    adapter.host.resolver(`nameserver ${NAME_SERVER}\n`);
+    await adapter.up(['--internet']);
     [camera, plc] = [adapter.device('camera'), adapter.device('plc')];
     for (const device of [camera, plc]) await adapter.register(device);
     await Promise.all([camera.dhcp(), plc.dhcp()]);
@@ -46,6 +56,45 @@ describeLab('an adapter', () => {
     await capture.output(/192\.0\.2\.80 > 203\.0\.113\.66/);
     expect(capture.stdout).not.toContain('100.80.');
     await capture.stop();
+  });
+
+  it('tells names by UDP and TCP, of the overlay and of the Internet, also what no datagram carries', async () => {
+    failing();
+    const { gateway4, gateway6 } = await adapter.status();
+    const dig = async (...args: readonly string[]): Promise<string[]> =>
+      (await camera.host.run(['dig', '+tries=1', '+time=4', '+short', ...args])).split('\n').filter(Boolean);
+    const { vip4, vip6 } = await peer.status();
+    camera.host.sh(`ip -6 address replace ${(await camera.is('active')).vip6}/64 dev eth0 nodad`);
+    for (const server of [gateway4, gateway6]) {
+      for (const transport of ['+notcp', '+tcp']) {
+        expect(await dig(transport, `@${server}`, peer.fqdn, 'A')).toEqual([vip4]);
+        expect(await dig(transport, `@${server}`, '-x', String(vip6))).toEqual([`${peer.fqdn}.`]);
+        expect(await dig(transport, `@${server}`, 'www.example.net')).toEqual(['192.0.2.80']);
+      }
+    }
+    const cut = await camera.host.run(['dig', '+tries=1', '+ignore', `@${gateway4}`, 'many.example.net']);
+    expect(cut).toMatch(/flags:[^;]* tc[ ;]/);
+    expect(await dig(`@${gateway4}`, 'many.example.net')).toHaveLength(100);
+    // Several queries of one connection.
+    const several = ['+keepopen', '+tcp', `@${gateway4}`, peer.fqdn, 'A', 'www.example.net', 'A'];
+    expect(await dig(...several)).toEqual([vip4, '192.0.2.80']);
+  });
+
+  it('has nothing else for its general nodes, and TCP port 53 for nobody else', async () => {
+    failing();
+    const { gateway4 } = await adapter.status();
+    const opens = async (from: Namespace, port: number): Promise<boolean> =>
+      (await from.spawn(['timeout', '2', 'bash', '-c', `exec 3<>/dev/tcp/${gateway4}/${port}`]).ended()).code === 0;
+    const listener = adapter.host.spawn(['iperf3', '-s', '-p', '5201', '--forceflush'], { input: '' });
+    await listener.output(/listening/i);
+    const mac = adapter.host.sh('cat /sys/class/net/eth1/address').trim();
+    const stranger = adapter.device('stranger').host;
+    stranger.sh(`ip address add 100.80.200.1/16 dev eth0; ip neighbour add ${gateway4} lladdr ${mac} dev eth0`);
+    // The Internet knows where the gateway would be.
+    internet.route(`${gateway4}/32`, '192.0.2.80');
+    const tries = [opens(camera.host, 53), opens(camera.host, 5201), opens(stranger, 53), opens(outsider, 53)];
+    expect(await Promise.all(tries)).toEqual([true, false, false, false]);
+    await listener.stop();
   });
 
   it('is no way in from outside', async () => {

@@ -164,6 +164,42 @@ describe('the device of an adapter', () => {
     expect(link.written.map((octets) => octets[VIRTIO_HEADER + 14 + 7])).toEqual([0xfe, 0x40]);
   });
 
+  it('leaves connections to the resolver to the kernel while that has one there, from whom they say they are', () => {
+    const tcp = (destination: string, port: string, source = camera.vip4): Uint8Array => {
+      const octets = packet(source, destination, `9c40${port}${'00'.repeat(8)}5002${'00'.repeat(6)}`);
+      octets[9] = 6;
+      return octets;
+    };
+    const query = tcp('100.80.0.1', '0035');
+    const arrives = (content: Uint8Array, mac = camera.mac): void => {
+      link.toRead.push({ frame: frame(mac, content) });
+      expect(read()).toBeNull();
+    };
+    arrives(query);
+    expect(handedOver()).toBeDefined();
+    device.setResolvers(['100.80.0.1']);
+    arrives(query);
+    expect(tun.written.splice(0).map((octets) => octets.subarray(VIRTIO_HEADER))).toEqual([query]);
+    expect(handedOver()).toBeUndefined();
+    const udp = tcp('100.80.0.1', '0035');
+    udp[9] = 17;
+    const fragment = tcp('100.80.0.1', '0035');
+    fragment[7] = 1;
+    for (const other of [
+      udp,
+      fragment,
+      query.subarray(0, 39),
+      tcp('100.80.0.1', '0050'),
+      tcp('100.80.0.1', '0035', '100.80.9.9'),
+    ]) {
+      arrives(other);
+      expect(handedOver()).toBeDefined();
+    }
+    arrives(query, tagged.mac);
+    expect(readDrops(tally)).toEqual({ 'inner-source': 1 });
+    expect(tun.written).toEqual([]);
+  });
+
   it('takes EAPOL from the ports of a bridge', () => {
     const octets = frame(camera.mac, hex('01010000'), { to: '01:80:c2:00:00:03', type: '888e' });
     side.toRead.push({ frame: octets });

@@ -11,9 +11,10 @@ import type { UdpDatagram } from '../../net/datagram.ts';
 import type { LookupResult, LookupTarget } from '../../net/dns-responder.ts';
 import { readClock } from '../../sys/clock.ts';
 import { monitorNetwork } from '../../sys/netlink.ts';
+import { type Listener, listenTcp } from '../member/dns-tcp.ts';
 import type { Attachment, ExtensionStatus, Host } from '../member/extension.ts';
 import { Member, type MemberEvent } from '../member/member.ts';
-import { ResolverService } from '../member/resolver.ts';
+import { DNS_PORT, ResolverService } from '../member/resolver.ts';
 import { peerFile } from '../member/state.ts';
 import { Shell } from '../shell.ts';
 import { FrameSender } from './frame-sender.ts';
@@ -27,6 +28,9 @@ import { Vault } from './vault.ts';
 
 type Own = Exclude<AdapterAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
 
+/** Of the resolver, for each general node: a few stubs and a browser. */
+const SHARE = { queries: 64, connections: 4 };
+
 export class Adapter implements Attachment {
   readonly #host: Host;
   readonly #settings: AdapterSettings;
@@ -37,6 +41,8 @@ export class Adapter implements Attachment {
   readonly #logins: GeneralLogins;
   readonly #register: RegisterClient;
   readonly #resolver: ResolverService;
+  readonly #listeners: Listener[] = [];
+  #closed = false;
   readonly #members = new Map<string, Member>();
   /** Null without `--internet`. */
   readonly #routed: RoutedHosts | null;
@@ -77,9 +83,13 @@ export class Adapter implements Attachment {
       ...{ vip4: null, vip6: null },
       zone: { domain, overlay, server: session.fqdn },
       lookUp: (target, requester) => this.#lookUp(target, requester),
+      mayAsk: (source) => this.#machine.find({ address: source }) !== undefined,
+      share: SHARE,
       log,
       counters,
     });
+    const { gateway4, gateway6 } = gatewaysOf(overlay);
+    for (const gateway of [gateway4, gateway6]) void this.#listen(gateway);
     this.#resolver.setUpstreams(settings.internet ? host.upstreams : []);
     this.#register = new RegisterClient({
       state: host.state,
@@ -139,6 +149,8 @@ export class Adapter implements Attachment {
     this.#input((now) => this.#machine.stop(now));
     this.#shell.stop();
     this.#logins.close();
+    this.#closed = true;
+    for (const listener of this.#listeners) listener.close();
     this.#resolver.close();
     await this.#routed?.close();
   }
@@ -237,6 +249,18 @@ export class Adapter implements Attachment {
     plane.setHosts(hosts);
     this.#routed?.set(hosts);
     plane.setLocal([session, ...hosts].flatMap(({ vip4, vip6 }) => [vip4, vip6]).filter((vip) => vip !== null));
+  }
+
+  /** Name queries by TCP, which the data plane leaves to the kernel. Whoever has no path by it still has UDP. */
+  async #listen(gateway: Address): Promise<void> {
+    try {
+      const listener = await listenTcp(this.#resolver, gateway, DNS_PORT);
+      if (this.#closed) return listener.close();
+      this.#listeners.push(listener);
+      this.#host.plane.setResolvers(this.#listeners.map(({ address }) => address));
+    } catch (error) {
+      this.#host.log.warn('general nodes get no names by TCP', { gateway, why: (error as Error).message });
+    }
   }
 
   async #query(deviceId: string, datagram: UdpDatagram): Promise<void> {

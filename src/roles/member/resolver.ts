@@ -1,8 +1,8 @@
 /** The overlay's DNS resolver on this host: UDP and TCP on the virtual addresses, for this host only unless told otherwise. */
 
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
-import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
 import { networkInterfaces } from 'node:os';
+import { Shares } from '../../core/limits.ts';
 import type { Counters } from '../../lib/counters.ts';
 import { raise } from '../../lib/errors.ts';
 import { type Address, canonicalAddress, contains, type Endpoint, familyOf } from '../../lib/ip.ts';
@@ -11,7 +11,7 @@ import type { VirtualAddresses } from '../../lib/path.ts';
 import { fitUdp } from '../../net/dns.ts';
 import { DnsResponder, type Lookup, type LookupResult, type OverlayZone } from '../../net/dns-responder.ts';
 import { DnsForwarder, type Transport } from './dns-forwarder.ts';
-import { DnsStream, frame } from './dns-stream.ts';
+import { type Listener, listenTcp } from './dns-tcp.ts';
 
 export type ResolverOptions = VirtualAddresses & {
   readonly zone: OverlayZone;
@@ -20,6 +20,8 @@ export type ResolverOptions = VirtualAddresses & {
   readonly port?: number;
   /** Who is answered; by default whoever has an address of this host. */
   readonly mayAsk?: (source: Address) => boolean;
+  /** What each source may have at the same time; by default all there is, as all are this host. */
+  readonly share?: { readonly queries: number; readonly connections: number };
   readonly log: Log;
   readonly counters: Counters;
 };
@@ -37,9 +39,7 @@ const PORTS_TRIED = 64;
 /** A silent peer is SERVFAIL within 4 s, before a stub asks again. */
 const LOOKUP_MS = 3800;
 const MAX_CONCURRENT = 512;
-const MAX_CONNECTIONS = 64;
-const MAX_PIPELINED = 32;
-const IDLE_CONNECTION_MS = 10_000;
+const MAX_CONNECTIONS = 256;
 
 export async function startResolver(options: ResolverOptions): Promise<Resolver> {
   const addresses = [options.vip4, options.vip6].filter((vip): vip is Address => vip !== null);
@@ -62,8 +62,6 @@ export async function startResolver(options: ResolverOptions): Promise<Resolver>
   }
   return raise('SYS_RESOLVER', { address: addresses.join(', '), port: first, why: 'EADDRINUSE, as all that follow' });
 }
-
-type Listener = { readonly address: Address; close(): void };
 
 /** Null if the port is taken. A host without one family still serves the other. */
 async function listenOn(
@@ -95,10 +93,14 @@ export class ResolverService {
   readonly #responder: DnsResponder;
   readonly #forwarder: DnsForwarder;
   readonly #mayAsk: (source: Address) => boolean;
-  #concurrent = 0;
+  readonly #queries: Shares;
+  readonly #connections: Shares;
 
   constructor(options: ResolverOptions) {
     this.#options = options;
+    const { queries, connections } = options.share ?? { queries: MAX_CONCURRENT, connections: MAX_CONNECTIONS };
+    this.#queries = new Shares(queries, MAX_CONCURRENT);
+    this.#connections = new Shares(connections, MAX_CONNECTIONS);
     this.#responder = new DnsResponder(options.zone, (target, requester) =>
       withDeadline(options.lookUp(target, requester), options.log),
     );
@@ -110,22 +112,34 @@ export class ResolverService {
     this.#forwarder.upstreams = upstreams;
   }
 
-  mayAsk(source: string | undefined): boolean {
-    const allowed = source !== undefined && this.#mayAsk(withoutZone(source));
+  mayAsk(source: string): boolean {
+    const allowed = this.#mayAsk(withoutZone(source));
     if (!allowed) this.#options.counters.add('dns_foreign_source');
     return allowed;
+  }
+
+  /** Whether a connection is taken, of which `disconnected` tells when it ends. */
+  mayConnect(source: string): boolean {
+    if (!this.mayAsk(source)) return false;
+    const taken = this.#connections.take(withoutZone(source));
+    if (!taken) this.#options.counters.add('dns_connections_refused');
+    return taken;
+  }
+
+  disconnected(source: string): void {
+    this.#connections.release(withoutZone(source));
   }
 
   /** The response to one message, or null if it gets none. */
   async answer(octets: Uint8Array, source: string, transport: Transport): Promise<Uint8Array | null> {
     const { counters, log } = this.#options;
-    if (this.#concurrent >= MAX_CONCURRENT) {
+    const requester = withoutZone(source);
+    if (!this.#queries.take(requester)) {
       counters.add('dns_overload');
       return null;
     }
-    this.#concurrent++;
     try {
-      const decision = await this.#responder.decide(octets, withoutZone(source));
+      const decision = await this.#responder.decide(octets, requester);
       if (decision.do === 'drop') {
         counters.add(`dns_${decision.reason}`);
         return null;
@@ -138,7 +152,7 @@ export class ResolverService {
       log.error('DNS query failed', { why: String(error) });
       return null;
     } finally {
-      this.#concurrent--;
+      this.#queries.release(requester);
     }
   }
 
@@ -205,47 +219,5 @@ function listenUdp(service: ResolverService, address: Address, port: number): Pr
       socket.removeAllListeners('error').on('error', () => {});
       resolve({ address, close });
     });
-  });
-}
-
-function listenTcp(service: ResolverService, address: Address, port: number): Promise<Listener> {
-  return new Promise((resolve, reject) => {
-    const connections = new Set<TcpSocket>();
-    const server: Server = createServer((socket) => {
-      if (!service.mayAsk(socket.remoteAddress)) return void socket.destroy();
-      connections.add(socket);
-      socket.once('close', () => connections.delete(socket));
-      serveStream(service, socket, socket.remoteAddress!);
-    });
-    server.maxConnections = MAX_CONNECTIONS;
-    server.once('error', reject);
-    server.listen({ host: address, port }, () =>
-      resolve({
-        address,
-        close: () => {
-          server.close();
-          for (const socket of connections) socket.destroy();
-        },
-      }),
-    );
-  });
-}
-
-function serveStream(service: ResolverService, socket: TcpSocket, source: string): void {
-  const stream = new DnsStream();
-  let pipelined = 0;
-  socket.setTimeout(IDLE_CONNECTION_MS, () => socket.destroy());
-  socket.on('error', () => socket.destroy());
-  socket.on('data', (chunk) => {
-    // Unless it's told otherwise, a socket's data are octets.
-    for (const message of stream.push(chunk as Buffer)) {
-      if (++pipelined > MAX_PIPELINED) return void socket.destroy();
-      // Answers may overtake each other (RFC 7766 section 6.2.1.1).
-      void service.answer(message, source, 'tcp').then((response) => {
-        pipelined--;
-        if (response === null) socket.destroy();
-        else if (socket.writable) socket.write(frame(response));
-      });
-    }
   });
 }

@@ -1,117 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process';
-import { createSocket, type Socket } from 'node:dgram';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Server } from 'node:net';
-import { type DecodedPacket, decode, encode, type Packet, streamDecode, streamEncode } from 'dns-packet';
-import { afterEach, describe, expect, it } from 'vitest';
-import { Counters } from '../../../src/lib/counters.ts';
-import { parsePrefix } from '../../../src/lib/ip.ts';
-import { silentLog } from '../../../src/lib/log.ts';
-import type { Lookup } from '../../../src/net/dns-responder.ts';
-import { type Resolver, type ResolverOptions, startResolver } from '../../../src/roles/member/resolver.ts';
+import { connect, createServer } from 'node:net';
+import { encode, streamDecode, streamEncode } from 'dns-packet';
+import { describe, expect, it } from 'vitest';
+import { address, askTcp, askUdp, closing, counters, lookUp, query, socketOf, start } from './resolver-under-test.ts';
 
-type Answer = DecodedPacket & { readonly rcode: string };
-
-const address = '127.53.0.1';
-const overlay = ['100.80.0.0/16', 'fd00:80::/64'].map((text) => parsePrefix(text)!);
-const closing: (() => void)[] = [];
-const counters = new Counters();
-
-afterEach(() => {
-  for (const close of closing.splice(0).reverse()) close();
-});
-
-const lookUp: Lookup = async (target) =>
-  target.by === 'name' && target.name === 'b.lab.example'
-    ? { status: 'found', fqdn: 'b.lab.example', vip4: '100.80.0.3', vip6: 'fd00:80::3' }
-    : 'unknown';
-
-async function start(options: Partial<ResolverOptions> = {}): Promise<Resolver> {
-  const resolver = await startResolver({
-    vip4: address,
-    vip6: null,
-    port: 20_053,
-    zone: { domain: 'lab.example', overlay, server: 'a.lab.example' },
-    lookUp,
-    log: silentLog,
-    counters,
-    ...options,
-  });
-  closing.push(() => resolver.close());
-  return resolver;
-}
-
-async function askUdp(resolver: Resolver, query: Packet): Promise<Answer> {
-  const socket = createSocket('udp4');
-  closing.push(() => socket.close());
-  socket.send(encode(query), resolver.endpoint.port, resolver.endpoint.address);
-  const [octets] = (await once(socket, 'message')) as [Buffer];
-  return decode(octets) as Answer;
-}
-
-async function askTcp(resolver: Resolver, ...queries: readonly Packet[]): Promise<Answer[]> {
-  const socket = connect(resolver.endpoint.port, resolver.endpoint.address);
-  closing.push(() => socket.destroy());
-  for (const query of queries) socket.write(streamEncode(query));
-  const answers: Answer[] = [];
-  let octets = Buffer.alloc(0);
-  for await (const chunk of socket) {
-    octets = Buffer.concat([octets, chunk]);
-    while (octets.length >= 2 && octets.length >= 2 + octets.readUInt16BE(0)) {
-      answers.push(streamDecode(octets) as Answer);
-      octets = octets.subarray(2 + octets.readUInt16BE(0));
-    }
-    if (answers.length === queries.length) return answers;
-  }
-  throw new Error(`the connection ended after ${answers.length} answers`);
-}
-
-const query = (name: string, id = 7): Packet => ({
-  type: 'query',
-  id,
-  flags: 0x100,
-  questions: [{ name, type: 'A' }],
-});
-
-type Asked = { readonly octets: Buffer; readonly port: number; reply(octets: Uint8Array): void };
-
-/** A name server that does as it is told. */
-async function upstream(
-  react: (asked: Asked) => void,
-  at = '127.0.0.1',
-): Promise<{ address: string; port: number; asked: Asked[] }> {
-  const socket: Socket = createSocket('udp4');
-  const asked: Asked[] = [];
-  socket.on('message', (octets, from) => {
-    const one = { octets, port: from.port, reply: (o: Uint8Array) => socket.send(o, from.port, from.address) };
-    asked.push(one);
-    react(one);
-  });
-  socket.bind(0, at);
-  await once(socket, 'listening');
-  closing.push(() => socket.close());
-  return { address: at, port: socket.address().port, asked };
-}
-
-const answerWith =
-  (data: string, more: Partial<Packet> = {}) =>
-  ({ octets, reply }: Asked): void =>
-    reply(respond(octets, data, more));
-
-function respond(octets: Buffer, data: string, more: Partial<Packet> = {}): Buffer {
-  const { id, questions } = decode(octets);
-  const answers = [{ type: 'A' as const, name: questions![0]!.name, data }];
-  return encode({ type: 'response', id: id!, questions: questions!, answers, ...more });
-}
-
-/** A port of the loopback address that nobody has. */
-async function freePort(): Promise<number> {
-  const server: Server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
+const patient = { timeout: 20_000 };
 
 describe('the resolver', () => {
   it('answers over UDP and TCP', async () => {
@@ -172,9 +67,60 @@ describe('the resolver', () => {
     closing.push(() => socket.close());
     socket.on('message', () => sources.push('answered'));
     socket.send(encode(query('b.lab.example')), resolver.endpoint.port, resolver.endpoint.address);
-    await expect.poll(() => sources.length).toBe(2);
+    await expect.poll(() => sources.length, patient).toBe(2);
     expect(sources).toEqual(['127.0.0.1', '127.0.0.1']);
     expect(counters.get('dns_foreign_source')).toBe(before + 2);
+  });
+
+  it('answers more queries of a connection than it works on at once, also after the last was said', async () => {
+    const resolver = await start();
+    const socket = connect({ ...socketOf(resolver), allowHalfOpen: true });
+    const count = 500;
+    socket.end(Buffer.concat(Array.from({ length: count }, (_, i) => streamEncode(query('b.lab.example', i)))));
+    const chunks: Buffer[] = [];
+    for await (const chunk of socket) chunks.push(chunk);
+    const ids = new Set<number>();
+    for (let rest = Buffer.concat(chunks); rest.length > 0; rest = rest.subarray(2 + rest.readUInt16BE(0))) {
+      ids.add(streamDecode(rest).id!);
+    }
+    expect(ids.size).toBe(count);
+  });
+
+  it('gives each source its share only, of queries and of connections', async () => {
+    const held: (() => void)[] = [];
+    const resolver = await start({
+      lookUp: (target) =>
+        held.length < 3
+          ? new Promise((resolve) => held.push(() => resolve(lookUp(target, address))))
+          : lookUp(target, address),
+      mayAsk: () => true,
+      share: { queries: 2, connections: 2 },
+    });
+    const from = (localAddress: string): Promise<boolean> =>
+      new Promise((resolve) => {
+        const socket = connect({ ...socketOf(resolver), localAddress });
+        closing.push(() => socket.destroy());
+        socket.on('error', () => {}).once('close', () => resolve(false));
+        socket.write(streamEncode(query('b.lab.example')));
+        socket.once('data', () => resolve(true));
+      });
+    const before = { connections: counters.get('dns_connections_refused'), queries: counters.get('dns_overload') };
+    const greedy = Array.from({ length: 4 }, () => from('127.0.0.66'));
+    await expect.poll(() => counters.get('dns_connections_refused'), patient).toBe(before.connections + 2);
+    await expect.poll(() => held.length, patient).toBe(2);
+    const socket = createSocket('udp4');
+    closing.push(() => socket.close());
+    socket.bind(0, '127.0.0.66');
+    socket.send(encode(query('b.lab.example')), resolver.endpoint.port, resolver.endpoint.address);
+    await expect.poll(() => counters.get('dns_overload'), patient).toBe(before.queries + 1);
+    const modest = from('127.0.0.67');
+    await expect.poll(() => held.length, patient).toBe(3);
+    for (const release of held) release();
+    expect(await modest).toBe(true);
+    expect((await Promise.all(greedy)).filter(Boolean)).toHaveLength(2);
+    // What is over is free again.
+    for (const close of closing.splice(1)) close();
+    await expect.poll(() => from('127.0.0.66'), patient).toBe(true);
   });
 
   it('survives garbage', async () => {
@@ -201,109 +147,5 @@ describe('the resolver', () => {
       askUdp(resolver, query('fails.lab.example')),
     ]);
     expect(answers.map(({ rcode }) => rcode)).toEqual(['SERVFAIL', 'SERVFAIL']);
-  });
-});
-
-describe('other names', () => {
-  it('are asked of the former servers, under other ids and from other ports', async () => {
-    const resolver = await start();
-    const server = await upstream(answerWith('192.0.2.80'));
-    resolver.setUpstreams([server]);
-    const names = Array.from({ length: 20 }, (_, i) => `www${i}.example.org`);
-    for (const name of names) {
-      expect(await askUdp(resolver, query(name))).toMatchObject({ id: 7, answers: [{ name, data: '192.0.2.80' }] });
-    }
-    expect(new Set(server.asked.map(({ octets }) => octets.readUInt16BE(0))).size).toBeGreaterThan(15);
-    expect(new Set(server.asked.map(({ port }) => port)).size).toBeGreaterThan(15);
-  });
-
-  it('are asked of the next server if one is not there, does not know or says nothing', async () => {
-    const resolver = await start();
-    const failing = await upstream(answerWith('192.0.2.1', { flags: 2, answers: [] }));
-    const good = await upstream(answerWith('192.0.2.80'));
-    resolver.setUpstreams([{ address: '127.0.0.1', port: await freePort() }, failing, good]);
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ answers: [{ data: '192.0.2.80' }] });
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ answers: [{ data: '192.0.2.80' }] });
-    // The second time the one that answered is asked first.
-    expect(failing.asked).toHaveLength(1);
-    const silent = await upstream(() => {});
-    resolver.setUpstreams([silent, good]);
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ answers: [{ data: '192.0.2.80' }] });
-    expect(silent.asked).toHaveLength(1);
-  });
-
-  it('fail as the servers do, and where there are none', async () => {
-    const resolver = await start();
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ rcode: 'SERVFAIL', answers: [] });
-    const refusing = await upstream(answerWith('', { flags: 5, answers: [] }));
-    resolver.setUpstreams([refusing]);
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ rcode: 'REFUSED' });
-    expect(refusing.asked).toHaveLength(2);
-  });
-
-  it('are not asked of ourselves', async () => {
-    const range = parsePrefix('127.80.0.0/16')!;
-    const resolver = await start({ zone: { domain: 'lab.example', overlay: [range], server: 'a.lab.example' } });
-    const peer = await upstream(answerWith('192.0.2.80'), '127.80.0.2');
-    resolver.setUpstreams([peer]);
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ rcode: 'SERVFAIL' });
-    expect(peer.asked).toEqual([]);
-  });
-
-  it('are not answered by who guesses', async () => {
-    const resolver = await start();
-    const server = await upstream(({ octets, reply }) => {
-      const forged = respond(octets, '203.0.113.66');
-      forged.writeUInt16BE(octets.readUInt16BE(0) ^ 1, 0);
-      reply(forged);
-      const other = encode({ ...decode(octets), questions: [{ name: 'www.example.com', type: 'A' }] });
-      reply(respond(other, '203.0.113.66'));
-      reply(respond(octets, '192.0.2.80'));
-    });
-    resolver.setUpstreams([server]);
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ answers: [{ data: '192.0.2.80' }] });
-  });
-
-  it('never lead into the overlay', async () => {
-    const resolver = await start();
-    const rebinding = await upstream(answerWith('100.80.0.3'));
-    resolver.setUpstreams([rebinding]);
-    const before = counters.get('dns_rebinding_dropped');
-    expect(await askUdp(resolver, query('evil.example.org'))).toMatchObject({ rcode: 'SERVFAIL', answers: [] });
-    expect(counters.get('dns_rebinding_dropped')).toBe(before + 1);
-    expect(rebinding.asked).toHaveLength(1);
-  });
-
-  it('are asked over TCP by who asks over TCP, as after a truncated answer', async () => {
-    const resolver = await start();
-    const truncating = await upstream(answerWith('', { flags: 0x200, answers: [] }));
-    const large = Array.from({ length: 200 }, (_, i) => ({
-      type: 'A' as const,
-      name: 'www.example.org',
-      data: `192.0.2.${i}`,
-    }));
-    const tcp = createServer((socket) => {
-      socket.on('data', (octets: Buffer) => {
-        const { id, questions } = streamDecode(octets);
-        const framed = streamEncode({ type: 'response', id: id!, questions: questions!, answers: large });
-        // In pieces, as TCP is free to do.
-        socket.write(framed.subarray(0, 100));
-        setImmediate(() => socket.end(framed.subarray(100)));
-      });
-    }).listen(truncating.port, truncating.address);
-    await once(tcp, 'listening');
-    closing.push(() => tcp.close());
-    resolver.setUpstreams([truncating]);
-    expect(await askUdp(resolver, query('www.example.org'))).toMatchObject({ flag_tc: true, answers: [] });
-    const [answer] = await askTcp(resolver, query('www.example.org'));
-    expect(answer!.answers).toHaveLength(200);
-  });
-
-  it('with answers too large for the client are cut', async () => {
-    const resolver = await start();
-    const answers = Array.from({ length: 60 }, (_, i) => ({ type: 'A' as const, name: 'x.org', data: `192.0.2.${i}` }));
-    const server = await upstream(answerWith('', { answers }));
-    resolver.setUpstreams([server]);
-    expect(await askUdp(resolver, query('x.org'))).toMatchObject({ flag_tc: true, answers: [] });
   });
 });
