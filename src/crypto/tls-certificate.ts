@@ -116,6 +116,11 @@ export function tlsRootHash(certificate: string): Uint8Array {
   return Uint8Array.fromHex(new NodeCertificate(certificate).fingerprint256.replaceAll(':', ''));
 }
 
+/** When one of ours (DER) was issued, in Unix milliseconds, to the second. */
+export function issuedAt(certificate: Uint8Array): number {
+  return new NodeCertificate(certificate).validFromDate.getTime() + BACKDATE_MS;
+}
+
 export type Constraints = {
   /** Object identifiers of the extensions that must be understood. */
   readonly critical: readonly string[];

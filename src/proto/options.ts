@@ -212,5 +212,6 @@ export const Refusal = {
   certificateExpired: 15,
   certificateUnfit: 16,
   certificateName: 17,
+  handshakeStale: 18,
 } as const;
 export type Refusal = (typeof Refusal)[keyof typeof Refusal];

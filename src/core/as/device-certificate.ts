@@ -3,7 +3,9 @@
  * signed (EAP-TLS, protocol section 5.3), so that the AS needs nobody's word for it.
  */
 
+import { readCertificate } from '../../crypto/certificate.ts';
 import { checkPath, isIssuedBy, isNamed, type PathFault, readCertificates } from '../../crypto/certificate-path.ts';
+import { issuedAt } from '../../crypto/tls-certificate.ts';
 import { readClientProof } from '../../crypto/tls-proof.ts';
 import type { Device } from '../../lib/device.ts';
 import { Refusal } from '../../proto/options.ts';
@@ -13,6 +15,13 @@ const faults: Record<PathFault, Refusal> = {
   expired: Refusal.certificateExpired,
   unfit: Refusal.certificateUnfit,
 };
+
+/**
+ * What the adapter shows a device was certified by us no longer ago than this, or a moment ahead by the clock of another
+ * replica (ms): nobody can have a signature over it that is older.
+ */
+const FRESH_MS = 5 * 60_000;
+const AHEAD_MS = 60_000;
 
 export type Trust = {
   /** PEM of the CA that was given with the device. */
@@ -39,8 +48,16 @@ export function judgeCertificate(
   // A handshake with anybody else isn't meant for us.
   const isOurs = server !== undefined && isIssuedBy(server, tlsRoot) && isNamed(server, [adapter.fqdn]);
   if (proof === null || !isOurs) return Refusal.badCredentials;
+  if (!isFresh(issuedAt(server), device, wall)) return Refusal.handshakeStale;
   const fault = checkPath(proof.client, readCertificates(trustedCa ?? '') ?? [], wall);
   if (fault !== null) return faults[fault];
   // One CA may have many devices: the certificate must say which it is.
   return isNamed(proof.client[0]!, [device.deviceId, device.fqdn]) ? null : Refusal.certificateName;
+}
+
+/** Issued a moment ago, and since the last login of the device, which another handshake was for. */
+function isFresh(issued: number, { certificate }: Device, wall: number): boolean {
+  const last = certificate === null ? null : readCertificate(certificate);
+  const lastLogin = last === null || typeof last === 'string' ? Number.NEGATIVE_INFINITY : last.notBefore * 1_000;
+  return issued > wall - FRESH_MS && issued < wall + AHEAD_MS && issued > lastLogin;
 }

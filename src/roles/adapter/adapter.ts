@@ -3,12 +3,15 @@
 import { AdapterMachine } from '../../core/adapter/machine.ts';
 import type { AdapterAction, Proof } from '../../core/adapter/types.ts';
 import type { ResolveQuestion, ResolveResult } from '../../core/node/types.ts';
+import type { TlsIdentity } from '../../crypto/tls-certificate.ts';
 import { CyphonicError } from '../../lib/errors.ts';
 import type { Address } from '../../lib/ip.ts';
+import type { Mac } from '../../lib/mac.ts';
 import type { VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import type { UdpDatagram } from '../../net/datagram.ts';
 import type { LookupResult, LookupTarget } from '../../net/dns-responder.ts';
+import type { EapMethod } from '../../net/eap-conversation.ts';
 import { readClock } from '../../sys/clock.ts';
 import { monitorNetwork } from '../../sys/netlink.ts';
 import { type Listener, listenTcp } from '../member/dns-tcp.ts';
@@ -68,7 +71,7 @@ export class Adapter implements Attachment {
       internet: settings.internet,
       random: () => new DataView(primitives.random(4).buffer).getUint32(0) / 2 ** 32,
       makeEngine: (mac, method) =>
-        new NodeTlsEngine(this.#certificate.identity!, method, () =>
+        new NodeTlsEngine(this.#shown(mac, method), method, () =>
           this.#input((now) => this.#machine.progressed(mac, now)),
         ),
     });
@@ -193,6 +196,11 @@ export class Adapter implements Attachment {
     }
   }
 
+  /** The AS judges a certificate by the handshake, which therefore has to be of this moment. */
+  #shown(mac: Mac, method: EapMethod): Promise<TlsIdentity | null> {
+    return method === 'tls' ? this.#certificate.newTo(mac) : Promise.resolve(this.#certificate.identity);
+  }
+
   async #logIn(deviceId: string, attempt: number, proof: Proof): Promise<void> {
     const device = this.#vault.register.find((entry) => entry.deviceId === deviceId);
     if (device === undefined) return;
@@ -201,6 +209,7 @@ export class Adapter implements Attachment {
     try {
       const identity = this.#vault.identityOf(deviceId);
       await this.#logins.logIn(device, identity, proof, (session) => this.#vault.keep(deviceId, session));
+      if (proof.kind === 'certificate' && device.mac !== null) this.#certificate.loggedIn(device.mac);
       finish('accepted');
     } catch (error) {
       const refused = error instanceof CyphonicError && error.code.startsWith('REFUSED_');

@@ -16,10 +16,12 @@ const QUIET_TURNS = 5;
 const MAX_UNREAD = 4_096;
 
 export class NodeTlsEngine implements TlsEngine {
-  busy = false;
+  /** At first until there is a certificate to show. */
+  busy = true;
   failed = false;
   established = false;
-  readonly #socket: TLSSocket;
+  #socket: TLSSocket | null = null;
+  #closed = false;
   readonly #wire: Duplex;
   readonly #settled: () => void;
   /** Of the handshake, which prove the client's certificate; null where it needs none. */
@@ -29,8 +31,8 @@ export class NodeTlsEngine implements TlsEngine {
   #unread: Uint8Array[] = [];
   #quiet = 0;
 
-  /** `settled` is called whenever the engine has become idle. */
-  constructor(server: TlsIdentity, method: EapMethod, settled: () => void) {
+  /** `server` null: there is none after all. `settled` is called whenever the engine has become idle. */
+  constructor(server: Promise<TlsIdentity | null>, method: EapMethod, settled: () => void) {
     this.#settled = settled;
     this.#passed = method === 'tls' ? [] : null;
     this.#wire = new Duplex({
@@ -43,28 +45,7 @@ export class NodeTlsEngine implements TlsEngine {
         done();
       },
     });
-    this.#socket = new TLSSocket(this.#wire, {
-      isServer: true,
-      // Of its own, so that no ticket of another conversation opens here: RFC 9190 section 2.1.2 leaves resumption to us.
-      secureContext: createSecureContext({ cert: server.certificate, key: server.privateKey, minVersion: 'TLSv1.2' }),
-      requestCert: method === 'tls',
-      // Whom a certificate lets in is for the AS to say.
-      rejectUnauthorized: false,
-    });
-    if (method === 'tls') this.#socket.on('keylog', (line: Buffer) => noteSecret(line.toString(), this.#secrets));
-    this.#socket.on('secure', () => {
-      this.established = true;
-      if (this.#socket.isSessionReused()) this.#fail();
-      this.#stir();
-    });
-    this.#socket.on('data', (chunk: Buffer) => {
-      this.#unread.push(Uint8Array.from(chunk));
-      if (this.#unread.reduce((sum, { length }) => sum + length, 0) > MAX_UNREAD) this.#fail();
-      this.#stir();
-    });
-    this.#socket.on('error', () => this.#fail());
-    // A device has no reason to leave before it was told the outcome.
-    this.#socket.on('end', () => this.#fail());
+    void server.then((identity) => this.#begin(identity, method));
   }
 
   feed(octets: Uint8Array): void {
@@ -83,19 +64,52 @@ export class NodeTlsEngine implements TlsEngine {
 
   write(octets: Uint8Array): void {
     this.#stir();
-    this.#socket.write(octets);
+    this.#socket?.write(octets);
   }
 
   close(): void {
-    this.#socket.destroy();
+    this.#closed = true;
+    this.#socket?.destroy();
   }
 
   get tls13(): boolean {
-    return this.#socket.getProtocol() === 'TLSv1.3';
+    return this.#socket?.getProtocol() === 'TLSv1.3';
   }
 
   get certificateProof(): Uint8Array | null {
     return clientTranscript(this.#passed ?? [], this.#secrets);
+  }
+
+  #begin(server: TlsIdentity | null, method: EapMethod): void {
+    if (this.#closed) return;
+    setImmediate(() => this.#listen());
+    if (server === null) {
+      this.failed = true;
+      return;
+    }
+    const socket = new TLSSocket(this.#wire, {
+      isServer: true,
+      // Of its own, so that no ticket of another conversation opens here: RFC 9190 section 2.1.2 leaves resumption to us.
+      secureContext: createSecureContext({ cert: server.certificate, key: server.privateKey, minVersion: 'TLSv1.2' }),
+      requestCert: method === 'tls',
+      // Whom a certificate lets in is for the AS to say.
+      rejectUnauthorized: false,
+    });
+    this.#socket = socket;
+    if (method === 'tls') socket.on('keylog', (line: Buffer) => noteSecret(line.toString(), this.#secrets));
+    socket.on('secure', () => {
+      this.established = true;
+      if (socket.isSessionReused()) this.#fail();
+      this.#stir();
+    });
+    socket.on('data', (chunk: Buffer) => {
+      this.#unread.push(Uint8Array.from(chunk));
+      if (this.#unread.reduce((sum, { length }) => sum + length, 0) > MAX_UNREAD) this.#fail();
+      this.#stir();
+    });
+    socket.on('error', () => this.#fail());
+    // A device has no reason to leave before it was told the outcome.
+    socket.on('end', () => this.#fail());
   }
 
   #fail(): void {

@@ -30,6 +30,12 @@ const refusals: Partial<Record<Refusal, string>> = {
   [Refusal.unknownName]: 'no such device; ask the administrator to add it',
 };
 
+/** What says nothing of the device itself, and is worth another try. */
+const passings: Partial<Record<Refusal, string>> = {
+  [Refusal.overloaded]: 'overloaded',
+  [Refusal.handshakeStale]: 'the handshake of the device is not of this moment',
+};
+
 /** Errors of a peer certificate that only a wrong clock, here or there, explains. */
 const clockErrors = ['CERT_NOT_YET_VALID', 'CERT_HAS_EXPIRED'];
 
@@ -123,9 +129,8 @@ function clockIsOff(cause?: unknown): never {
 }
 
 function refused(device: string, reason: Refusal | null, endpoint: Endpoint): never {
-  if (reason === Refusal.overloaded) {
-    raise('SYS_UNREACHABLE', { why: `${formatEndpoint(endpoint)}: overloaded` });
-  }
+  const passing = reason === null ? undefined : passings[reason];
+  if (passing !== undefined) raise('SYS_UNREACHABLE', { why: `${formatEndpoint(endpoint)}: ${passing}` });
   const why = (reason !== null && refusals[reason]) || `reason ${reason ?? 'unknown'}`;
   return raise('REFUSED_LOGIN', { device, why });
 }

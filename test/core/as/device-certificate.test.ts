@@ -8,7 +8,8 @@ import { proveCertificate } from '../../roles/adapter/support/conversation.ts';
 import { type CertificateWish, type Issued, makeCertificate } from '../../support/certificates.ts';
 import { AsBench, type Connection, enrolled, expectRefused, newIdentity } from './bench.ts';
 
-const DAY = 86_400_000;
+const MINUTE = 60_000;
+const DAY = 1_440 * MINUTE;
 const keys = newIdentity();
 let root: TlsIdentity;
 let server: TlsIdentity;
@@ -19,13 +20,13 @@ let adapterKeys: Identity;
 
 beforeAll(async () => {
   root = await makeTlsRoot('lab.example', Date.now());
-  server = await issueTlsServer(root, ['gw.lab.example'], [], Date.now());
   maker = await makeCertificate({ name: 'Maker', ca: 0 });
 });
 
 beforeEach(async () => {
   bench = new AsBench(root.certificate);
   bench.now = { ms: 1_000, wall: Date.now() };
+  server = await certified();
   await bench.addService();
   adapterKeys = newIdentity();
   adapter = await enrolled(bench, 'gw', adapterKeys);
@@ -39,9 +40,14 @@ beforeEach(async () => {
   });
 });
 
+/** What the adapter is given to show its devices at the time of the bench. */
+const certified = () => issueTlsServer(root, ['gw.lab.example'], [], bench.now.wall);
+const wait = (ms: number) => {
+  bench.now = { ms: bench.now.ms + ms, wall: bench.now.wall + ms };
+};
 const robot = (wish: Partial<CertificateWish> = {}) => makeCertificate({ name: 'robot', issuer: maker, ...wish });
 const prove = (identity: TlsIdentity, as = server) =>
-  proveCertificate({ root, server: as }, { version: 'TLSv1.3', identity });
+  proveCertificate({ root, server: as }, { version: 'TLSv1.3', identity, options: { rejectUnauthorized: false } });
 const login = (certificate: Uint8Array, by = adapter, deviceId = 'robot') =>
   by.login(deviceId, keys, { authType: AuthType.certificate, certificate });
 
@@ -50,8 +56,10 @@ test('a device comes in by its certificate, time and again', async () => {
   adapter.acknowledge();
   expect(bench.device('robot')).toMatchObject({ state: 'enrolled', signKey: keys.sign.publicKey });
   const renewed = await robot({ name: 'serial 4711', dnsNames: ['robot.lab.example'], kind: 'rsa' });
-  expect(login(await prove(renewed))).toBe('accepted');
-  const certificate = await prove(renewed);
+  wait(1_000);
+  expect(login(await prove(renewed, await certified()))).toBe('accepted');
+  wait(1_000);
+  const certificate = await prove(renewed, await certified());
   await expectRefused(bench, 'keyMismatch', () =>
     adapter.login('robot', newIdentity(), { authType: AuthType.certificate, certificate }),
   );
@@ -89,9 +97,39 @@ it.each([
 );
 
 test('the time is that of the login', async () => {
-  const proof = await prove(await robot());
-  bench.now = { ...bench.now, wall: Date.now() + 60 * DAY };
+  const camera = await robot();
+  wait(60 * DAY);
+  const proof = await prove(camera, await certified());
   await expectRefused(bench, 'certificateExpired', () => login(proof));
+});
+
+test('a handshake counts for one login, and those before it for none', async () => {
+  const camera = await robot();
+  const [unused, first] = [await prove(camera), await prove(camera)];
+  wait(MINUTE);
+  const second = await prove(camera, await certified());
+  expect(login(first)).toBe('accepted');
+  await expectRefused(bench, 'handshakeStale', () => login(first));
+  await expectRefused(bench, 'handshakeStale', () => login(unused));
+  // Shown a certificate in the second of that login, as if the cloud had known of it.
+  await expectRefused(bench, 'handshakeStale', () => login(second));
+  wait(1_000);
+  const third = await prove(camera, await certified());
+  expect(login(third)).toBe('accepted');
+  for (const old of [first, second, third]) await expectRefused(bench, 'handshakeStale', () => login(old));
+});
+
+it.each([
+  ['longer ago than', 5 * MINUTE, 'handshakeStale'],
+  ['within', 4 * MINUTE, 'accepted'],
+  ['a moment after', -MINUTE / 2, 'accepted'],
+  ['long after', -2 * MINUTE, 'handshakeStale'],
+])('a handshake begun %s the minutes that it counts for: %i ms', async (_, age, outcome) => {
+  const camera = await robot();
+  const proof = await prove(camera);
+  wait(age);
+  expect(login(proof)).toBe(outcome);
+  expect(adapter.closed).toBe(false);
 });
 
 test('refuses a handshake that was not with the adapter', async () => {

@@ -49,7 +49,9 @@ const authenticator = new Authenticator({
   },
   makeEngine: (mac, method) => {
     count('engines');
-    return new NodeTlsEngine(server, method, () => perform(authenticator.progressed(mac, readClock())));
+    return new NodeTlsEngine(Promise.resolve(server), method, () =>
+      perform(authenticator.progressed(mac, readClock())),
+    );
   },
   random: Math.random,
 });
@@ -62,7 +64,13 @@ function judge(mac: Mac, credential: Credential, identity: string): string | nul
     const good = identity === device.deviceId && Buffer.from(credential.password).toString() === password;
     return good ? null : 'badCredentials';
   }
-  const general = { ...device, auth: 'certificate', adapter: 'gw', fqdn: `${device.deviceId}.lab.example` };
+  const general = {
+    ...device,
+    auth: 'certificate',
+    certificate: null,
+    adapter: 'gw',
+    fqdn: `${device.deviceId}.lab.example`,
+  };
   const trust = { trustedCa: (device as { trustedCa: string }).trustedCa, tlsRoot };
   const adapter = { deviceId: 'gw', fqdn } as Device;
   const fault = judgeCertificate(credential.proof, general as unknown as Device, adapter, trust, Date.now());

@@ -46,3 +46,42 @@ it('is fetched when it is wanted, again after a failure, and renewed at half of 
   await vi.advanceTimersByTimeAsync(60 * DAY);
   expect(fetched).toBe(4);
 });
+
+const camera = '02:00:00:00:00:01';
+const plc = '02:00:00:00:00:02';
+
+/** One that numbers what it is given, and fails where that is null. */
+function numbered() {
+  const answers: (TlsIdentity | null)[] = [];
+  let asked = 0;
+  const certificate = new ServerCertificate({
+    fetch: async () => answers[asked++] ?? Promise.reject(new Error('no answer')),
+    log: silentLog,
+    onIssued: () => {},
+  });
+  return { answers, certificate, numberFor: async (mac: string) => answers.indexOf(await certificate.newTo(mac)) };
+}
+
+it('is new to each device each time, and otherwise one for all that come within a minute', async () => {
+  const { answers, certificate, numberFor } = numbered();
+  for (let i = 0; i < 5; i++) answers.push(await issue());
+  certificate.want();
+  await vi.advanceTimersByTimeAsync(0);
+  expect(await Promise.all([numberFor(camera), numberFor(plc)])).toEqual([0, 0]);
+  expect(await Promise.all([numberFor(camera), numberFor(plc)])).toEqual([1, 1]);
+  certificate.loggedIn('02:00:00:00:00:03');
+  expect([await numberFor('02:00:00:00:00:03'), await numberFor(camera)]).toEqual([2, 2]);
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(await numberFor('02:00:00:00:00:04')).toBe(3);
+  certificate.close();
+});
+
+it('is the one there is while no other can be had', async () => {
+  const { answers, certificate, numberFor } = numbered();
+  answers.push(await issue(), null, null, await issue());
+  certificate.want();
+  await vi.advanceTimersByTimeAsync(0);
+  expect([await numberFor(camera), await numberFor(camera), await numberFor(camera)]).toEqual([0, 0, 0]);
+  expect(await numberFor(camera)).toBe(3);
+  certificate.close();
+});

@@ -34,7 +34,7 @@ export async function converse(
   let settled = idle;
   const authenticator = new Authenticator({
     methodsOf: () => [method],
-    makeEngine: () => new NodeTlsEngine(server, method, () => settled.resolve()),
+    makeEngine: () => new NodeTlsEngine(Promise.resolve(server), method, () => settled.resolve()),
     random: () => 0,
   });
   const client = new TlsClient({
