@@ -91,19 +91,19 @@ describeLab('an adapter with 802.1X', () => {
           }),
         );
 
-        // Its handshake counts once: for the second login it makes another.
-        await robotic.tell('logoff');
-        await robotic.tell('logon');
-        await robotic.saw('SUCCESS', 2);
-        await robot!.is('active');
-
-        // Whoever logs off is out, until it answers the question that its next frame brings.
-        await cameras.tell('logoff');
-        await until(() => /"reason":"logoff"/.test(adapter.daemon.stderr), { what: 'the camera to be logged off' });
-        await cameras.tell('logon');
-        // Its first frame may be the one that brings the question.
-        await camera!.host.run(['ping', '-c', '4', '-W', '4', nodes.peer.fqdn]);
-        await camera!.is('active');
+        // Whoever logs off is out, until it answers the question that its next frame brings: by a new handshake, as one counts once.
+        for (const [device, supplicant] of [
+          [robot!, robotic],
+          [camera!, cameras],
+        ] as const) {
+          await supplicant.tell('logoff');
+          const left = new RegExp(`"deviceId":"${device.deviceId}",.*"reason":"logoff"`);
+          await until(() => left.test(adapter.daemon.stderr), { what: `${device.deviceId} to be logged off` });
+          await supplicant.tell('logon');
+          // Its first frame may be the one that brings the question.
+          await device.host.run(['ping', '-c', '4', '-W', '4', nodes.peer.fqdn]);
+          await device.is('active');
+        }
       }),
     PATIENCE_MS,
   );
