@@ -17,7 +17,7 @@ export type LoginRate = {
   readonly refused: number;
 };
 
-const AT_ONCE = 16;
+const AT_ONCE = 4;
 
 /** One whole login of a device, TLS and all; false if it was refused. */
 export type LogIn = (device: Enrolled, first: boolean) => Promise<boolean>;

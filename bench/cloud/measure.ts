@@ -1,15 +1,16 @@
 /**
  * Runs in the namespace that `npm run bench:cloud` makes: the services, and simulated nodes that speak the real protocol
- * to them over the network. All nodes come at once; then each load is offered at increasing rates until the service falls
- * behind, and its latencies are those at half the highest rate it kept up with. The nodes run beside the service: on a
- * machine with little to spare it falls behind where processor time ends, so what one core can do is counted in the
- * service's own processor time.
+ * to them over the network. All nodes come at once; then each kind of request is made as fast as it is answered, which
+ * tells what one costs the service; then offered at increasing rates until the service falls behind, and its latencies
+ * are those at half the highest rate it kept up with. The nodes run beside the service: what that rate is depends on
+ * what the machine has left for both.
  */
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { takeTurns } from './closed-loop.ts';
 import { measureLogins } from './logins.ts';
 import { type LoadResult, offerLoad } from './open-loop.ts';
 import { addDevices, Population, primitives } from './population.ts';
@@ -32,9 +33,12 @@ const ports = { as: 7_440, nms: 7_441, trs: 7_442, controller: 7_443 };
 const KEPT_UP = 0.99;
 const STEP = 1.3;
 
-/** `cpu`: of the service, in seconds for each request. */
-type Measured = LoadResult & { readonly cpu: number };
-type Row = { readonly what: string; readonly highest: Measured; readonly half: Measured };
+/** Requests under way in a closed loop, and how many there are of them for each second of an open one. */
+const AT_ONCE = 256;
+const TURNS_PER_SECOND = 5_000;
+
+/** `cpu`: of the service, in seconds for each request, with as many at once as it takes. */
+type Row = { readonly what: string; readonly cpu: number; readonly highest: number; readonly half: LoadResult };
 type Absorbed = { readonly what: string; readonly seconds: number; readonly cpu: number; readonly timeouts: number };
 
 /** All nodes register at once, and go on trying until they are answered. */
@@ -67,69 +71,61 @@ async function absorb(what: string, service: Service, population: Population): P
   return { what, seconds: (performance.now() - began) / 1_000, cpu: service.seconds - before, timeouts };
 }
 
-/** What is left when the highest rate is known: the latencies at half of it. */
-async function findRate(
+/** What a request costs, then the highest rate that the service keeps up with, and the latencies at half of it. */
+async function measure(
   what: string,
-  from: number,
+  weight: number,
   service: Service,
   population: Population,
   ask: (i: number) => () => void,
 ): Promise<Row> {
   const { nodes } = population;
   let next = 0;
-  const offer = async (perSecond: number, length: number): Promise<Measured> => {
-    const before = service.seconds;
-    const result = await offerLoad({
-      perSecond,
-      seconds: length,
-      tick: (waitMs) => population.tick(waitMs),
-      begin: (done) => {
-        for (let tries = 0; tries < nodes.length; tries++) {
-          const i = next++ % nodes.length;
-          if (population.begin(nodes[i]!, ask(i), done)) return;
-        }
-        done('every node is waiting');
-      },
-    });
-    return { ...result, cpu: (service.seconds - before) / result.answered };
+  const tick = (waitMs: number): void => population.tick(waitMs);
+  const begin = (done: (error: string | null) => void): void => {
+    for (let tries = 0; tries < nodes.length; tries++) {
+      const i = next++ % nodes.length;
+      if (population.begin(nodes[i]!, ask(i), done)) return;
+    }
+    done('every node is waiting');
   };
-  let highest = await offer(from, seconds);
-  for (;;) {
-    const perSecond = highest.rate * STEP;
-    const result = await offer(perSecond, seconds);
-    const { offered, answered, rate, errors } = result;
+  const turns = { atOnce: Math.min(AT_ONCE, nodes.length / 2), begin, tick };
+  const requests = (seconds * TURNS_PER_SECOND) / weight;
+  await takeTurns({ ...turns, requests });
+  const before = service.seconds;
+  const { answered, rate: kept } = await takeTurns({ ...turns, requests });
+  const cpu = (service.seconds - before) / answered;
+
+  const offer = (perSecond: number, length: number) => offerLoad({ perSecond, seconds: length, tick, begin });
+  let highest = 0;
+  for (let perSecond = kept / 2; ; perSecond *= STEP) {
+    const { offered, answered, rate, errors } = await offer(perSecond, seconds);
     if (answered < offered || rate < KEPT_UP * (offered / seconds)) {
       console.error(`${what}: ${perSecond.toFixed(0)}/s is too much (${rate.toFixed(0)}/s, ${JSON.stringify(errors)})`);
       break;
     }
-    highest = result;
+    highest = rate;
   }
-  return { what, highest, half: await offer(highest.rate / 2, seconds * 2) };
+  return { what, cpu, highest, half: await offer((highest || kept / 2) / 2, seconds * 2) };
 }
 
 function print(rows: readonly Row[]): void {
   console.log(
-    '| requests | kept up with, 1/s | CPU of the service, µs each | per CPU second | at half: CPU, µs each | p50, ms | p99, ms | errors |',
+    '| requests | CPU of the service, µs each | per CPU second | kept up with here, 1/s | at half of it: p50, ms | p99, ms | errors |',
   );
-  console.log('| --- | --- | --- | --- | --- | --- | --- | --- |');
-  for (const { what, highest, half } of rows) {
+  console.log('| --- | --- | --- | --- | --- | --- | --- |');
+  for (const { what, cpu, highest, half } of rows) {
+    const errors = Object.entries(half.errors).map(([name, count]) => `${name}: ${count}`);
     const cells = [
       what,
-      highest.rate.toFixed(0),
-      (highest.cpu * 1e6).toFixed(0),
-      (1 / highest.cpu).toFixed(0),
-      (half.cpu * 1e6).toFixed(0),
+      (cpu * 1e6).toFixed(0),
+      (1 / cpu).toFixed(0),
+      highest.toFixed(0),
       half.p50.toFixed(2),
       half.p99.toFixed(2),
+      errors.join(', ') || 'none',
     ];
-    console.log(
-      `| ${[
-        ...cells,
-        Object.entries(half.errors)
-          .map(([name, count]) => `${name}: ${count}`)
-          .join(', ') || 'none',
-      ].join(' | ')} |`,
-    );
+    console.log(`| ${cells.join(' | ')} |`);
   }
 }
 
@@ -149,9 +145,9 @@ async function main(): Promise<void> {
     const present = nms.memory;
     herd.push(await absorb('that it knows', nms, population));
     const rows = [
-      await findRate('registration', 1_000, nms, population, (i) => () => all[i]!.register()),
-      await findRate('keep-alive', 3_000, nms, population, (i) => () => all[i]!.keepAlive()),
-      await findRate('direction, with a relay', 200, nms, population, (i) => () => {
+      await measure('registration', 1, nms, population, (i) => () => all[i]!.register()),
+      await measure('keep-alive', 1, nms, population, (i) => () => all[i]!.keepAlive()),
+      await measure('direction, with a relay', 2, nms, population, (i) => () => {
         const peer = all[(i + 1 + Math.floor(Math.random() * (all.length - 1))) % all.length]!;
         all[i]!.direct(peer.device.fqdn, primitives.random(16).toHex());
       }),

@@ -90,12 +90,22 @@ class MemoryTables implements Tables {
     this.#removed.push(tombstone);
   }
 
+  nextHost(now: number): number {
+    let highest = FIRST_HOST - 1;
+    for (const host of this.#taken(now)) highest = Math.max(highest, host);
+    return highest + 1;
+  }
+
   freeHost(now: number): number {
-    const held = this.#removed.filter((tombstone) => tombstone.heldUntil > now);
-    const taken = new Set([...this.#devices.values(), ...held].map((item) => item.host));
+    const taken = this.#taken(now);
     let host = FIRST_HOST;
     while (taken.has(host)) host++;
     return host;
+  }
+
+  #taken(now: number): Set<number> {
+    const held = this.#removed.filter((tombstone) => tombstone.heldUntil > now);
+    return new Set([...this.#devices.values(), ...held].map((item) => item.host));
   }
 
   lastSeen(): Map<string, number> {

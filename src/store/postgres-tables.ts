@@ -148,6 +148,14 @@ const operations: Asynchronous = {
   putCredentials: (client, given) => credential.put(client, given),
   removedSince: (client, since) => removed.select(client, 'WHERE revision > $1 ORDER BY revision', since),
   putRemoved: (client, tombstone) => removed.put(client, tombstone),
+  nextHost: (client, now) =>
+    number(
+      client,
+      `SELECT max(next) AS n FROM (SELECT $2::INT8 AS next UNION ALL SELECT max(host) + 1 FROM device
+       UNION ALL SELECT max(host) + 1 FROM removed WHERE held_until > $1) AS candidate`,
+      now,
+      FIRST_HOST,
+    ),
   freeHost: (client, now) =>
     number(
       client,

@@ -52,7 +52,9 @@ export type Operations = {
   putCredentials(credentials: Credentials): void;
   removedSince(revision: number): Tombstone[];
   putRemoved(tombstone: Tombstone): void;
-  /** The lowest host number that neither a device nor a tombstone held at `now` has. */
+  /** One more than the highest host number that a device, or a tombstone held at `now`, has; found without looking at all. */
+  nextHost(now: number): number;
+  /** The lowest host number that none of them has. */
   freeHost(now: number): number;
   lastSeen(nodeIds: readonly string[]): Map<string, number>;
   /** Of devices that there are, and never backwards. */
@@ -146,9 +148,12 @@ export class Rules {
     if (sameMac !== null) raise('REGISTER_MAC_EXISTS', { mac, deviceId: sameMac.deviceId });
     const adapter = given.adapter === null ? null : yield* get(given.adapter);
     if (adapter?.kind === 'general') raise('REGISTER_NOT_ADAPTER', { deviceId: adapter.deviceId });
-    const host = yield* table('freeHost', this.#clock());
+    const now = this.#clock();
+    const last = lastHost(this.#network);
+    const next = yield* table('nextHost', now);
+    const host = next <= last ? next : yield* table('freeHost', now);
     const { range4, range6 } = this.#network;
-    if (host > lastHost(this.#network)) {
+    if (host > last) {
       raise('REGISTER_RANGE_FULL', { range4: formatPrefix(range4), range6: formatPrefix(range6) });
     }
     if (adapter?.kind === 'node') yield* put({ ...adapter, kind: 'adapter' });

@@ -260,6 +260,12 @@ class SqliteTables implements Tables {
         .prepare<[], number>('UPDATE change_counter SET revision = revision + 1 RETURNING revision')
         .pluck(),
       deleteDevice: database.prepare('DELETE FROM device WHERE device_id = ?'),
+      nextHost: database
+        .prepare<{ now: number; first: number }, number>(
+          `SELECT max(next) FROM (SELECT @first AS next UNION ALL SELECT max(host) + 1 FROM device
+           UNION ALL SELECT max(host) + 1 FROM removed WHERE held_until > @now)`,
+        )
+        .pluck(),
       freeHost: database
         .prepare<{ now: number; first: number }, number>(
           `WITH taken (host) AS (SELECT host FROM device UNION SELECT host FROM removed WHERE held_until > @now)
@@ -329,6 +335,10 @@ class SqliteTables implements Tables {
 
   putRemoved(tombstone: Tombstone): void {
     this.#tables.removed.put(tombstone);
+  }
+
+  nextHost(now: number): number {
+    return this.#questions.nextHost.get({ now, first: FIRST_HOST })!;
   }
 
   freeHost(now: number): number {

@@ -74,7 +74,7 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
   });
   afterEach(() => register.close());
 
-  test('gives a device name, identity and the lowest addresses, the same host in both families', async () => {
+  test('gives a device name, identity and the next addresses, the same host in both families', async () => {
     const a = await register.add(newDevice('Cam1', { groups: ['x', 'y'] }));
     expect(a).toMatchObject({
       deviceId: 'Cam1',
@@ -261,11 +261,10 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     const again = await register.add(newDevice('a'));
     expect(again).toMatchObject({ vip4: '100.80.0.3', state: 'new', signKey: null });
     expect(again.nodeId).not.toBe(first.nodeId);
-    clock += 9 * 86_400_000;
-    expect((await register.add(newDevice('b'))).vip4).toBe('100.80.0.2');
+    expect((await register.add(newDevice('b'))).vip4).toBe('100.80.0.4');
   });
 
-  test('says when the ranges are full; a network of one /29 has five addresses', async () => {
+  test('gives freed addresses again when no other is left; a network of one /29 has five', async () => {
     const small = await open({ ...network, range4: parsePrefix('192.0.2.8/29')!, range6: parsePrefix('fd00::/64')! });
     for (let host = 2; host <= 6; host++) {
       expect((await small.add(newDevice(`d${host}`))).vip4).toBe(`192.0.2.${8 + host}`);
@@ -273,6 +272,11 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     await expect(small.add(newDevice('e'))).rejects.toMatchObject({ code: 'REGISTER_RANGE_FULL' });
     await small.remove('d4');
     expect((await small.add(newDevice('e'))).vip6).toBe('fd00::4');
+    await small.change({ ...login('d3', 1), keyExpires: clock + 7 * 86_400_000 });
+    await small.remove('d3');
+    await expect(small.add(newDevice('f'))).rejects.toMatchObject({ code: 'REGISTER_RANGE_FULL' });
+    clock += 9 * 86_400_000;
+    expect((await small.add(newDevice('f'))).vip4).toBe('192.0.2.11');
     await small.close();
   });
 
