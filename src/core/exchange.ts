@@ -58,13 +58,13 @@ export function retransmitDelay(tries: number): number {
 /** Outstanding requests of one machine. `Tag` says what a request was for. */
 export class Exchanges<Tag> {
   readonly #primitives: Primitives;
-  readonly #replica: number | null;
+  readonly #replica: (() => number) | null;
   readonly #outstanding = new Map<number, Outstanding<Tag>>();
   /** No request is due before this (ms); may be too early after one was settled. */
   #earliest = Number.POSITIVE_INFINITY;
 
   /** `replica`: the first octet of its Transaction IDs, where several processes ask from one address. */
-  constructor(primitives: Primitives, replica: number | null = null) {
+  constructor(primitives: Primitives, replica: (() => number) | null = null) {
     this.#primitives = primitives;
     this.#replica = replica;
   }
@@ -74,7 +74,7 @@ export class Exchanges<Tag> {
     let transactionId = 0;
     while (transactionId === 0 || this.#outstanding.has(transactionId)) {
       const octets = this.#primitives.random(4);
-      if (this.#replica !== null) octets[0] = this.#replica;
+      if (this.#replica !== null) octets[0] = this.#replica();
       transactionId = new DataView(octets.buffer, octets.byteOffset).getUint32(0);
     }
     const draft = { ...request, transactionId } as Draft;

@@ -75,6 +75,10 @@ class RedisShared implements Shared {
     await this.#client.set(this.#prefix + key, value, 'PX', lifeMs);
   }
 
+  async claim(key: string, value: string, lifeMs: number): Promise<boolean> {
+    return (await this.#client.set(this.#prefix + key, value, 'PX', lifeMs, 'NX')) === 'OK';
+  }
+
   async recall(keys: readonly string[]): Promise<(string | null)[]> {
     return this.#client.mget(keys.map((key) => this.#prefix + key));
   }

@@ -25,6 +25,12 @@ export class MemoryShared implements Shared {
     this.#sweep();
   }
 
+  async claim(key: string, value: string, lifeMs: number): Promise<boolean> {
+    if (this.#alive(this.#records, key) !== undefined) return false;
+    await this.keep(key, value, lifeMs);
+    return true;
+  }
+
   async recall(keys: readonly string[]): Promise<(string | null)[]> {
     return keys.map((key) => this.#alive(this.#records, key) ?? null);
   }

@@ -6,6 +6,8 @@
 export interface Shared {
   /** Keeps a record for so long, in place of the one before. */
   keep(key: string, value: string, lifeMs: number): Promise<void>;
+  /** Keeps a record if there is none; whether it did. */
+  claim(key: string, value: string, lifeMs: number): Promise<boolean>;
   /** Records by their keys, null where there is none. */
   recall(keys: readonly string[]): Promise<(string | null)[]>;
   /** Adds to a set, which lives for so long after the latest addition. */

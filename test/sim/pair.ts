@@ -7,6 +7,7 @@ import type { Random } from './random.ts';
 
 /** Packet numbers of the second end begin here. */
 const SECOND = 2 ** 31;
+const INTERVAL_MS = [2_000, 7_000] as const;
 
 export class Pair {
   readonly number: number;
@@ -27,7 +28,19 @@ export class Pair {
   /** Answers of the resolver that name somebody else. */
   readonly wrong: string[] = [];
 
-  constructor(number: number, first: SimNode, second: SimNode, clock: Clock, random: Random) {
+  /** When each end heard the other last, while watched (ms). */
+  #heardAt: [number, number] | null = null;
+  #silence = 0;
+
+  /** `interval`: least and most time between two packets (ms). */
+  constructor(
+    number: number,
+    first: SimNode,
+    second: SimNode,
+    clock: Clock,
+    random: Random,
+    interval: readonly [number, number] = INTERVAL_MS,
+  ) {
     this.number = number;
     this.first = first;
     this.second = second;
@@ -36,7 +49,7 @@ export class Pair {
     this.#family = random.chance(0.5) ? 'vip4' : 'vip6';
     this.#byName = random.chance(0.5);
     this.#bothTalk = random.chance(0.3);
-    this.#interval = random.between(2_000, 7_000);
+    this.#interval = random.between(...interval);
   }
 
   /** Whether each end heard something that the other one said since it counts. */
@@ -58,10 +71,25 @@ export class Pair {
     this.#from = [...this.#next];
   }
 
+  /** From now on each end has to hear the other again and again. */
+  watch(): void {
+    this.#heardAt = [this.#clock.ms, this.#clock.ms];
+  }
+
+  /** The longest time that an end heard nothing, while watched (ms). */
+  get silence(): number {
+    const since = (this.#heardAt ?? []).map((ms) => this.#clock.ms - ms);
+    return Math.max(this.#silence, ...since);
+  }
+
   delivered(node: SimNode, number: number): void {
     const sender = number >= SECOND ? 1 : 0;
     if (node !== (sender === 0 ? this.second : this.first)) {
       this.wrong.push(`a packet of pair ${this.number} came out at ${node.device.deviceId}`);
+    }
+    if (this.#heardAt !== null) {
+      this.#silence = this.silence;
+      this.#heardAt[1 - sender] = this.#clock.ms;
     }
     if (this.#from !== null && number % SECOND >= this.#from[sender]) this.#heard[sender] = true;
     if (sender === 0 && !this.#bothTalk) this.#say(1);

@@ -14,6 +14,8 @@ import { SimNode } from './node.ts';
 import { contentOf } from './packet.ts';
 import { Pair } from './pair.ts';
 import { Random } from './random.ts';
+import { lostPairs, planReplicaTrouble } from './replica-trouble.ts';
+import { Front } from './replicas.ts';
 import { Topology } from './topology.ts';
 import { plan } from './trouble.ts';
 
@@ -23,6 +25,8 @@ export type ScenarioOptions = {
   readonly maxPairs: number;
   /** How often something happens, at most; by default to half of the nodes. */
   readonly events?: number;
+  /** Of the NMS, which the trouble is about then. */
+  readonly replicas?: number;
   /** Follows the datagrams of one pair. */
   readonly flow?: Flow;
 };
@@ -48,6 +52,8 @@ export const SETTLE_MS = 120_000;
 const START_MS = 5_000;
 /** After everybody talks, for what is still under way (ms). */
 const AFTER_MS = 5_000;
+/** Between two packets of a pair that is watched for gaps (ms). */
+const STEADY_MS = [700, 1_300] as const;
 
 export class Scenario {
   readonly options: ScenarioOptions;
@@ -59,27 +65,34 @@ export class Scenario {
   readonly nodes: SimNode[] = [];
   readonly pairs: Pair[] = [];
   readonly #world: World;
+  readonly #front: Front | null;
 
   static async build(options: ScenarioOptions): Promise<Scenario> {
-    const { seed, flow } = options;
+    const { seed, flow, replicas = 1 } = options;
     const clock = new Clock();
     const random = new Random(seed, 1);
     const world = new World(seed);
-    const network = new Network(clock, randomWeather(new Random(seed, 2)), new Random(seed, 3));
+    const network = new Network(
+      clock,
+      randomWeather(new Random(seed, 2), replicas > 1 ? 0.05 : 0.2),
+      new Random(seed, 3),
+    );
     const parts: CloudParts = { clock, network, random, world, note: (host, text) => flow?.note(clock.ms, host, text) };
     const cloud = await Cloud.open(parts, random.whole(1, 2));
-    const scenario = new Scenario(options, parts, world, cloud);
+    const front = replicas > 1 ? new Front(parts, cloud, replicas) : null;
+    const scenario = new Scenario(options, parts, world, cloud, front);
     await scenario.#populate(parts);
     return scenario;
   }
 
-  private constructor(options: ScenarioOptions, parts: CloudParts, world: World, cloud: Cloud) {
+  private constructor(options: ScenarioOptions, parts: CloudParts, world: World, cloud: Cloud, front: Front | null) {
     this.options = options;
     this.clock = parts.clock;
     this.random = parts.random;
     this.network = parts.network;
     this.#world = world;
     this.cloud = cloud;
+    this.#front = front;
     this.topology = new Topology(parts.network, new Random(options.seed, 4));
     if (options.flow !== undefined) parts.network.onJourney = (journey) => options.flow?.journey(journey);
   }
@@ -101,7 +114,9 @@ export class Scenario {
       const name = `${Math.min(a, b)} ${Math.max(a, b)}`;
       if (a === b || wanted.has(name)) continue;
       wanted.add(name);
-      const pair = new Pair(this.pairs.length, this.nodes[a]!, this.nodes[b]!, this.clock, this.random);
+      const ends = [this.nodes[a]!, this.nodes[b]!] as const;
+      const interval = this.#front === null ? undefined : STEADY_MS;
+      const pair = new Pair(this.pairs.length, ...ends, this.clock, this.random, interval);
       this.pairs.push(pair);
       left--;
     }
@@ -114,8 +129,7 @@ export class Scenario {
     let settledMs = 0;
     try {
       for (const node of this.nodes) clock.after(this.random.between(0, START_MS), () => node.start());
-      quietAt = plan(this);
-      for (const pair of pairs) clock.after(this.random.between(START_MS, quietAt), () => pair.start());
+      quietAt = this.#plan();
       clock.run(quietAt);
       for (const pair of pairs) pair.expect();
       clock.run(quietAt + SETTLE_MS, () => pairs.every((pair) => pair.talks));
@@ -133,7 +147,7 @@ export class Scenario {
         `${reused.length} nonces were used twice, the first with key ${reused[0]!.key} ${reused[0]!.sequence}`,
       );
     }
-    failures.push(...pairs.flatMap((pair) => pair.wrong), ...this.#oversized());
+    failures.push(...pairs.flatMap((pair) => pair.wrong), ...lostPairs(this), ...this.#oversized());
     const { weather, datagrams } = this.network;
     const { seed } = this.options;
     const counters = this.#counters();
@@ -150,14 +164,21 @@ export class Scenario {
     };
   }
 
+  #plan(): number {
+    if (this.#front !== null) return planReplicaTrouble(this, this.#front);
+    const quietAt = plan(this);
+    for (const pair of this.pairs) this.clock.after(this.random.between(START_MS, quietAt), () => pair.start());
+    return quietAt;
+  }
+
   /** Tables that grew beyond what the wanted pairs explain. */
   #oversized(): string[] {
     const found: string[] = [];
     const check = (what: string, size: number, limit: number): void => {
       if (size > limit) found.push(`${what}: ${size}, expected at most ${limit}`);
     };
-    const nms = this.cloud.nms.sizes;
-    if (nms !== null) {
+    for (const { sizes: nms } of this.#front?.replicas ?? [this.cloud.nms]) {
+      if (nms === null) continue;
       check('nodes at the NMS', nms.nodes, this.nodes.length);
       check('records at the NMS', nms.records, 3 * this.nodes.length + 16);
       check('questions at the NMS', nms.questions, this.nodes.length);
@@ -192,9 +213,9 @@ export class Scenario {
   }
 }
 
-function randomWeather(random: Random): Weather {
+function randomWeather(random: Random, maxLoss: number): Weather {
   return {
-    loss: random.chance(0.15) ? 0 : random.between(0, 0.2),
+    loss: random.chance(0.15) ? 0 : random.between(0, maxLoss),
     duplication: random.between(0, 0.05),
     reordering: random.between(0, 0.2),
     heldBack: random.between(10, 300),

@@ -3,14 +3,17 @@
 import type { Action } from '../../src/core/actions.ts';
 import type { Machine } from '../../src/core/machine.ts';
 import type { Counters } from '../../src/lib/counters.ts';
+import type { RegisterAnswer, RegisterChange, RegisterQuery, SaveResult } from '../../src/lib/device.ts';
 import type { Endpoint } from '../../src/lib/ip.ts';
 import type { Now } from '../../src/lib/time.ts';
-import type { EmbeddedRegister } from '../../src/store/embedded.ts';
 import type { Clock } from './clock.ts';
 import type { Random } from './random.ts';
 
-/** A register that answers at once; the shell adds the delay. */
-export type SimRegister = Pick<EmbeddedRegister, 'answer' | 'apply'>;
+/** A register that answers at once, with null if it is not there; the shell adds the delay. */
+export type SimRegister = {
+  answer(query: RegisterQuery): RegisterAnswer | null;
+  apply(change: RegisterChange): SaveResult | null;
+};
 
 export type ShellOptions<Extra> = {
   readonly clock: Clock;

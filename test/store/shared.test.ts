@@ -49,6 +49,17 @@ describe.each(stores)('replicas on $name', ({ skip, replicas }) => {
     expect(await a.recall(['node 1', 'node 2', 'node 3'])).toEqual(['there', null, null]);
   });
 
+  it.skipIf(skip)('claim what nobody has, as long as that lives', async () => {
+    const [a, b] = await replicas();
+    expect(await Promise.all([a.claim('number 1', 'a', 60_000), b.claim('number 1', 'b', 60_000)])).toEqual([
+      true,
+      false,
+    ]);
+    expect(await b.recall(['number 1'])).toEqual(['a']);
+    await a.claim('number 2', 'a', 1);
+    await until(() => b.claim('number 2', 'b', 60_000), { what: 'the end of a claim' });
+  });
+
   it.skipIf(skip)('add to sets together', async () => {
     const [a, b] = await replicas();
     await a.include('paths', '1', 60_000);

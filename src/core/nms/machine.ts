@@ -40,7 +40,7 @@ export type NmsOptions = {
   readonly ipv4: boolean;
   readonly ipv6: boolean;
   /** Which of several replicas this is, 0 to 255, drawn by lot; absent = the only one. */
-  readonly replica?: number;
+  readonly replica?: () => number;
   /** See there; absent = replicas share one address, and any of them may send from it. */
   readonly behindBalancer?: boolean;
   /** Nodes of this network predict no ports. */
@@ -289,7 +289,7 @@ export class NmsMachine implements Machine<ReplicaAction> {
     // Whoever heard it itself shares where it is.
     if (!this.#overheard) {
       this.#replicas.hears(from);
-      node.hear(sender, message, from, this.#options.replica ?? null, now);
+      node.hear(sender, message, from, this.#options.replica?.() ?? null, now);
     }
     this.#seen(node, now);
     switch (message.type) {

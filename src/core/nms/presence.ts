@@ -193,7 +193,7 @@ export class PresentNode {
       const heard = since(sighting.at);
       this.#mapped[way] = { ...sighting, heard };
       this.heard = Math.max(this.heard, heard);
-      this.#shared.set(`at${way}`, { what: formatEndpoint(sighting.endpoint), at: heard });
+      this.#shared.set(`at${way}`, { what: placeOf(sighting), at: heard });
     }
   }
 
@@ -223,7 +223,7 @@ export class PresentNode {
       const mapped = this.#mapped[way];
       if (mapped === null) continue;
       const { heard, ...sighting } = mapped;
-      tell(`at${way}`, formatEndpoint(sighting.endpoint), heard, sighting);
+      tell(`at${way}`, placeOf(sighting), heard, sighting);
     }
     return due;
   }
@@ -330,4 +330,9 @@ export class PresentNode {
       parts,
     });
   }
+}
+
+/** Where and by whom it is heard. */
+function placeOf({ endpoint, replica }: Sighting): string {
+  return `${formatEndpoint(endpoint)} ${replica}`;
 }

@@ -3,7 +3,7 @@
  * What a replica knows of where nodes are, it shares; what it asks, it asks itself, from the address they all have. The
  * answer may arrive at another one, which finds whose it is in the Transaction ID: its first octet is the number of the
  * replica that chose it (as connection IDs carry the server's in QUIC-LB), so that passing it on takes no memory, key
- * or trust. Numbers are drawn by lot; two replicas of one number both get such an answer and one has no use for it.
+ * or trust. A replica holds its number by a claim in the store, and takes another one where it lost that.
  *
  * All of it is worth having and nothing of it needed: without the store each replica goes on with what it knows itself.
  */
@@ -23,7 +23,7 @@ type Then = (values: Values, now: Now) => Action[];
 
 export type ReplicasOptions = {
   /** This replica's, 0 to 255; null = it is the only one. */
-  readonly number: number | null;
+  readonly number: (() => number) | null;
   /** A node takes datagrams only from the replica that hears it, as a balancer in front translates addresses. */
   readonly behindBalancer: boolean;
   readonly nextTicket: () => number;
@@ -52,9 +52,13 @@ export class Replicas {
     this.#options = options;
   }
 
+  get #number(): number | null {
+    return this.#options.number?.() ?? null;
+  }
+
   /** What becomes of a datagram that answers another replica; null = it is none. */
   pass(datagram: Uint8Array, { type, transactionId }: Envelope, from: Endpoint, now: Now): Action[] | null {
-    const { number } = this.#options;
+    const number = this.#number;
     const replica = transactionId >>> 24;
     if (number === null || number === replica || !answers.has(type)) return null;
     if (!this.#passes.take(siteOf(from), now.ms)) return dropped('rate-limited', from);
@@ -85,7 +89,7 @@ export class Replicas {
     for (const { endpoint, replica } of node.sightings) {
       const key = formatEndpoint(endpoint);
       this.#hearers.delete(key);
-      if (replica !== null && replica !== this.#options.number) this.#hearers.set(key, replica);
+      if (replica !== null && replica !== this.#number) this.#hearers.set(key, replica);
     }
     for (const oldest of this.#hearers.keys()) {
       if (this.#hearers.size <= MAX_HEARERS) break;
@@ -111,7 +115,7 @@ export class Replicas {
 
   /** Shares what is new of a node. */
   share(node: PresentNode, now: Now): Action[] {
-    if (this.#options.number === null) return [];
+    if (this.#number === null) return [];
     return node.dueRecords(now).map(({ name, value, lifeMs }) => {
       return { do: 'keep', key: `${name} ${node.nodeId}`, value, lifeMs };
     });
@@ -119,7 +123,7 @@ export class Replicas {
 
   /** Two nodes have a path. */
   connect(initiator: string, responder: string): Action[] {
-    if (this.#options.number === null) return [];
+    if (this.#number === null) return [];
     const lifeMs = PEERS_MS;
     return [
       { do: 'include', set: peersOf(initiator), member: responder, lifeMs },
@@ -153,7 +157,7 @@ export class Replicas {
   }
 
   #ask(question: (ticket: number) => Action, now: Now, then: Then): Action[] {
-    if (this.#options.number === null || this.#open.size >= MAX_OPEN) return then(null, now);
+    if (this.#number === null || this.#open.size >= MAX_OPEN) return then(null, now);
     const ticket = this.#options.nextTicket();
     this.#open.set(ticket, { deadline: now.ms + TIMEOUT_MS, then });
     return [question(ticket)];

@@ -14,6 +14,10 @@ import { nmsRecords } from '../nms-records.ts';
 type Passed = { readonly endpoint: Endpoint; readonly datagram: Uint8Array; readonly isToSend: boolean };
 
 const LOOK_MS = 1_000;
+/** As many as one octet tells apart. */
+const NUMBERS = 256;
+/** A replica that died, or cannot reach the store for so long, has lost its number. */
+const CLAIM_MS = 10_000;
 /** For good. */
 const MARK_MS = 366 * 24 * 3_600_000;
 
@@ -21,8 +25,9 @@ const MARK_MS = 366 * 24 * 3_600_000;
 export type Input = (give: (now: Now) => readonly Action[]) => void;
 
 export class Replica {
-  /** Drawn by lot: of two with one number each gets what is meant for the other, and drops it. */
-  readonly number: number = randomInt(256);
+  /** Drawn by lot until it is nobody else's. */
+  #number: number = randomInt(NUMBERS);
+  readonly #name = randomUUID();
   readonly #shared: Shared;
   readonly #prefix: string;
   readonly #counters: Counters;
@@ -37,24 +42,51 @@ export class Replica {
     this.#log = log;
   }
 
+  get number(): number {
+    return this.#number;
+  }
+
   /** Hears what others pass on, and whether the store was emptied; returns the way to stop. */
   async listen(
     machine: NmsMachine,
     input: Input,
     send: (to: Endpoint, datagram: Uint8Array) => void,
   ): Promise<() => void> {
-    const deafen = await this.#shared.subscribe(this.#channelOf(this.number), (message) => {
+    const hear = (message: string): void => {
       const passed = readPassed(message);
       if (passed === null) this.#counters.add('passed-unreadable');
       else if (passed.isToSend) send(passed.endpoint, passed.datagram);
       else input((now) => machine.passed(passed.datagram, passed.endpoint, now));
-    });
-    const timer = setInterval(() => void this.#look(machine, input).catch(() => {}), LOOK_MS);
-    await this.#look(machine, input).catch(() => {});
+    };
+    let heard = this.#number;
+    let deafen = await this.#shared.subscribe(this.#channelOf(heard), hear);
+    const look = async (): Promise<void> => {
+      await this.#hold();
+      if (heard !== this.#number) {
+        deafen();
+        heard = this.#number;
+        deafen = await this.#shared.subscribe(this.#channelOf(heard), hear);
+      }
+      await this.#look(machine, input);
+    };
+    const timer = setInterval(() => void look().catch(() => {}), LOOK_MS);
+    await look().catch(() => {});
     return () => {
       clearInterval(timer);
       deafen();
     };
+  }
+
+  /** Claims the number, again and again; one that somebody else has is given up for another. */
+  async #hold(): Promise<void> {
+    const key = (): string => `${this.#prefix}number ${this.#number}`;
+    if ((await this.#shared.recall([key()]))[0] === this.#name) {
+      return this.#shared.keep(key(), this.#name, CLAIM_MS);
+    }
+    for (let tries = 0; tries < NUMBERS && !(await this.#shared.claim(key(), this.#name, CLAIM_MS)); tries++) {
+      this.#counters.add('replica-numbers-taken');
+      this.#number = (this.#number + 1) % NUMBERS;
+    }
   }
 
   /** A mark says whether the store still is the one of before: what was kept elsewhere is kept anew. */

@@ -16,7 +16,7 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     ...identityOf(file),
     ipv4: address4 !== null,
     ipv6: address6 !== null,
-    replica: replica.number,
+    replica: () => replica.number,
     behindBalancer: file.behindBalancer,
     noPortPrediction: file.noPortPrediction,
   });

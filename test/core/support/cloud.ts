@@ -156,7 +156,7 @@ export class Cloud implements Host {
       overlay,
       ipv4: true,
       ipv6: true,
-      replica: number,
+      replica: () => number,
       behindBalancer,
     });
     this.replicas.set(number, replica);

@@ -36,7 +36,9 @@ async function open() {
     ...machine,
     send,
     stop,
-    number: replica.number,
+    get number() {
+      return replica.number;
+    },
     perform: (a: ReplicaAction) => replica.perform(a, nms, input),
   };
 }
@@ -83,6 +85,21 @@ describe('a replica', () => {
     perform({ do: 'recall', ticket: 5, keys: ['node 1'] });
     await vi.waitFor(() => expect(info).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('reached again')));
     stop();
+  });
+
+  it('has a number of its own, and another one where it lost that', async () => {
+    const numberOf = (number: number) => `nms ${'e0'.repeat(16)} number ${number}`;
+    for (let i = 0; i < 256; i++) if (i !== 77) await shared.keep(numberOf(i), 'somebody', 60_000);
+    const replica = await open();
+    expect(replica.number).toBe(77);
+    // As it comes back to a store where others were meanwhile.
+    await shared.keep(numberOf(77), 'somebody', 60_000);
+    await shared.keep(numberOf(200), 'nobody', 0);
+    await vi.waitFor(() => expect(replica.number).toBe(200), { timeout: 10_000 });
+    const other = await open();
+    other.perform({ do: 'pass', replica: 200, datagram, from });
+    await vi.waitFor(() => expect(replica.passed).toHaveBeenCalled());
+    for (const { stop } of [replica, other]) stop();
   });
 
   it('notices that the store was emptied', async () => {
