@@ -133,8 +133,8 @@ describeLab('three replicas of everything behind a router', () => {
     const refusals = Object.entries(errors).reduce((sum, [name, count]) => sum + (/refused/.test(name) ? count : 0), 0);
     expect(answered + refusals).toBe(offered);
     await pairsLive();
-    expectAllAnswered(await load.run(['keepAlive'], 3), ['keepAlive']);
-    expectAllAnswered(await load.run(['direction'], 2), ['direction']);
+    expectAllAnswered(await load.run(['keepAlive'], 2), ['keepAlive']);
+    expectAllAnswered(await load.run(['direction'], 1), ['direction']);
   });
 
   it('all of them are started anew one after the other, PostgreSQL and Redis among it: no pair is lost', async () => {
@@ -155,7 +155,7 @@ describeLab('three replicas of everything behind a router', () => {
     expectAllAnswered(report, ['registration', 'keepAlive']);
     await pairsLive();
     // Each node is heard once more: then all know all again.
-    expectAllAnswered(await load.run(['keepAlive'], 3), ['keepAlive']);
+    expectAllAnswered(await load.run(['keepAlive'], 2), ['keepAlive']);
     expectAllAnswered(await load.run(['direction', 'login'], 2), ['direction', 'login']);
   });
 

@@ -106,7 +106,8 @@ export class Pair {
   }
 
   #talk(end: 0 | 1): void {
-    if (!(this.talks && this.#random.chance(0.5))) this.#open(end);
+    const isWatched = this.#heardAt !== null;
+    if (isWatched || !(this.talks && this.#random.chance(0.5))) this.#open(end);
     this.#clock.after(this.#interval * this.#random.between(0.8, 1.2), () => this.#talk(end));
   }
 

@@ -1,11 +1,19 @@
-/** `npm run sim -- [seeds] [first]`: as many seeds as asked for, on all processors; fails if one of them does. */
+/**
+ * `npm run sim -- [--replicas N] [seeds] [first]`: as many seeds as asked for, on all processors; fails if one of them does.
+ * With replicas of the NMS, the trouble is theirs.
+ */
 
+import { parseArgs } from 'node:util';
 import { summary } from './simulate.ts';
 import { simulateAll } from './threads.ts';
 
 const SEEDS = 1_000;
 
-const [seeds = SEEDS, first = 1] = process.argv.slice(2).map(Number);
+const { values, positionals } = parseArgs({
+  options: { replicas: { type: 'string', default: '1' } },
+  allowPositionals: true,
+});
+const [seeds = SEEDS, first = 1] = positionals.map(Number);
 const failed: number[] = [];
 await simulateAll(
   Array.from({ length: seeds }, (_, i) => first + i),
@@ -15,6 +23,7 @@ await simulateAll(
     process.stderr.write(failures.map((failure) => `seed ${seed}: ${failure}\n`).join(''));
     if (failures.length > 0) failed.push(seed);
   },
+  { replicas: Number(values.replicas) },
 );
 process.stdout.write(`${seeds - failed.length} of ${seeds} seeds passed\n`);
 if (failed.length > 0) process.stderr.write(`failed seeds: ${failed.sort((a, b) => a - b).join(' ')}\n`);

@@ -3,7 +3,7 @@ import type { Outcome } from './scenario.ts';
 import { simulate } from './simulate.ts';
 import { simulateAll } from './threads.ts';
 
-/** `npm run sim` runs a thousand. */
+/** `npm run sim` runs a thousand, `npm run sim -- --replicas 3` of the others. */
 const seeds = Array.from({ length: 20 }, (_, i) => i + 1);
 
 describe('a simulated network', () => {
@@ -31,4 +31,22 @@ describe('a simulated network', () => {
     expect(again).toEqual(once);
     expect(other.datagrams).not.toBe(once.datagrams);
   });
+});
+
+describe('a network with three replicas of its NMS', () => {
+  const outcomes = new Map<number, Outcome>();
+  const few = seeds.slice(0, 6);
+
+  beforeAll(async () => {
+    const finish = (outcome: Outcome) => void outcomes.set(outcome.seed, outcome);
+    await simulateAll(few, finish, { replicas: 3, nodes: 20, maxPairs: 40 });
+  }, 900_000);
+
+  for (const seed of few) {
+    it(`loses no established pair, and lets every other talk, with seed ${seed}`, () => {
+      const outcome = outcomes.get(seed);
+      expect(outcome?.failures).toEqual([]);
+      expect(outcome?.counters['nms passed-on']).toBeGreaterThan(0);
+    });
+  }
 });

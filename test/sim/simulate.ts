@@ -8,14 +8,21 @@ import { type Outcome, Scenario, type ScenarioOptions } from './scenario.ts';
 
 const NODES = 200;
 const MAX_PAIRS = 300;
+/** Where the trouble is the replicas', pairs talk all the time and fewer of them see as much. */
+const REPLICATED: Size = { nodes: 30, maxPairs: 60 };
 
 /** How often the PathIDs of a drawn pair are collected (ms). */
 const COLLECT_MS = 50;
 
 export type Size = { readonly nodes?: number; readonly maxPairs?: number };
+export type Variant = Size & {
+  /** Of the NMS. */
+  readonly replicas?: number;
+};
 
-export async function simulate(seed: number, { nodes = NODES, maxPairs = MAX_PAIRS }: Size = {}): Promise<Outcome> {
-  const options = { seed, nodes, maxPairs };
+export async function simulate(seed: number, { replicas = 1, ...size }: Variant = {}): Promise<Outcome> {
+  const usual: Size = replicas > 1 ? REPLICATED : { nodes: NODES, maxPairs: MAX_PAIRS };
+  const options = { seed, replicas, ...(usual as Required<Size>), ...size };
   const outcome = (await Scenario.build(options)).run();
   const [first] = outcome.silent;
   if (first === undefined) return outcome;

@@ -1,8 +1,8 @@
 /** A thread that simulates the seeds it is given, one after the other. */
 
-import { parentPort } from 'node:worker_threads';
-import { simulate } from './simulate.ts';
+import { parentPort, workerData } from 'node:worker_threads';
+import { simulate, type Variant } from './simulate.ts';
 
 parentPort?.on('message', (seed: number) => {
-  simulate(seed).then((outcome) => parentPort?.postMessage(outcome));
+  simulate(seed, workerData as Variant).then((outcome) => parentPort?.postMessage(outcome));
 });
