@@ -72,6 +72,42 @@ describeLab('a router that maps ports', () => {
       await router.crash();
     }));
 
+  it('lets its firewall through to an IPv6 address, and closes it again', () =>
+    inLab('port-pinhole', async (lab) => {
+      const internet = lab.internet();
+      const lan = lab.lan('lan', { subnet4: '10.1.0.0/24', subnet6: '2001:db8:20::/64' });
+      const addresses = { v4: ROUTER4, v6: '2001:db8:2::20' };
+      const namespace = lab.router('router', { outside: internet, inside: lan, nat: 'none', ...addresses });
+      const router = new PortMappingRouter(lab, namespace);
+      await router.start({ firewall6: true });
+      const host = lab.host('host', lan);
+      const outsider = lab.host('outsider', internet, { v6: '2001:db8:66::1' });
+      const { v6 } = host.addresses;
+      const dgram = "const socket = require('node:dgram').createSocket('udp6');";
+      const node = (where: Host, script: string): Program => where.spawn([process.execPath, '-e', dgram + script]);
+      const listener = node(host, "socket.bind(7444).on('message', (text) => console.log(String(text)));");
+      const knock = (word: string): Program =>
+        node(outsider, `setInterval(() => socket.send('${word}', 7444, '${v6}'), 50);`);
+
+      const early = knock('early');
+      await until(() => namespace.sh('nft list table inet upnp').match(/packets [1-9]/) !== null, {
+        what: 'the firewall to drop something',
+      });
+      await early.stop();
+      // As a route from a router advertisement has it.
+      const [, linkLocal] = /inet6 (fe80:[^/]+)/.exec(namespace.sh('ip -6 address show dev eth1 scope link'))!;
+      const mapper = host.spawn([process.execPath, mapperFile, `${linkLocal}%eth0`, '7444', v6!]);
+      await until(() => router.opened().length === 1, { what: 'the firewall to be opened' });
+      expect(router.opened()).toEqual([`[${v6}]:7444`]);
+      const second = knock('second');
+      await listener.output(/^second$/m);
+      await second.stop();
+      await mapper.stop();
+      await until(() => router.opened().length === 0, { what: 'the firewall to be closed' });
+      expect(listener.stdout).not.toContain('early');
+      await Promise.all([listener.stop(), router.crash()]);
+    }));
+
   it('refuses, and is not believed to do otherwise', () =>
     inLab('port-refused', async (lab) => {
       // Its outer address is not public, so that miniupnpd maps nothing.

@@ -33,6 +33,18 @@ describe('PCP', () => {
     );
   });
 
+  it('asks for an IPv6 address likewise', () => {
+    const client = '2001:db8:1::2';
+    const hex = '20010db8000100000000000000000002';
+    const ask = (address: string | null) =>
+      encodePcpRequest({ client, nonce, internalPort: 7444, wish: { address, port: 7444 }, lifetime: 0 }).toHex();
+    expect(ask(null)).toBe(`0201000000000000${hex}${nonce.toHex()}110000001d141d14${'00'.repeat(16)}`);
+    expect(ask(client)).toBe(`0201000000000000${hex}${nonce.toHex()}110000001d141d14${hex}`);
+    const answer = pcpResponse();
+    answer.set(Uint8Array.fromHex(hex), 44);
+    expect(decodePcpResponse(answer)?.external).toEqual({ address: client, port: 7445 });
+  });
+
   it('reads an answer, and nothing else', () => {
     const response = pcpResponse();
     expect(decodePcpResponse(response)).toEqual({

@@ -2,11 +2,13 @@
  * A port of the router's outer address that leads to ours, for one gateway: by PCP, else NAT-PMP, else UPnP. Renewed at
  * half its life (RFC 6887 section 11.2.1), given back at the end. Whatever the gateway grants is a claim only: whether it
  * is offered to anybody is the node's decision (`NodeContext.offered`).
+ *
+ * With IPv6 the same question, by PCP alone, opens a firewall for an address of ours, which stays as it is (section 11.1).
  */
 
 import type { Primitives } from '../../crypto/primitives.ts';
 import { sameOctets } from '../../lib/bytes.ts';
-import { type Address, type Endpoint, sameEndpoint } from '../../lib/ip.ts';
+import { type Address, type Endpoint, type Family, familyOf, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import { decodeNatPmpResponse, encodeAddressRequest, encodeMapRequest } from '../../net/nat-pmp.ts';
 import {
@@ -45,12 +47,12 @@ export type MappingAction =
 
 export type MappingOptions = {
   readonly gateway: Address;
-  /** Our address in the gateway's network. */
+  /** Our address in the gateway's network; its family decides what is asked for. */
   readonly client: Address;
   readonly port: number;
 };
 
-const protocols: readonly MappingProtocol[] = ['pcp', 'nat-pmp', 'upnp'];
+const protocols: { readonly [F in Family]: readonly MappingProtocol[] } = { 4: ['pcp', 'nat-pmp', 'upnp'], 6: ['pcp'] };
 /**
  * What is asked for (s). The RFCs propose hours; a router that forgot everything and said so to nobody is noticed at the
  * next renewal, and what a killed node leaves behind ends soon.
@@ -72,6 +74,7 @@ export class PortMapping {
   readonly timers: Timers<'repeat' | 'renew' | 'expire' | 'again'> = new Timers();
   readonly #primitives: Primitives;
   readonly #options: MappingOptions;
+  readonly #protocols: readonly MappingProtocol[];
   #actions: MappingAction[] = [];
   #at = 0;
   #asking = false;
@@ -93,6 +96,7 @@ export class PortMapping {
   constructor(primitives: Primitives, options: MappingOptions) {
     this.#primitives = primitives;
     this.#options = options;
+    this.#protocols = protocols[familyOf(options.client)];
     this.#nonce = primitives.random(PCP_NONCE);
     this.#wish = options.port;
   }
@@ -107,7 +111,7 @@ export class PortMapping {
   }
 
   get #protocol(): MappingProtocol {
-    return protocols[this.#at]!;
+    return this.#protocols[this.#at]!;
   }
 
   begin(now: Now): MappingAction[] {
@@ -341,7 +345,7 @@ export class PortMapping {
       // UPnP: the router may have come back with another URL.
       this.#control = null;
       if (left > MIN_RENEW_MS) this.timers.set('renew', now.ms + Math.max(MIN_RENEW_MS, left / 2));
-    } else if (this.#at + 1 < protocols.length) {
+    } else if (this.#at + 1 < this.#protocols.length) {
       this.#start(this.#at + 1, now);
     } else {
       this.timers.set('again', now.ms + AGAIN_MS);

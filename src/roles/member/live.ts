@@ -6,7 +6,7 @@ import type { Identity } from '../../crypto/identity.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import { Counters } from '../../lib/counters.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
-import { type Address, familyOf, formatEndpoint, formatPrefix, type Prefix, parseEndpoint } from '../../lib/ip.ts';
+import { familyOf, formatEndpoint, formatPrefix, type Prefix, parseEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { type LookupResult, type LookupTarget, reverseZones } from '../../net/dns-responder.ts';
 import type { ProxyEnvironment } from '../../net/http-proxy.ts';
@@ -21,7 +21,8 @@ import type { Attachment, Extension, ExtensionStatus } from './extension.ts';
 import { bringInterfaceUp, takeInterfaceDown } from './interface-setup.ts';
 import {
   candidateAddresses,
-  defaultGateway,
+  defaultRouter4,
+  defaultRouter6,
   defaultRoutes,
   hasRoute4,
   refuseOverlap,
@@ -32,7 +33,7 @@ import { Members } from './members.ts';
 import { NatWatch, type NetcheckReport } from './nat-watch.ts';
 import { Nat64Watch } from './nat64.ts';
 import { PortFan } from './port-fan.ts';
-import { PortMapper } from './port-mapper.ts';
+import { type DefaultRouter, PortMapper } from './port-mapper.ts';
 import { type Resolver, startResolver } from './resolver.ts';
 import { type DaemonState, peerFile } from './state.ts';
 
@@ -175,7 +176,12 @@ export class LiveNode {
       log,
       counters: this.#counters,
       port: plane.localPort,
-      gateway: () => this.#natGateway(),
+      router4: () => this.#natRouter(),
+      router6: () =>
+        defaultRouter6(
+          this.#netlink,
+          this.#hosts.map(({ address }) => address),
+        ),
       mapped: (endpoint) => this.#members.forwarded(endpoint),
     });
     this.#portMapper = portMapper;
@@ -340,11 +346,11 @@ export class LiveNode {
   }
 
   /** The router that translates our IPv4 addresses, if one does. */
-  #natGateway(): Address | null {
+  #natRouter(): DefaultRouter | null {
     const mapped = this.#self?.machine.snapshot(readClock()).mapped ?? [];
     const seen = mapped.map((text) => parseEndpoint(text)!.address).find((address) => familyOf(address) === 4);
     if (seen === undefined || this.#hosts.some(({ address }) => address === seen)) return null;
-    return defaultGateway(this.#netlink);
+    return defaultRouter4(this.#netlink);
   }
 
   #networkChanged(events: readonly NetworkEvent[]): void {

@@ -1,8 +1,19 @@
 /** Which of this host's addresses others can be told of, and whether the overlay's ranges are free here (protocol section 2.4). */
 
 import { raise } from '../../lib/errors.ts';
-import { type Address, familyOf, formatPrefix, isForbiddenOuter, overlaps, type Prefix } from '../../lib/ip.ts';
+import {
+  type Address,
+  contains,
+  type Family,
+  familyOf,
+  formatPrefix,
+  isForbiddenOuter,
+  overlaps,
+  type Prefix,
+  parsePrefix,
+} from '../../lib/ip.ts';
 import { hostPrefix, type Link, type LinkAddress, type Route } from '../../sys/netlink.ts';
+import type { DefaultRouter } from './port-mapper.ts';
 
 /** What the kernel knows of its own network; `Netlink` reads it. */
 export type LocalNetwork = {
@@ -18,6 +29,8 @@ export type LocalNetwork = {
 const TUN_NAME = /^cyp\d+$/;
 /** Candidates a device offers at most (protocol section 3.1). */
 const MAX_CANDIDATES = 16;
+const GLOBAL6 = parsePrefix('2000::/3')!;
+const LINK_LOCAL6 = parsePrefix('fe80::/10')!;
 
 export type LocalAddressOptions = {
   /** Ranges of overlays: never offered. */
@@ -69,11 +82,28 @@ export function hasRoute4(routes: readonly Route[]): boolean {
   return routes.some(({ destination }) => familyOf(destination.address) === 4);
 }
 
-/** The router that IPv4 packets take to everywhere else; null if there is none. */
-export function defaultGateway(network: LocalNetwork): Address | null {
-  const leadsOut = ({ destination, gateway }: Route): boolean =>
-    gateway !== null && destination.length === 0 && familyOf(destination.address) === 4;
-  return defaultRoutes(network).find(leadsOut)?.gateway ?? null;
+/** The router that packets of a family take to everywhere else; null if there is none. */
+function defaultRouter(network: LocalNetwork, family: Family) {
+  const leadsOut = ({ destination }: Route): boolean =>
+    destination.length === 0 && familyOf(destination.address) === family;
+  const { gateway = null, index = null } =
+    defaultRoutes(network).find((route) => route.gateway !== null && leadsOut(route)) ?? {};
+  return gateway === null ? null : { gateway, index };
+}
+
+export function defaultRouter4(network: LocalNetwork): DefaultRouter | null {
+  const { gateway = null } = defaultRouter(network, 4) ?? {};
+  return gateway === null ? null : { gateway };
+}
+
+/** With the address, of those that others are told of, by which the world reaches this host through that router. */
+export function defaultRouter6(network: LocalNetwork, told: readonly Address[]): DefaultRouter | null {
+  const { gateway = null, index = null } = defaultRouter(network, 6) ?? {};
+  const here = network.addresses().filter((own) => own.index === index && contains(GLOBAL6, own.address));
+  const client = told.find((address) => here.some((own) => own.address === address));
+  const link = network.links().find((known) => known.index === index);
+  if (gateway === null || client === undefined || link === undefined) return null;
+  return { gateway: contains(LINK_LOCAL6, gateway) ? `${gateway}%${link.name}` : gateway, client };
 }
 
 /** What changes when this host gets to the Internet in another way, though it may have the same addresses as before. */

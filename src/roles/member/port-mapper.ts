@@ -1,6 +1,7 @@
 /**
- * Asks the router in front of this host for a port (core/node/port-mapping.ts), as long as there is a NAT in between. Only
- * the default gateway is asked, and only its own address is heard.
+ * Asks the router in front of this host for a port (core/node/port-mapping.ts), by IPv4 as long as there is a NAT in
+ * between, and to let its firewall through to our IPv6 address. Only the default gateway is asked, and only its own address
+ * is heard.
  */
 
 import { createSocket, type Socket } from 'node:dgram';
@@ -9,11 +10,14 @@ import { request as httpRequest } from 'node:http';
 import { type MappingAction, type MappingProtocol, PortMapping } from '../../core/node/port-mapping.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
 import type { Counters } from '../../lib/counters.ts';
-import { type Address, type Endpoint, formatEndpoint } from '../../lib/ip.ts';
+import { type Address, type Endpoint, familyOf, formatEndpoint } from '../../lib/ip.ts';
 import type { Log } from '../../lib/log.ts';
 import { PORT_CONTROL_PORT } from '../../net/pcp.ts';
 import { MAX_UPNP_BODY, SSDP_PORT, type UpnpRequest } from '../../net/upnp.ts';
 import { readClock } from '../../sys/clock.ts';
+
+/** The address has the name of its link where it counts on that alone; `client`: ours, by default what the kernel takes. */
+export type DefaultRouter = { readonly gateway: string; readonly client?: Address };
 
 export type PortMapperOptions = {
   readonly primitives: Primitives;
@@ -21,22 +25,52 @@ export type PortMapperOptions = {
   readonly counters: Counters;
   /** The port of ours that the router's shall lead to. */
   readonly port: number;
-  /** The router that IPv4 goes by, if there is a NAT to be overcome. */
-  readonly gateway: () => Address | null;
+  /** Whom to ask, if there is anything to be overcome. */
+  readonly router4: () => DefaultRouter | null;
+  readonly router6: () => DefaultRouter | null;
+  /** By IPv4. What is opened for IPv6 is our own address, or where the NMS sees us: peers know both anyway. */
   readonly mapped: (endpoint: Endpoint | null) => void;
 };
+
+type AskerOptions = Omit<PortMapperOptions, 'router4' | 'router6'> & { readonly router: () => DefaultRouter | null };
 
 /** How long giving the port back may hold up the end of the daemon (ms). */
 const FAREWELL_MS = 1_000;
 const HTTP_TIMEOUT_MS = 4_000;
 
 export class PortMapper {
-  readonly #options: PortMapperOptions;
+  readonly #askers: readonly Asker[];
+
+  constructor({ router4, router6, mapped, ...options }: PortMapperOptions) {
+    this.#askers = [
+      new Asker({ ...options, router: router4, mapped }),
+      new Asker({ ...options, router: router6, mapped: () => {} }),
+    ];
+  }
+
+  /** By which a router does something for us. */
+  get protocol(): MappingProtocol | null {
+    return this.#askers.find(({ protocol }) => protocol !== null)?.protocol ?? null;
+  }
+
+  /** The network changed, or we are seen from elsewhere: a new router, or the old one started anew. */
+  update(): void {
+    for (const asker of this.#askers) asker.update();
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#askers.map((asker) => asker.close()));
+  }
+}
+
+/** By one family. */
+class Asker {
+  readonly #options: AskerOptions;
   #conversation: Conversation | null = null;
   #turn: Promise<void> = Promise.resolve();
   #closed = false;
 
-  constructor(options: PortMapperOptions) {
+  constructor(options: AskerOptions) {
     this.#options = options;
   }
 
@@ -44,7 +78,6 @@ export class PortMapper {
     return this.#conversation?.mapping.protocol ?? null;
   }
 
-  /** The network changed, or we are seen from elsewhere: a new router, or the old one started anew. */
   update(): void {
     this.#turn = this.#turn.then(() => this.#update()).catch((error) => this.#options.log.debug(String(error)));
   }
@@ -57,8 +90,7 @@ export class PortMapper {
 
   async #update(): Promise<void> {
     if (this.#closed) return;
-    const gateway = this.#options.gateway();
-    const client = gateway === null ? null : await sourceTowards(gateway);
+    const { gateway = null, client = gateway && (await sourceTowards(gateway)) } = this.#options.router() ?? {};
     const current = this.#conversation;
     if (current !== null && current.gateway === gateway && current.client === client) {
       current.refresh();
@@ -75,24 +107,25 @@ export class PortMapper {
 
 /** With one gateway. */
 class Conversation {
-  readonly gateway: Address;
+  readonly gateway: string;
   readonly client: Address;
   readonly mapping: PortMapping;
-  readonly #options: PortMapperOptions;
+  readonly #options: AskerOptions;
   readonly #sockets = new Map<number, Socket>();
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
-  private constructor(options: PortMapperOptions, gateway: Address, client: Address) {
+  private constructor(options: AskerOptions, gateway: string, client: Address) {
     this.#options = options;
     this.gateway = gateway;
     this.client = client;
     this.mapping = new PortMapping(options.primitives, { gateway, client, port: options.port });
   }
 
-  static async open(options: PortMapperOptions, gateway: Address, client: Address): Promise<Conversation> {
+  static async open(options: AskerOptions, gateway: string, client: Address): Promise<Conversation> {
     const conversation = new Conversation(options, gateway, client);
-    for (const port of [PORT_CONTROL_PORT, SSDP_PORT]) await conversation.#listen(port);
+    const ports = familyOf(client) === 4 ? [PORT_CONTROL_PORT, SSDP_PORT] : [PORT_CONTROL_PORT];
+    for (const port of ports) await conversation.#listen(port);
     conversation.#perform(conversation.mapping.begin(readClock()));
     return conversation;
   }
@@ -116,7 +149,7 @@ class Conversation {
 
   /** A connected socket hears of nobody else, and that nobody listens; answers to a search may come from another port. */
   async #listen(port: number): Promise<void> {
-    const socket = createSocket('udp4');
+    const socket = createSocket(familyOf(this.client) === 4 ? 'udp4' : 'udp6');
     this.#sockets.set(port, socket);
     socket.on('error', () => this.#perform(this.mapping.refused(readClock())));
     socket.on('message', (datagram, from) => {
@@ -172,7 +205,7 @@ class Conversation {
 }
 
 /** The address of ours that the kernel would send from; null without a way there. */
-async function sourceTowards(gateway: Address): Promise<Address | null> {
+async function sourceTowards(gateway: string): Promise<Address | null> {
   const socket = createSocket('udp4');
   try {
     socket.connect(PORT_CONTROL_PORT, gateway);

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { type MappingAction, PortMapping } from '../../../src/core/node/port-mapping.ts';
 import { viewOf } from '../../../src/lib/bytes.ts';
+import { formatEndpoint, parseAddress } from '../../../src/lib/ip.ts';
 import type { Now } from '../../../src/lib/time.ts';
 import { encodeMapRequest } from '../../../src/net/nat-pmp.ts';
 import { PORT_CONTROL_PORT } from '../../../src/net/pcp.ts';
@@ -13,7 +14,7 @@ const service = 'urn:schemas-upnp-org:service:WANIPConnection:1';
 
 /** A gateway that knows one of the protocols, and its client in simulated time. */
 class Gateway {
-  readonly mapping = new PortMapping(new World().primitives(), { gateway: GATEWAY, client: '10.1.0.2', port: 7444 });
+  readonly mapping: PortMapping;
   speaks: 'pcp' | 'nat-pmp' | 'upnp' | 'none';
   silent = false;
   outer = OUTER;
@@ -27,8 +28,9 @@ class Gateway {
   readonly asked: string[] = [];
   readonly mapped: string[] = [];
 
-  constructor(speaks: Gateway['speaks']) {
+  constructor(speaks: Gateway['speaks'], client = '10.1.0.2') {
     this.speaks = speaks;
+    this.mapping = new PortMapping(new World().primitives(), { gateway: GATEWAY, client, port: 7444 });
   }
 
   get now(): Now {
@@ -52,7 +54,7 @@ class Gateway {
   perform(actions: readonly MappingAction[]): void {
     for (const action of actions) {
       if (action.do === 'mapped') {
-        this.mapped.push(action.endpoint === null ? 'none' : `${action.endpoint.address}:${action.endpoint.port}`);
+        this.mapped.push(action.endpoint === null ? 'none' : formatEndpoint(action.endpoint));
       } else if (action.do === 'datagram') {
         this.#datagram(action.port, action.datagram);
       } else {
@@ -84,7 +86,8 @@ class Gateway {
       view.setUint32(4, Math.min(view.getUint32(4), this.lifetime));
       view.setUint32(8, epoch);
       view.setUint16(42, this.port);
-      response.set([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, ...this.outer.split('.').map(Number)], 44);
+      const outer = parseAddress(this.outer)!;
+      response.set(outer.length === 16 ? outer : [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, ...outer], 44);
       return response;
     }
     if (this.speaks !== 'nat-pmp') return null;
@@ -220,5 +223,33 @@ describe('a port of the router', () => {
     refusing.run(10_000);
     expect(refusing.mapped).toEqual([]);
     expect(refusing.asked.filter((what) => what === 'AddPortMapping')).toHaveLength(4);
+  });
+});
+
+describe('a firewall for IPv6', () => {
+  const own = '2001:db8:1::2';
+
+  it('is opened by PCP for the address as it is, kept open and closed', () => {
+    const gateway = new Gateway('pcp', own);
+    gateway.outer = own;
+    gateway.begin();
+    expect(gateway.mapped).toEqual([`[${own}]:7444`]);
+    expect(gateway.mapping.protocol).toBe('pcp');
+    gateway.run(3_600_000);
+    expect(gateway.asked.length).toBeGreaterThan(10);
+    expect(gateway.mapped).toEqual([`[${own}]:7444`]);
+    gateway.asked.length = 0;
+    gateway.perform(gateway.mapping.release());
+    expect(gateway.asked).toEqual(['pcp 0']);
+  });
+
+  it('is not asked by protocols that only know IPv4', () => {
+    const gateway = new Gateway('none', own);
+    gateway.begin();
+    gateway.run(30 * 60_000);
+    expect(new Set(gateway.asked)).toEqual(new Set(['pcp 600']));
+    // Every ten minutes, by three datagrams.
+    expect(gateway.asked).toHaveLength(9);
+    expect(gateway.mapped).toEqual([]);
   });
 });

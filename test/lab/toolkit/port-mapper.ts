@@ -1,4 +1,4 @@
-/** A host's port mapper alone: `port-mapper.ts GATEWAY PORT`; prints what leads to it. A line on stdin has it look again. */
+/** A host's port mapper alone: `port-mapper.ts GATEWAY PORT [CLIENT]`, with a client by IPv6; prints what leads to it. A line on stdin has it look again. */
 
 import { createInterface } from 'node:readline';
 import { nodePrimitives } from '../../../src/crypto/node.ts';
@@ -7,13 +7,14 @@ import { silentLog } from '../../../src/lib/log.ts';
 import { PortMapper } from '../../../src/roles/member/port-mapper.ts';
 import { evpAead } from '../../../src/sys/evp.ts';
 
-const [gateway = '', port = ''] = process.argv.slice(2);
+const [gateway = '', port = '', client] = process.argv.slice(2);
 const mapper = new PortMapper({
   primitives: nodePrimitives(evpAead),
   log: silentLog,
   counters: new Counters(),
   port: Number(port),
-  gateway: () => gateway,
+  router4: () => (client === undefined ? { gateway } : null),
+  router6: () => (client === undefined ? null : { gateway, client }),
   mapped: (endpoint) =>
     console.log(endpoint === null ? 'none' : `${endpoint.address}:${endpoint.port} by ${mapper.protocol}`),
 });

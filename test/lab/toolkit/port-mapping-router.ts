@@ -2,6 +2,7 @@
 
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { formatAddress } from '../../../src/lib/ip.ts';
 import { until } from './command.ts';
 import type { Lab } from './lab.ts';
 import type { Namespace } from './namespace.ts';
@@ -11,6 +12,8 @@ export type RouterServices = {
   /** PCP and NAT-PMP share a switch there. */
   readonly portControl?: boolean;
   readonly upnp?: boolean;
+  /** Lets nothing in by IPv6 that was not asked for. */
+  readonly firewall6?: boolean;
   /** The longest life of a PCP mapping (s). */
   readonly longest?: number;
 };
@@ -28,11 +31,13 @@ export class PortMappingRouter {
     this.#router = router;
   }
 
-  async start({ portControl = true, upnp = true, longest = 86_400 }: RouterServices = {}): Promise<void> {
+  async start(services: RouterServices = {}): Promise<void> {
+    const { portControl = true, upnp = true, longest = 86_400, firewall6 = false } = services;
+    const closed = firewall6 ? 'iifname "eth0" meta nfproto ipv6 meta l4proto udp ct state new counter drop;' : '';
     // As the package's own nft_init.sh, beside the tables that are there.
     this.#router.nft(`
       table inet upnp {
-        chain forward { type filter hook forward priority 0; jump miniupnpd; }
+        chain forward { type filter hook forward priority 0; jump miniupnpd; ${closed} }
         chain prerouting { type nat hook prerouting priority -100; jump prerouting_miniupnpd; }
         chain postrouting { type nat hook postrouting priority 90; jump postrouting_miniupnpd; }
         chain miniupnpd { }
@@ -77,6 +82,14 @@ export class PortMappingRouter {
     this.#program?.signal('SIGKILL');
     await this.#program?.ended();
     this.#router.sh('nft delete table inet upnp');
+  }
+
+  /** The ports of IPv6 addresses that the firewall lets through, as the kernel has them. */
+  opened(): string[] {
+    const rules = this.#router.sh('nft list chain inet upnp miniupnpd');
+    return [...rules.matchAll(/dport (\d+) @nh,192,128 0x([\da-f]+)/g)].map(
+      ([, port, address]) => `[${formatAddress(Uint8Array.fromHex(address!.padStart(32, '0')))}]:${port}`,
+    );
   }
 
   /** The forwarded ports, as the kernel has them. */

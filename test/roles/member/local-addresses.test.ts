@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { familyOf, parsePrefix } from '../../../src/lib/ip.ts';
 import {
   candidateAddresses,
-  defaultGateway,
+  defaultRouter4,
+  defaultRouter6,
   defaultRoutes,
   hasRoute4,
   type LocalNetwork,
@@ -121,10 +122,25 @@ describe('the ways out', () => {
 
   it('are in the order in which packets take them', () => {
     expect(routes(wireless, local, wired)).toEqual([wired, wireless]);
-    expect(defaultGateway(network([], [], [wireless, local, wired]))).toBe('192.0.2.254');
-    expect(defaultGateway(network([], [], [local, route(4, '0.0.0.0/1', { gateway: '10.0.0.1' })]))).toBeNull();
+    expect(defaultRouter4(network([], [], [wireless, local, wired]))).toEqual({ gateway: '192.0.2.254' });
+    expect(defaultRouter4(network([], [], [local, route(4, '0.0.0.0/1', { gateway: '10.0.0.1' })]))).toBeNull();
     expect(hasRoute4(routes(wired))).toBe(true);
     expect(hasRoute4(routes(local, route(2, '::/0')))).toBe(false);
+  });
+
+  it('lead by IPv6 to a router on one link, asked from an address there that the world reaches', () => {
+    const links = [link(2, 'eth0'), link(3, 'wlan0')];
+    const own = [address(3, '2001:db8:3::2'), address(2, 'fd99::2'), address(2, '2001:db8:2::2')];
+    const told = ['2001:db8:3::2', 'fd99::2', '2001:db8:2::2'];
+    const router = (...routes: Route[]) => defaultRouter6(network(links, own, routes), told);
+    const byWire = route(2, '::/0', { gateway: 'fe80::1', metric: 100 });
+    const byAir = route(3, '::/0', { gateway: '2001:db8:3::1', metric: 600 });
+    expect(router(byAir, byWire)).toEqual({ gateway: 'fe80::1%eth0', client: '2001:db8:2::2' });
+    expect(router(byAir)).toEqual({ gateway: '2001:db8:3::1', client: '2001:db8:3::2' });
+    // Without a router, on a link that has no such address, or with one that nobody is told of.
+    expect(router(wired, route(2, '::/0'), route(2, '2001:db8::/32', { gateway: 'fe80::1' }))).toBeNull();
+    expect(defaultRouter6(network(links, [own[1]!], [byWire]), told)).toBeNull();
+    expect(defaultRouter6(network(links, own, [byWire]), ['fd99::2'])).toBeNull();
   });
 
   it('are other ones where another is taken first, or leads to another router', () => {
