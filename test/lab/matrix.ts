@@ -1,7 +1,8 @@
 /**
- * npm run matrix: every kind of place with every other; prints the grids and writes them into docs/connectivity.md.
- * `npm run matrix -- families neighbours` measures and prints these of its grids (nats, families, neighbours) alone.
- * npm run matrix -- --tries 20: a port-restricted NAT and a symmetric one, each way in turn, so many times.
+ * npm run matrix: every kind of place with every other, printed and written into docs/connectivity.md;
+ * `npm run matrix -- families neighbours`: these of the grids (nats, families, neighbours) alone.
+ * `npm run matrix -- --tries 20`: a port-restricted NAT and a symmetric one, each way in turn, so many times, likewise;
+ * `npm run matrix -- --tries 20 cgnat symmetric`: two other places, printed only.
  */
 
 import { cpus, loadavg } from 'node:os';
@@ -10,6 +11,7 @@ import { rewrite } from './toolkit/document.ts';
 import { Lab, whyNoLab } from './toolkit/lab.ts';
 import {
   type Cell,
+  places as everyPlace,
   expectsDirect,
   Matrix,
   type Meeting,
@@ -18,7 +20,9 @@ import {
   neighbourhoods,
   type Place,
   placeNames,
+  predicts,
 } from './toolkit/matrix.ts';
+import type { Node } from './toolkit/network.ts';
 
 const nats: readonly Place[] = [
   'none',
@@ -31,6 +35,8 @@ const nats: readonly Place[] = [
   'cgnat',
   'blocked',
 ];
+/** Pairs that meet, or nodes that start, at the same time. */
+const AT_ONCE = 4;
 const families: readonly Place[] = ['none', 'ipv6', 'nat64', 'dual', 'black-hole'];
 
 /** What one grid says, and whether it says what it should. */
@@ -45,18 +51,21 @@ const grids: { readonly [title: string]: (lab: Lab) => Promise<Outcome> } = {
 /** Rounds in which every initiator and every responder meets one other. */
 async function measurePlaces(lab: Lab, places: readonly Place[]): Promise<Outcome> {
   const matrix = await Matrix.open(lab);
-  const [initiators, responders] = await Promise.all(
-    [places, places].map((side) => Promise.all(side.map((place) => matrix.node(place)))),
-  );
+  // A few at a time: so many first logins and starts at once take a small machine longer than anybody waits.
+  const nodes: Node[] = [];
+  for (const some of inGroups([...places, ...places])) {
+    nodes.push(...(await Promise.all(some.map((place) => matrix.node(place)))));
+  }
+  const [initiators, responders] = [nodes.slice(0, places.length), nodes.slice(places.length)];
   const cells: Cell[] = [];
   for (let shift = 0; shift < places.length; shift++) {
     const round = places.map((from, i) => {
       const j = (i + shift) % places.length;
-      return meet(initiators![i]!, responders![j]!, { from, to: places[j]! });
+      return meet(initiators[i]!, responders[j]!, { from, to: places[j]! });
     });
     for (const cell of await Promise.all(round)) {
       cells.push(cell);
-      console.log(`${placeNames[cell.from]} to ${placeNames[cell.to]}: ${describe(cell, isGood(cell))}`);
+      console.log(`${placeNames[cell.from]} to ${placeNames[cell.to]}: ${describeCell(cell)}`);
     }
   }
   return { text: table(places, cells), good: cells.every(isGood) };
@@ -78,6 +87,10 @@ async function measureNeighbours(lab: Lab): Promise<Outcome> {
   return { text: ['| two devices in | path |', '| --- | --- |', ...rows].join('\n'), good };
 }
 
+function inGroups<T>(all: readonly T[]): T[][] {
+  return Array.from({ length: Math.ceil(all.length / AT_ONCE) }, (_, i) => all.slice(i * AT_ONCE, (i + 1) * AT_ONCE));
+}
+
 function isGood({ from, to, directMs }: Cell): boolean {
   return expectsDirect(from, to) !== true || directMs !== null;
 }
@@ -87,10 +100,14 @@ function describe({ firstMs, path, directMs }: Meeting, good: boolean): string {
   return `${path ?? 'none'} ${time}${good ? '' : ' (!)'}`;
 }
 
+function describeCell(cell: Cell): string {
+  return `${describe(cell, isGood(cell))}${predicts(cell) && cell.directMs !== null ? ' †' : ''}`;
+}
+
 function table(places: readonly Place[], cells: readonly Cell[]): string {
   const rows = places.map((from) => {
     const row = places.map((to) => cells.find((cell) => cell.from === from && cell.to === to)!);
-    return `| ${[placeNames[from], ...row.map((cell) => describe(cell, isGood(cell)))].join(' | ')} |`;
+    return `| ${[placeNames[from], ...row.map(describeCell)].join(' | ')} |`;
   });
   const head = ['initiator \\ responder', ...places.map((place) => placeNames[place])];
   return [`| ${head.join(' | ')} |`, `|${' --- |'.repeat(head.length)}`, ...rows].join('\n');
@@ -102,14 +119,16 @@ async function run(wanted: readonly string[]): Promise<number> {
     console.error(`no network namespaces here: ${reason}`);
     return 1;
   }
-  const [cores, load] = [cpus().length, loadavg()[0]!.toFixed(1)];
-  const outcomes: Record<string, Outcome> = {};
+  let good = true;
   for (const [title, measure] of Object.entries(grids)) {
     if (wanted.length > 0 && !wanted.includes(title)) continue;
+    const machine = describeMachine();
     const lab = new Lab('matrix');
     try {
-      outcomes[title] = await measure(lab);
-      console.log(`\n${outcomes[title].text}\n`);
+      const outcome = await measure(lab);
+      console.log(`\n${outcome.text}\n`);
+      rewrite('connectivity.md', `npm run matrix -- ${title}`, () => `${outcome.text}\n\n${machine}\n`);
+      good &&= outcome.good;
     } catch (error) {
       console.error(`${error instanceof Error ? error.message : error}\n${lab.report()}`);
       return 1;
@@ -117,39 +136,24 @@ async function run(wanted: readonly string[]): Promise<number> {
       await lab.close();
     }
   }
-  if (wanted.length === 0) rewrite('connectivity.md', 'npm run matrix', () => textOf(outcomes, cores, load));
-  return Object.values(outcomes).every(({ good }) => good) ? 0 : 1;
+  return good ? 0 : 1;
 }
 
-function textOf(outcomes: Readonly<Record<string, Outcome>>, cores: number, load: string): string {
-  return `Measured on a machine with ${cores} cores and a load of ${load} when it began.
-
-## NATs and firewalls, over IPv4
-
-${outcomes.nats?.text}
-
-## Address families
-
-${outcomes.families?.text}
-
-## Behind one NAT
-
-${outcomes.neighbours?.text}
-`;
+function describeMachine(): string {
+  return `On ${cpus().length} cores, with a load of ${loadavg()[0]!.toFixed(1)} when it began.`;
 }
 
-/** Pairs that meet at the same time. */
-const AT_ONCE = 4;
+const predicted: readonly Place[] = ['port-restricted', 'symmetric'];
 
-async function tryPrediction(tries: number): Promise<number> {
+async function tryPair(tries: number, pair: readonly Place[]): Promise<number> {
+  const machine = describeMachine();
   const cells: Cell[] = [];
   while (cells.length < tries) {
     const lab = new Lab('predict');
     try {
       const matrix = await Matrix.open(lab);
       const round = Array.from({ length: Math.min(AT_ONCE, tries - cells.length) }, async (_, i) => {
-        const both = ['port-restricted', 'symmetric'] as const;
-        const [from, to] = i % 2 === 0 ? both : both.toReversed();
+        const [from, to] = i % 2 === 0 ? pair : pair.toReversed();
         const [initiator, responder] = [await matrix.node(from!), await matrix.node(to!)];
         return meet(initiator, responder, { from: from!, to: to! });
       });
@@ -157,13 +161,22 @@ async function tryPrediction(tries: number): Promise<number> {
     } finally {
       await lab.close();
     }
-    for (const cell of cells.slice(-AT_ONCE))
-      console.log(`${cell.from} to ${cell.to}: ${describe(cell, isGood(cell))}`);
+    for (const cell of cells.slice(-AT_ONCE)) console.log(`${cell.from} to ${cell.to}: ${describeCell(cell)}`);
   }
   const times = cells.flatMap(({ directMs }) => directMs ?? []).sort((a, b) => a - b);
-  console.log(`${times.length} of ${tries} direct, half of them within ${times[times.length >> 1] ?? '-'} ms`);
+  const [half, last] = [times[times.length >> 1], times.at(-1)].map((ms) => `${((ms ?? 0) / 1_000).toFixed(1)} s`);
+  const outcome = `${times.length} of ${tries} were direct, half of them within ${half} and the last within ${last}.`;
+  console.log(outcome);
+  if (pair === predicted && tries === 20)
+    rewrite('connectivity.md', 'npm run matrix -- --tries 20', () => `${outcome} ${machine}\n`);
   return times.length >= 0.9 * tries ? 0 : 1;
 }
 
+const isPlace = (text: string): text is Place => everyPlace.some((place) => place === text);
+
 const { values, positionals } = parseArgs({ options: { tries: { type: 'string' } }, allowPositionals: true });
-process.exitCode = values.tries === undefined ? await run(positionals) : await tryPrediction(Number(values.tries));
+const pair = positionals.filter(isPlace);
+process.exitCode =
+  values.tries === undefined
+    ? await run(positionals)
+    : await tryPair(Number(values.tries), pair.length === 2 ? pair : predicted);

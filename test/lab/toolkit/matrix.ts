@@ -76,7 +76,7 @@ export function expectsDirect(from: Place, to: Place): boolean | null {
 }
 
 /** Whether they meet by port prediction only. */
-function predicts({ from, to }: { from?: Place; to?: Place }): boolean {
+export function predicts({ from, to }: { from?: Place; to?: Place }): boolean {
   if (from === undefined || to === undefined) return false;
   return (from === 'symmetric' && strict.has(to)) || (to === 'symmetric' && strict.has(from));
 }
