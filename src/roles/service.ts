@@ -15,7 +15,7 @@ import type { Now } from '../lib/time.ts';
 import { openServicePort, type ServicePort } from '../pipeline/service.ts';
 import { MetricsPort } from '../proto/constants.ts';
 import type { Register } from '../store/register.ts';
-import type { Shared } from '../store/shared.ts';
+import { ownPlace, type Shared } from '../store/shared.ts';
 import { evpAead } from '../sys/evp.ts';
 import { notifyReady } from '../sys/notify.ts';
 import type { Context, Contribution, Running } from './context.ts';
@@ -29,7 +29,7 @@ import { chooseTelemetry, type Observed, startTelemetry } from './telemetry.ts';
 export type ServiceOptions = {
   readonly file: ServiceFile;
   readonly register: RegisterAccess & Pick<Register, 'watch'>;
-  /** What its replicas share; the memory of this process where there are none. */
+  /** What its replicas share; a file or the memory of this process where there are none. */
   readonly shared: Shared;
   /** Where this replica alone is reached, beside the address of all; null = it is the only one. */
   readonly own?: OwnAddresses | null;
@@ -189,7 +189,7 @@ async function serve(
   const own = ownAddresses(options, file);
   const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort[file.role], log));
   const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
-  const shared = register && (await awaitShared(file.shared, file.network, log, context.stopped));
+  const shared = register && (await awaitShared(placeOf(file), file.network, log, context.stopped));
   try {
     if (register === null || shared === null) return;
     const running = await start({ file, register, shared, own, log });
@@ -205,6 +205,11 @@ async function serve(
     await register?.close();
     await telemetry.stop();
   }
+}
+
+/** What only a TRS with replicas shares is worth nothing after it. */
+function placeOf({ role, name, shared, registerFile }: ServiceFile): string | null {
+  return shared ?? (role === 'nms' ? ownPlace(registerFile, `presence-${name}`) : null);
 }
 
 function ownAddresses({ address, address6 }: ServeOptions, file: ServiceFile): OwnAddresses | null {

@@ -53,6 +53,7 @@ class RedisShared implements Shared {
   readonly #listening: Redis;
   readonly #prefix: string;
   readonly #listeners = new Map<string, Set<(message: string) => void>>();
+  readonly alone = false;
 
   constructor(client: Redis, listening: Redis, prefix: string) {
     this.#client = client;

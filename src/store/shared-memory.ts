@@ -1,9 +1,9 @@
-/** What replicas share, in the memory of one process: for the services of `cloud serve`, and for tests. */
+/** What replicas share, in the memory of one process. */
 
+import { LocalChannels } from './local-channels.ts';
 import type { Shared } from './shared.ts';
 
 type Kept<T> = { readonly value: T; readonly until: number };
-type Listener = (message: string) => void;
 
 /** Expired records are looked for after so many additions. */
 const SWEEP_EVERY = 1_024;
@@ -12,9 +12,10 @@ export class MemoryShared implements Shared {
   readonly #clock: () => number;
   readonly #records = new Map<string, Kept<string>>();
   readonly #sets = new Map<string, Kept<Set<string>>>();
-  readonly #listeners = new Map<string, Set<Listener>>();
+  readonly #channels = new LocalChannels();
   #additions = 0;
   readonly reachable = true;
+  readonly alone = false;
 
   constructor(clock: () => number = () => performance.now()) {
     this.#clock = clock;
@@ -56,19 +57,17 @@ export class MemoryShared implements Shared {
   }
 
   async publish(channel: string, message: string): Promise<void> {
-    for (const listener of this.#listeners.get(channel) ?? []) queueMicrotask(() => listener(message));
+    this.#channels.publish(channel, message);
   }
 
-  async subscribe(channel: string, listener: Listener): Promise<() => void> {
-    const listeners = this.#listeners.get(channel) ?? new Set();
-    this.#listeners.set(channel, listeners.add(listener));
-    return () => void listeners.delete(listener);
+  async subscribe(channel: string, listener: (message: string) => void): Promise<() => void> {
+    return this.#channels.subscribe(channel, listener);
   }
 
   async close(): Promise<void> {
     this.#records.clear();
     this.#sets.clear();
-    this.#listeners.clear();
+    this.#channels.close();
   }
 
   #alive<T>(from: ReadonlyMap<string, Kept<T>>, key: string): T | undefined {

@@ -1,3 +1,5 @@
+import { isPostgresUrl } from './open.ts';
+
 /**
  * What the replicas of a service share beside the register: records that live for a while and can be made again by their
  * owners, and messages to one another. Nothing in it is worth a backup; `test/store/shared.test.ts` holds the contract.
@@ -22,6 +24,8 @@ export interface Shared {
   subscribe(channel: string, listener: (message: string) => void): Promise<() => void>;
   /** Whether the store can be reached. */
   readonly reachable: boolean;
+  /** Whether nobody but this process uses it. */
+  readonly alone: boolean;
   close(): Promise<void>;
 }
 
@@ -29,11 +33,20 @@ export function isRedisUrl(place: string): boolean {
   return /^(rediss?|redis\+unix|unix):\/\//.test(place);
 }
 
-/** Opens the store at a URL; null = the one in this process's memory, for a service without replicas. */
+/** Where a process that shares with nobody keeps it: beside a register that is a file; else, null, in memory. */
+export function ownPlace(register: string, name: string): string | null {
+  return isPostgresUrl(register) ? null : `${register}.${name}`;
+}
+
+/** Opens the store at the URL of a Redis, or for a single process the one in a file; null = in memory. */
 export async function openShared(place: string | null, network: string): Promise<Shared> {
   if (place === null) {
     const { MemoryShared } = await import('./shared-memory.ts');
     return new MemoryShared();
+  }
+  if (!isRedisUrl(place)) {
+    const { SqliteShared } = await import('./shared-sqlite.ts');
+    return new SqliteShared(place);
   }
   // Its client is not loaded where nobody needs it.
   const { openRedis } = await import('./redis.ts');

@@ -1,20 +1,16 @@
 /** The register in one SQLite file, shared by all processes of one machine. */
 
 import { closeSync, openSync } from 'node:fs';
-import Database from 'better-sqlite3';
 import type { AuditEntry, Credentials, DeviceSelector, Network, Service, Sighting } from '../lib/device.ts';
 import { raise } from '../lib/errors.ts';
 import { columnOf } from './columns.ts';
 import { EmbeddedRegister, type Tables } from './embedded.ts';
-import { migrations } from './migrations.ts';
 import type { DeviceRecord, Tombstone } from './record.ts';
 import { FIRST_HOST, type Page } from './register.ts';
-
-/** How long a writer waits for another process's transaction (ms). */
-const BUSY_MS = 10_000;
+import { type Database, openFile, SqliteError, type Statement } from './sqlite-file.ts';
 
 export function openSqlite(file: string, network: Network, clock?: () => number): EmbeddedRegister {
-  return new EmbeddedRegister(new SqliteTables(open(file, false)), network, clock);
+  return new EmbeddedRegister(new SqliteTables(openFile(file, false)), network, clock);
 }
 
 /** Makes an empty register that only the user of this process may read; an existing file is not touched. */
@@ -26,12 +22,12 @@ export function createSqlite(file: string): void {
     if ((cause as NodeJS.ErrnoException).code === 'EEXIST') raise('SYS_NOT_EMPTY', { path: file }, cause);
     raise('SYS_REGISTER', { file, why: (cause as Error).message }, cause);
   }
-  open(file, true).close();
+  openFile(file, true).close();
 }
 
 /** Writes a consistent copy of the register, whoever else is using it, into a new file. */
 export function copySqlite(file: string, target: string): void {
-  const database = open(file, false);
+  const database = openFile(file, false);
   try {
     database.prepare('VACUUM INTO ?').run(target);
   } catch (cause) {
@@ -53,7 +49,7 @@ export type Snapshot = {
 };
 
 export function readSqlite(file: string): Snapshot {
-  const tables = new SqliteTables(open(file, false));
+  const tables = new SqliteTables(openFile(file, false));
   try {
     return tables.transaction(() => {
       const devices = tables.devices();
@@ -70,39 +66,6 @@ export function readSqlite(file: string): Snapshot {
   } finally {
     tables.close();
   }
-}
-
-function open(file: string, empty: boolean): Database.Database {
-  let database: Database.Database | undefined;
-  try {
-    database = new Database(file, { fileMustExist: true, timeout: BUSY_MS });
-    database.pragma('journal_mode = WAL');
-    // An answered change survives a power failure (not only a crash of this process).
-    database.pragma('synchronous = FULL');
-    database.pragma('foreign_keys = ON');
-    migrate(database, file, empty);
-    return database;
-  } catch (cause) {
-    database?.close();
-    if (cause instanceof Database.SqliteError || cause instanceof TypeError) {
-      raise('SYS_REGISTER', { file, why: `${cause.message}; check its owner and mode, or restore a backup` }, cause);
-    }
-    throw cause;
-  }
-}
-
-function migrate(database: Database.Database, file: string, empty: boolean): void {
-  const version = () => database.pragma('user_version', { simple: true }) as number;
-  if (version() > migrations.length) {
-    raise('CONFIG_SCHEMA', { file, found: version(), known: migrations.length });
-  }
-  if (version() === 0 && !empty) raise('SYS_REGISTER', { file, why: 'it is no register; restore a backup' });
-  // Under the write lock, as another process may be migrating at the same time.
-  const run = database.transaction(() => {
-    for (const step of migrations.slice(version())) database.exec(step);
-    database.pragma(`user_version = ${migrations.length}`);
-  });
-  if (version() < migrations.length) run.immediate();
 }
 
 type Value = string | number | bigint | Uint8Array | null;
@@ -124,11 +87,11 @@ const plain: Column = {
 /** One table: its columns are the fields in snake case. */
 class Table<T> {
   readonly #columns: readonly (readonly [field: string, column: string, Column])[];
-  readonly #database: Database.Database;
-  readonly #put: Database.Statement;
+  readonly #database: Database;
+  readonly #put: Statement;
   readonly #name: string;
 
-  constructor(database: Database.Database, name: string, key: string, fields: { readonly [F in keyof T]-?: Column }) {
+  constructor(database: Database, name: string, key: string, fields: { readonly [F in keyof T]-?: Column }) {
     this.#database = database;
     this.#name = name;
     this.#columns = Object.entries<Column>(fields).map(([field, column]) => [field, columnOf(field), column]);
@@ -161,7 +124,7 @@ class Table<T> {
   }
 }
 
-function tablesOf(database: Database.Database) {
+function tablesOf(database: Database) {
   return {
     device: new Table<DeviceRecord>(database, 'device', 'device_id', {
       deviceId: plain,
@@ -219,11 +182,11 @@ function tablesOf(database: Database.Database) {
 }
 
 class SqliteTables implements Tables {
-  readonly #database: Database.Database;
+  readonly #database: Database;
   readonly #tables;
   readonly #questions;
 
-  constructor(database: Database.Database) {
+  constructor(database: Database) {
     this.#database = database;
     const tables = tablesOf(database);
     this.#tables = tables;
@@ -280,7 +243,7 @@ class SqliteTables implements Tables {
     try {
       return this.#database.transaction(work).immediate();
     } catch (cause) {
-      if (!(cause instanceof Database.SqliteError)) throw cause;
+      if (!(cause instanceof SqliteError)) throw cause;
       return raise('SYS_REGISTER', { file: this.#database.name, why: cause.message }, cause);
     }
   }

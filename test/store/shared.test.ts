@@ -1,12 +1,19 @@
 /** What every store that replicas share must keep to, whatever it is made of. */
 
+import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import Database from 'better-sqlite3';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { describeRedis } from '../../src/store/redis.ts';
 import { openShared, type Shared } from '../../src/store/shared.ts';
 import { MemoryShared } from '../../src/store/shared-memory.ts';
+import { SqliteShared } from '../../src/store/shared-sqlite.ts';
 import { until } from '../lab/toolkit/command.ts';
 import { noRedis, type RedisServer, startRedis } from './redis-server.ts';
 
+const directory = mkdtempSync(join(tmpdir(), 'cyphonic-shared-'));
+const file = join(directory, 'register.db.presence');
 let redis: RedisServer;
 const opened: Shared[] = [];
 
@@ -16,9 +23,13 @@ beforeAll(async () => {
 
 afterEach(async () => {
   for (const shared of opened.splice(0)) await shared.close();
+  for (const name of readdirSync(directory)) rmSync(join(directory, name));
 });
 
-afterAll(() => redis?.stop());
+afterAll(async () => {
+  rmSync(directory, { recursive: true });
+  await redis?.stop();
+});
 
 async function open(url: string | null, network = 'lab.example'): Promise<Shared> {
   const shared = await openShared(url, network);
@@ -29,6 +40,14 @@ async function open(url: string | null, network = 'lab.example'): Promise<Shared
 const memory = new MemoryShared();
 const stores = [
   { name: 'memory', skip: false, replicas: async () => [memory, memory] as const },
+  {
+    name: 'SQLite',
+    skip: false,
+    replicas: async () => {
+      const one = await open(file);
+      return [one, one] as const;
+    },
+  },
   {
     name: 'Redis',
     skip: noRedis,
@@ -96,6 +115,76 @@ describe.each(stores)('replicas on $name', ({ skip, replicas }) => {
     await a.publish('mark', 'mark');
     await until(() => marked.length > 0, { what: 'the mark' });
     expect(heard).toHaveLength(1);
+  });
+});
+
+describe('SQLite', () => {
+  const LIFE_MS = 60_000;
+  let wall = 1_000_000;
+  const start = (): SqliteShared => {
+    const shared = new SqliteShared(file, () => wall);
+    opened.push(shared);
+    return shared;
+  };
+  /** As a `kill -9` leaves the files: what is committed, and no more. */
+  const crash = (): void => {
+    for (const ending of ['', '-wal', '-shm']) copyFileSync(file + ending, `${file}2${ending}`);
+    for (const ending of ['', '-wal', '-shm']) renameSync(`${file}2${ending}`, file + ending);
+  };
+
+  it('still knows after a crash what was kept, except for the last moment and what has run out meanwhile', async () => {
+    const before = start();
+    await before.keep('node 1', 'here', LIFE_MS);
+    await before.keep('node 2', 'there', LIFE_MS / 2);
+    for (const member of ['1', '2']) await before.include('paths', member, LIFE_MS);
+    await before.include('short', '1', LIFE_MS / 2);
+    const other = new Database(file, { readonly: true });
+    await until(() => other.prepare('SELECT 1 FROM records').get() !== undefined, { what: 'the records on disk' });
+    other.close();
+    await before.keep('node 1', 'too late', LIFE_MS);
+    expect(await before.recall(['node 1'])).toEqual(['too late']);
+    crash();
+    wall += LIFE_MS / 2;
+    const after = start();
+    expect(await after.recall(['node 1', 'node 2'])).toEqual(['here', null]);
+    expect((await after.members('paths')).sort()).toEqual(['1', '2']);
+    expect(await after.members('short')).toEqual([]);
+    // What has run out leaves the file too, and a set that begins anew is not the former one.
+    await after.include('short', '2', LIFE_MS);
+    await after.close();
+    const left = new Database(file, { readonly: true });
+    expect(left.prepare('SELECT key FROM records').pluck().all()).toEqual(['node 1']);
+    expect(left.prepare("SELECT member FROM members WHERE name = 'short'").pluck().all()).toEqual(['2']);
+    left.close();
+  });
+
+  it('writes once for all that happens within a second', async () => {
+    const shared = start();
+    const frames = (): number => statSync(`${file}-wal`).size;
+    await shared.keep('node 0', 'here', LIFE_MS);
+    const before = frames();
+    for (let i = 0; i < 1_000; i++) await shared.keep(`node ${i}`, 'here', LIFE_MS);
+    expect(frames()).toBe(before);
+    await until(() => frames() > before, { what: 'the write' });
+    expect(await shared.recall(['node 999'])).toEqual(['here']);
+  });
+
+  it('begins anew where its file cannot be read, or is of another version, which nobody else may read', async () => {
+    writeFileSync(file, 'no database at all, but long enough to have a header that could be one'.repeat(100));
+    const shared = start();
+    await shared.keep('node 1', 'here', LIFE_MS);
+    await shared.close();
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const database = new Database(file);
+    database.exec('DROP TABLE records; PRAGMA user_version = 7');
+    database.close();
+    expect(await start().recall(['node 1'])).toEqual([null]);
+  });
+
+  it('says in one line where it cannot be', async () => {
+    await expect(openShared(join(directory, 'nowhere', 'presence'), 'lab.example')).rejects.toThrow(
+      /^cannot use the .*ENOENT/,
+    );
   });
 });
 

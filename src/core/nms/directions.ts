@@ -197,7 +197,7 @@ export class Directions {
     if (node.revoked || found.state === 'disabled') return refuse(Refusal.disabled);
     if (found.nodeId === node.nodeId) return refuse(Refusal.policy);
     const responder = this.#options.present(found.nodeId);
-    if (!mayTalk(found) || !mayTalk(node.device) || responder?.registered !== true || responder.revoked) {
+    if (!mayTalk(found) || !mayTalk(node.device) || responder?.present !== true || responder.revoked) {
       // By its certificate who stored a path to it sees whether its keys are still the same.
       return refuse(
         Refusal.offline,

@@ -92,6 +92,11 @@ export class PresentNode {
     return this.#registration !== null;
   }
 
+  /** Whether it can be spoken to. */
+  get present(): boolean {
+    return this.registered && this.sightings.length > 0;
+  }
+
   get suites(): number {
     return this.#registration?.suites ?? DEFAULT_SUITES;
   }
@@ -191,6 +196,8 @@ export class PresentNode {
       const sighting = parseSighting(at[i]);
       if (sighting === null || !isNewer(sighting, this.#mapped[way])) continue;
       const heard = since(sighting.at);
+      // Records outlive what they say.
+      if (now.ms - heard > PRESENCE_MS) continue;
       this.#mapped[way] = { ...sighting, heard };
       this.heard = Math.max(this.heard, heard);
       this.#shared.set(`at${way}`, { what: placeOf(sighting), at: heard });

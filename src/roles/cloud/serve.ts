@@ -3,7 +3,7 @@
 import { createLog } from '../../lib/log.ts';
 import { MetricsPort } from '../../proto/constants.ts';
 import type { Register } from '../../store/register.ts';
-import type { Shared } from '../../store/shared.ts';
+import { ownPlace, type Shared } from '../../store/shared.ts';
 import { notifyReady } from '../../sys/notify.ts';
 import { type AsService, startAs } from '../as/serve.ts';
 import type { Context, Running } from '../context.ts';
@@ -30,10 +30,11 @@ export async function serveCloud(file: NetworkFile, options: CloudOptions, conte
     register = await awaitRegister(file.registerFile, file.network, log, context.stopped, file.caPublicKey);
     if (register === null) return;
     const services = file.serviceFiles.map((path) => readServiceFile(path));
-    // Who shares a place shares it: within this process that is its memory.
+    // Who shares a place shares it: within this process that is a file of its own.
     const stores = new Map<string | null, Shared>();
     for (const place of new Set([file.shared, ...services.map(({ shared }) => shared)])) {
-      const shared = await awaitShared(place, file.network, log, context.stopped);
+      const at = place ?? ownPlace(file.registerFile, 'presence');
+      const shared = await awaitShared(at, file.network, log, context.stopped);
       if (shared === null) return;
       running.push({ stop: () => shared.close() });
       stores.set(place, shared);

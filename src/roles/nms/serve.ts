@@ -17,7 +17,8 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     ipv4: address4 !== null,
     ipv6: address6 !== null,
     replica: () => replica.number,
-    behindBalancer: file.behindBalancer,
+    // One that shares with nobody is all there is behind it, and was in its earlier lives.
+    behindBalancer: file.behindBalancer && !shared.alone,
     noPortPrediction: file.noPortPrediction,
   });
   const gauges = () => [

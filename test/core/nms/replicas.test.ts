@@ -225,6 +225,31 @@ describe('behind a balancer', () => {
   });
 });
 
+describe('an NMS that starts anew, alone, on what it kept', () => {
+  /** All that lived are dead; one with another number begins. */
+  function restart(): void {
+    cloud.replicas.clear();
+    cloud.startReplica(7);
+    cloud.spread = () => 7;
+  }
+
+  it('directs at once to a node that has said nothing since', () => {
+    const [a, b] = pair(cloud);
+    restart();
+    expect(a.direct('b.lab.example', P1)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(b.directed).toHaveLength(1);
+  });
+
+  it('believes nothing older than it would believe of its own', () => {
+    const [a] = pair(cloud);
+    cloud.pass(85_000);
+    a.keepAlive();
+    restart();
+    cloud.pass(10_000);
+    expect(a.direct('b.lab.example', P1)).toMatchObject(refused(Refusal.offline));
+  });
+});
+
 describe('without the store', () => {
   it('a replica serves the nodes it hears and refuses at once to direct to others', () => {
     cloud.shared = null;

@@ -1,0 +1,144 @@
+/**
+ * What replicas share, where there is one process only: in a file, so that it still knows where its devices are after a
+ * `kill -9`. What happens within one interval is one transaction, which reads see at once and a crash takes back.
+ */
+
+import { LocalChannels } from './local-channels.ts';
+import type { Shared } from './shared.ts';
+import { type Database, openScratch } from './sqlite-file.ts';
+
+/** From the first change until it is on disk, with what came after it (ms). */
+const INTERVAL_MS = 1_000;
+
+const schema = `
+  CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX records_until ON records (until);
+  CREATE TABLE sets (name TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX sets_until ON sets (until);
+  CREATE TABLE members (
+    name TEXT NOT NULL REFERENCES sets ON DELETE CASCADE, member TEXT NOT NULL, PRIMARY KEY (name, member)
+  ) STRICT, WITHOUT ROWID`;
+
+export class SqliteShared implements Shared {
+  readonly #clock: () => number;
+  readonly #database: Database;
+  readonly #statements: ReturnType<typeof prepare>;
+  readonly #channels = new LocalChannels();
+  #commit: NodeJS.Timeout | undefined;
+  readonly alone = true;
+  #reachable = true;
+
+  /** The clock is the wall's, as times outlive the process. */
+  constructor(file: string, clock: () => number = Date.now) {
+    this.#clock = clock;
+    this.#database = openScratch(file, schema);
+    this.#database.pragma('foreign_keys = ON');
+    this.#statements = prepare(this.#database);
+  }
+
+  get reachable(): boolean {
+    return this.#reachable;
+  }
+
+  async keep(key: string, value: string, lifeMs: number): Promise<void> {
+    this.#change();
+    this.#statements.keep.run(key, value, this.#clock() + lifeMs);
+  }
+
+  async claim(key: string, value: string, lifeMs: number): Promise<boolean> {
+    this.#change();
+    const now = this.#clock();
+    return this.#statements.claim.run({ key, value, until: now + lifeMs, now }).changes > 0;
+  }
+
+  async recall(keys: readonly string[]): Promise<(string | null)[]> {
+    const now = this.#clock();
+    return keys.map((key) => this.#statements.recall.get(key, now) ?? null);
+  }
+
+  async include(set: string, member: string, lifeMs: number): Promise<void> {
+    this.#change();
+    const now = this.#clock();
+    this.#statements.expire.run(set, now);
+    this.#statements.renew.run(set, now + lifeMs);
+    this.#statements.include.run(set, member);
+  }
+
+  async members(set: string): Promise<string[]> {
+    return this.#statements.members.all(set, this.#clock());
+  }
+
+  async exclude(set: string, member: string): Promise<void> {
+    this.#change();
+    this.#statements.exclude.run(set, member);
+  }
+
+  async take(set: string): Promise<string[]> {
+    this.#change();
+    const taken = this.#statements.members.all(set, this.#clock());
+    this.#statements.remove.run(set);
+    return taken;
+  }
+
+  async publish(channel: string, message: string): Promise<void> {
+    this.#channels.publish(channel, message);
+  }
+
+  async subscribe(channel: string, listener: (message: string) => void): Promise<() => void> {
+    return this.#channels.subscribe(channel, listener);
+  }
+
+  async close(): Promise<void> {
+    this.#channels.close();
+    this.#flush();
+    this.#database.close();
+  }
+
+  /** Throws if the file cannot be written. */
+  #change(): void {
+    if (this.#database.inTransaction) return;
+    this.#database.exec('BEGIN IMMEDIATE');
+    this.#commit = setTimeout(() => this.#flush(), INTERVAL_MS);
+  }
+
+  #flush(): void {
+    clearTimeout(this.#commit);
+    if (!this.#database.inTransaction) return;
+    try {
+      const now = this.#clock();
+      this.#statements.sweepRecords.run(now);
+      this.#statements.sweepSets.run(now);
+      this.#database.exec('COMMIT');
+      this.#reachable = true;
+    } catch {
+      // A full disk: what was said is forgotten, and told again when it is due.
+      this.#reachable = false;
+      if (this.#database.inTransaction) this.#database.exec('ROLLBACK');
+    }
+  }
+}
+
+function prepare(database: Database) {
+  return {
+    keep: database.prepare<[string, string, number]>('REPLACE INTO records VALUES (?, ?, ?)'),
+    claim: database.prepare<[{ key: string; value: string; until: number; now: number }]>(
+      `INSERT INTO records VALUES (@key, @value, @until)
+       ON CONFLICT (key) DO UPDATE SET value = excluded.value, until = excluded.until WHERE until <= @now`,
+    ),
+    recall: database.prepare<[string, number], string>('SELECT value FROM records WHERE key = ? AND until > ?').pluck(),
+    expire: database.prepare<[string, number]>('DELETE FROM sets WHERE name = ? AND until <= ?'),
+    renew: database.prepare<[string, number]>(
+      'INSERT INTO sets VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET until = excluded.until',
+    ),
+    include: database.prepare<[string, string]>('INSERT OR IGNORE INTO members VALUES (?, ?)'),
+    members: database
+      .prepare<[string, number], string>(
+        'SELECT member FROM members JOIN sets USING (name) WHERE name = ? AND until > ?',
+      )
+      .pluck(),
+    exclude: database.prepare<[string, string]>('DELETE FROM members WHERE name = ? AND member = ?'),
+    remove: database.prepare<[string]>('DELETE FROM sets WHERE name = ?'),
+    sweepRecords: database.prepare<[number]>('DELETE FROM records WHERE until <= ?'),
+    sweepSets: database.prepare<[number]>('DELETE FROM sets WHERE until <= ?'),
+  };
+}
