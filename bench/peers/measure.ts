@@ -120,6 +120,7 @@ export async function answers({ hosts }: Site, address: string): Promise<void> {
       forget(hosts[0], program);
       return code === 0;
     },
-    { what: `an answer from ${address}`, intervalMs: 200 },
+    // fastd tries again after 20 s when both ends began at once.
+    { what: `an answer from ${address}`, intervalMs: 200, timeoutMs: 60_000 },
   );
 }
