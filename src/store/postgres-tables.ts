@@ -1,5 +1,6 @@
 /** Table operations as SQL. DeviceIDs are found by their lower-case octets, which sort the same under every locale. */
 
+import { hash } from 'node:crypto';
 import type pg from 'pg';
 import type { AuditEntry, Credentials, Service } from '../lib/device.ts';
 import { columnOf } from './columns.ts';
@@ -9,6 +10,16 @@ import type { Operations, Step } from './rules.ts';
 
 type Client = pg.Pool | pg.PoolClient;
 type Row = Record<string, unknown>;
+
+/** Of a question, the same in all processes. */
+const names = new Map<string, string>();
+
+/** The rows that answer a question. The server reads and plans it once for each connection, which else is most of the work. */
+async function ask<T extends object>(client: Client, question: string, values: unknown[]): Promise<T[]> {
+  let name = names.get(question);
+  if (name === undefined) names.set(question, (name = hash('sha256', question).slice(0, 32)));
+  return (await client.query<T>({ name, text: question, values })).rows;
+}
 
 /** Columns by field; what no record holds (lower-case keys) is added when writing. */
 class Table<T extends object> {
@@ -35,14 +46,13 @@ class Table<T extends object> {
   async put(client: Client, record: T): Promise<void> {
     const own = this.#fields.map((field) => toColumn(record[field]));
     const derived = Object.values(this.#derived).map((derive) => derive(record));
-    await client.query(this.#put, [...own, ...derived]);
+    await ask(client, this.#put, [...own, ...derived]);
   }
 
   /** `rest` is all of the question behind FROM. */
   async select(client: Client, rest: string, ...values: unknown[]): Promise<T[]> {
     const columns = this.#fields.map((field) => `${columnOf(field)} AS "${field}"`).join(', ');
-    const { rows } = await client.query<Row>(`SELECT ${columns} FROM ${this.#name} ${rest}`, values);
-    return rows as T[];
+    return (await ask<Row>(client, `SELECT ${columns} FROM ${this.#name} ${rest}`, values)) as T[];
   }
 }
 
@@ -141,7 +151,7 @@ const operations: Asynchronous = {
   putDevice: (client, record) => device.put(client, record),
   async deleteDevice(client, { deviceId }) {
     // Credentials and presence go with it: foreign keys.
-    await client.query('DELETE FROM device WHERE device_key = $1', [keyOf(deviceId)]);
+    await ask(client, 'DELETE FROM device WHERE device_key = $1', [keyOf(deviceId)]);
   },
   credentials: async (client, deviceId) =>
     (await credential.select(client, 'WHERE device_key = $1', keyOf(deviceId)))[0] ?? null,
@@ -170,7 +180,8 @@ const operations: Asynchronous = {
     return new Map(rows.map(({ nodeId, lastSeen }) => [nodeId, lastSeen]));
   },
   async putLastSeen(client, seen) {
-    await client.query(
+    await ask(
+      client,
       `INSERT INTO presence (node_id, last_seen)
        SELECT device.node_id, seen.at FROM unnest($1::TEXT[], $2::INT8[]) AS seen (node_id, at)
        JOIN device ON device.node_id = seen.node_id
@@ -179,7 +190,8 @@ const operations: Asynchronous = {
     );
   },
   async putAudit(client, { at, by, action, subject }) {
-    await client.query(
+    await ask(
+      client,
       `INSERT INTO audit (number, at, author, action, subject)
        VALUES ((SELECT coalesce(max(number), 0) + 1 FROM audit), $1, $2, $3, $4)`,
       [at, by, action, subject],
@@ -188,7 +200,7 @@ const operations: Asynchronous = {
   async audit(client, before, limit) {
     const question = `SELECT number, at, author AS by, action, subject FROM audit
       WHERE number < $1 ORDER BY number DESC LIMIT $2`;
-    return (await client.query<AuditEntry>(question, [before, limit])).rows;
+    return ask<AuditEntry>(client, question, [before, limit]);
   },
   services: (client) => service.select(client, "ORDER BY convert_to(name, 'UTF8')"),
   putService: (client, given) => service.put(client, given),
@@ -199,6 +211,6 @@ export function carryOut(client: Client, { operation, words }: Step): Promise<un
 }
 
 async function number(client: Client, question: string, ...values: unknown[]): Promise<number> {
-  const { rows } = await client.query<{ n: number }>(question, values);
+  const rows = await ask<{ n: number }>(client, question, values);
   return rows[0]!.n;
 }

@@ -18,6 +18,8 @@ export const noPostgres = programs === undefined;
 if (noPostgres) console.warn('there is no PostgreSQL: the register on it is not tested (package postgresql)');
 
 export type PostgresServer = {
+  /** Of the server's first process, which all others are children of. */
+  readonly pid: number;
   /** A new empty database, as its owner. */
   freshUrl(): Promise<string>;
   stop(): Promise<void>;
@@ -26,7 +28,8 @@ export type PostgresServer = {
   start(): Promise<void>;
 };
 
-export async function startPostgres(): Promise<PostgresServer> {
+/** `durable`: what is committed is on the disk, which tests have no use for. */
+export async function startPostgres({ durable = false } = {}): Promise<PostgresServer> {
   const directory = mkdtempSync(join(tmpdir(), 'cyphonic-pg-'));
   // The server refuses to run as root.
   const nobody = process.getuid?.() === 0 ? idsOf('postgres') : null;
@@ -46,7 +49,7 @@ export async function startPostgres(): Promise<PostgresServer> {
       '-c',
       'listen_addresses=',
       '-c',
-      'fsync=off',
+      `fsync=${durable ? 'on' : 'off'}`,
       '-c',
       'max_connections=200',
     ];
@@ -71,6 +74,9 @@ export async function startPostgres(): Promise<PostgresServer> {
   };
   await start();
   return {
+    get pid() {
+      return server.pid!;
+    },
     start,
     async freshUrl() {
       const client = new pg.Client(url('postgres'));

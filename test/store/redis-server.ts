@@ -20,6 +20,7 @@ if (noRedis) console.warn('there is no Redis: what replicas share is not tested 
 
 export type RedisServer = {
   readonly url: string;
+  readonly pid: number;
   start(): Promise<void>;
   /** As `kill -9`: nothing is kept. */
   crash(): Promise<void>;
@@ -60,6 +61,9 @@ export async function startRedis(): Promise<RedisServer> {
   await start();
   return {
     url: `unix://${socket}`,
+    get pid() {
+      return server.pid!;
+    },
     start,
     crash,
     command: (name, ...words) => withClient((client) => client.call(name, ...words)),
