@@ -15,6 +15,7 @@ import { measureLogins } from './logins.ts';
 import { type LoadResult, offerLoad } from './open-loop.ts';
 import { addDevices, Population, primitives } from './population.ts';
 import { makeNetwork, nodeRange, Service, serviceAddress } from './processes.ts';
+import { measureRelaying } from './relaying.ts';
 import { TunWire } from './wire.ts';
 
 const { values: flags } = parseArgs({
@@ -138,7 +139,8 @@ async function main(): Promise<void> {
     const devices = await addDevices(directory, 'n', nodes);
     for (const role of ['trs', 'nms', 'as'] as const) services.push(await Service.start(role, directory));
     const [trs, nms, as] = services as [Service, Service, Service];
-    population = await Population.open(devices, { address: serviceAddress, port: ports.nms }, new TunWire(nodeRange));
+    const wire = new TunWire(nodeRange);
+    population = await Population.open(devices, { address: serviceAddress, port: ports.nms }, wire);
     const all = population.nodes;
     const idle = nms.memory;
     const herd = [await absorb('that it has not heard of before', nms, population)];
@@ -163,12 +165,18 @@ async function main(): Promise<void> {
     console.log(
       `resident memory, MiB: NMS ${memory.nms.toFixed(0)} in the end, ${present.toFixed(0)} with ${nodes} nodes (${memory.perNode.toFixed(1)} KiB each above the start), TRS ${memory.trs.toFixed(0)}, AS ${memory.as.toFixed(0)}`,
     );
+    const relayed = await measureRelaying(population, wire, trs, ports.trs, seconds);
+    for (const { what, gigabits, rate, cpu } of relayed) {
+      console.log(
+        `relayed, in capsules of 1,400 octets ${what}: ${gigabits.toFixed(1)} Gbit at ${rate.toFixed(2)} Gbit/s, ${cpu.toFixed(2)} s of the TRS's CPU for each Gbit`,
+      );
+    }
     const logins = await measureLogins(directory, ports.as, Number(flags.logins), as);
     console.log(
       `logins, 1/s: ${logins.map(({ what, rate, cpu }) => `${what} ${rate.toFixed(0)} (${(cpu * 1e3).toFixed(1)} ms of CPU each)`).join(', ')}`,
     );
     if (flags.out !== undefined)
-      writeFileSync(flags.out, `${JSON.stringify({ nodes, seconds, rows, herd, logins, memory }, null, 2)}\n`);
+      writeFileSync(flags.out, `${JSON.stringify({ nodes, seconds, rows, herd, relayed, logins, memory }, null, 2)}\n`);
   } finally {
     population?.close();
     await Promise.all(services.map((service) => service.stop()));

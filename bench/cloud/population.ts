@@ -65,6 +65,8 @@ export async function addDevices(
 export class Population {
   readonly nodes: FakeNode[] = [];
   readonly #wire: Wire;
+  /** Told of each Route Direction that a node gets as Responder. */
+  directed: (direction: FakeNode['directed'][number]) => void = () => {};
   /** Nodes with a request under way, and whom to tell. */
   readonly #waiting = new Map<FakeNode, (error: string | null) => void>();
 
@@ -126,7 +128,7 @@ export class Population {
       this.#settle(node, done, reason === undefined ? null : `refused ${reason}`);
     }
     node.answers.clear();
-    node.directed.length = 0;
+    for (const direction of node.directed.splice(0)) this.directed(direction);
   }
 
   #settle(node: FakeNode, done: (error: string | null) => void, error: string | null): void {

@@ -3,10 +3,10 @@
 import { execFileSync } from 'node:child_process';
 import { createSocket, type Socket } from 'node:dgram';
 import { type Endpoint, formatAddress, parseAddress } from '../../src/lib/ip.ts';
-import { Ip4, Protocol, Udp, writeIp4Checksum } from '../../src/net/packet.ts';
+import { foldSum, Ip4, Protocol, pseudoSum, Udp, writeIp4Checksum } from '../../src/net/packet.ts';
 import { allocate } from '../../src/sys/memory.ts';
 import { Poller } from '../../src/sys/poll.ts';
-import { openTun, Tun, VIRTIO_HEADER } from '../../src/sys/tun.ts';
+import { GsoType, openTun, Tun, VIRTIO_HEADER, VirtioFlag } from '../../src/sys/tun.ts';
 
 /** Nodes behind one address, as behind one provider's NAT; each has a port of its own. */
 const NODES_PER_ADDRESS = 16;
@@ -55,7 +55,7 @@ export class SocketWire implements Wire {
 }
 
 const FIRST_PORT = 20_000;
-const PACKET_ROOM = 2_048;
+const PACKET_ROOM = 65_600;
 const QUEUE_PACKETS = 50_000;
 const PACKETS_AT_ONCE = 512;
 const IP = VIRTIO_HEADER;
@@ -101,6 +101,35 @@ export class TunWire implements Wire {
 
   close(): void {}
 
+  /**
+   * Sends datagrams of `segment` octets from a node as one packet, as a network card hands them over that has put together
+   * what belongs together.
+   */
+  sendMerged(from: Endpoint, to: Endpoint, datagrams: Uint8Array, segment: number): void {
+    const { view } = this.#out;
+    view.setUint8(0, VirtioFlag.needsChecksum);
+    view.setUint8(1, GsoType.udp);
+    view.setUint16(2, PAYLOAD - IP, true);
+    view.setUint16(4, segment, true);
+    view.setUint16(6, Ip4.length, true);
+    view.setUint16(8, Udp.checksum, true);
+    this.#send(parseAddress(from.address)!, from.port, to, datagrams);
+    view.setBigUint64(0, 0n);
+    view.setUint16(8, 0);
+  }
+
+  /** Throws away what has arrived; how many octets of UDP that was. */
+  drain(waitMs: number): number {
+    let octets = 0;
+    this.#poller.wait(waitMs);
+    for (let i = 0; i < PACKETS_AT_ONCE; i++) {
+      const length = this.#tun.read(this.#in.address, PACKET_ROOM);
+      if (length === 0) break;
+      octets += Math.max(0, length - PAYLOAD);
+    }
+    return octets;
+  }
+
   #received(length: number): void {
     const { bytes, view } = this.#in;
     const to = IP + Ip4.destination;
@@ -110,7 +139,6 @@ export class TunWire implements Wire {
     this.#nodes[index]?.(bytes.subarray(PAYLOAD, length), from);
   }
 
-  /** UDP without its checksum, which IPv4 leaves to the sender. */
   #send(source: Uint8Array, port: number, to: Endpoint, datagram: Uint8Array): void {
     const { bytes, view, address } = this.#out;
     view.setUint16(IP + Ip4.totalLength, PAYLOAD - IP + datagram.length);
@@ -119,7 +147,11 @@ export class TunWire implements Wire {
     writeIp4Checksum(view, IP, Ip4.length);
     view.setUint16(UDP + Udp.source, port);
     view.setUint16(UDP + Udp.destination, to.port);
-    view.setUint16(UDP + Udp.length, Udp.headerLength + datagram.length);
+    const length = Udp.headerLength + datagram.length;
+    view.setUint16(UDP + Udp.length, length);
+    // Whoever completes it expects the sum of the pseudo-header; else there is none, which IPv4 leaves to the sender.
+    const isPartial = view.getUint8(0) === VirtioFlag.needsChecksum;
+    view.setUint16(UDP + Udp.checksum, isPartial ? foldSum(pseudoSum(view, IP, Protocol.udp) + length) : 0);
     bytes.set(datagram, PAYLOAD);
     this.#tun.write(address, PAYLOAD + datagram.length);
   }
