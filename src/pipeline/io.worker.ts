@@ -50,9 +50,9 @@ function openDevice(): PacketDevice | null {
   const admit = (high: number, low: number): boolean =>
     limiter.admit(high, low, hosts.has(high, low), performance.now());
   const { local: own } = setup;
-  const { source, ports, mtu } = setup.link.port;
-  const port = portOf(source, mtu);
-  const eapol = ports.map((side) => portOf(side, mtu));
+  const { sources, ports, mtu } = setup.link.port;
+  const port = portOf(sources, mtu);
+  const eapol = ports.map((side) => portOf([side], mtu));
   return new LinkDevice({ tun, port, eapol, hosts, overlay, gateways, own, internet, tally, events, admit });
 }
 
@@ -162,7 +162,7 @@ const outside =
         signalling: setup.signalling,
         pool: setup.pool,
       });
-const frames = setup.link === null ? [] : [setup.link.port.source, ...setup.link.port.ports];
+const frames = setup.link === null ? [] : [...setup.link.port.sources, ...setup.link.port.ports];
 const devices = inside === null || tun === null ? [] : [tun, ...frames];
 report({ ready: true });
 routine(

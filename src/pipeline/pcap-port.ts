@@ -14,15 +14,17 @@ import { ETHERNET_HEADER, FRAME_HEAD, type FramePort, type FrameSource } from '.
 import { libc } from '../sys/libc.ts';
 import { allocate } from '../sys/memory.ts';
 import { MAX_FRAME } from '../sys/packet.ts';
-import { PacketPort } from '../sys/packet-port.ts';
+import { PacketPort, PacketQueues } from '../sys/packet-port.ts';
 import { Pcap, type PcapHandle } from '../sys/pcap.ts';
 import { GsoType, VIRTIO_HEADER, VirtioFlag } from '../sys/tun.ts';
 import { IOVEC, vectorAddress, vectorLength } from '../sys/vectors.ts';
 import { Splitter } from './segment.ts';
 
 /** One thread's use of an open port. */
-export function portOf(source: FrameSource, mtu: number): FramePort {
-  return source.pcap === null ? new PacketPort(source.fd) : new PcapPort(source, mtu);
+export function portOf(sources: readonly FrameSource[], mtu: number): FramePort {
+  const [first, ...others] = sources as [FrameSource, ...FrameSource[]];
+  if (first.pcap !== null) return new PcapPort(first, mtu);
+  return others.length === 0 ? new PacketPort(first.fd) : new PacketQueues([first.fd, ...others.map(({ fd }) => fd)]);
 }
 
 const TAG = 4;

@@ -9,8 +9,8 @@
 import { readdirSync } from 'node:fs';
 import type { Mac } from '../lib/mac.ts';
 import { libc } from './libc.ts';
-import { interfaceMac, interfaceMtu, openPacketSocket } from './packet.ts';
-import { eapolFilter, type FilterProgram, innerFilter } from './packet-filter.ts';
+import { interfaceMac, interfaceMtu, openPacketGroup, openPacketSocket } from './packet.ts';
+import { bySource, eapolFilter, type FilterProgram, innerFilter } from './packet-filter.ts';
 import { closePcap, openPcap, type PcapHandle } from './pcap.ts';
 import { VIRTIO_HEADER } from './tun.ts';
 
@@ -44,26 +44,43 @@ export type FrameHandle = {
   readonly mac: Mac;
   /** The longest packet that the interface takes in one frame. */
   readonly mtu: number;
-  readonly source: FrameSource;
+  /** Each device's frames come from one of them; all take what is sent. */
+  readonly sources: readonly FrameSource[];
   /** Where EAPOL comes from instead, if it is a bridge: its ports at the time. */
   readonly ports: readonly FrameSource[];
 };
 
+/** Queues of frames, by device: enough that few of some hundred devices share one with another that floods. */
+const QUEUES = 16;
+
+type Opener = {
+  readonly queues: (name: string, filter: FilterProgram) => readonly FrameSource[];
+  readonly single: (name: string, filter: FilterProgram) => FrameSource;
+};
+
+const openers: Readonly<Record<Capture, Opener>> = {
+  packet: {
+    queues: (name, filter) => openPacketGroup(name, QUEUES, { filter, choose: bySource() }).map(ofSocket),
+    single: (name, filter) => ofSocket(openPacketSocket(name, { filter, link: true })),
+  },
+  pcap: { queues: (name, filter) => [openPcap(name, filter)], single: openPcap },
+};
+
+function ofSocket(fd: number): FrameSource {
+  return { fd, pcap: null };
+}
+
 export function openFramePort(name: string, capture: Capture): FrameHandle {
   const mac = interfaceMac(name);
-  const opened: FrameSource[] = [];
-  const open = (link: string, filter: FilterProgram): FrameSource => {
-    const source =
-      capture === 'pcap' ? openPcap(link, filter) : { fd: openPacketSocket(link, { filter, link: true }), pcap: null };
-    opened.push(source);
-    return source;
-  };
+  const { queues, single } = openers[capture];
+  const sources = queues(name, innerFilter(mac));
+  const ports: FrameSource[] = [];
+  const handle: FrameHandle = { name, mac, mtu: interfaceMtu(name), sources, ports };
   try {
-    const source = open(name, innerFilter(mac));
-    const ports = bridgePorts(name).map((port) => open(port, eapolFilter()));
-    return { name, mac, mtu: interfaceMtu(name), source, ports };
+    for (const port of bridgePorts(name)) ports.push(single(port, eapolFilter()));
+    return handle;
   } catch (error) {
-    for (const source of opened) close(source);
+    closeFramePort(handle);
     throw error;
   }
 }
@@ -82,6 +99,6 @@ function close(source: FrameSource): void {
   else closePcap(source);
 }
 
-export function closeFramePort({ source, ports }: FrameHandle): void {
-  for (const each of [source, ...ports]) close(each);
+export function closeFramePort({ sources, ports }: FrameHandle): void {
+  for (const each of [...sources, ...ports]) close(each);
 }

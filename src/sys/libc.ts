@@ -47,6 +47,10 @@ function load() {
       program,
       'int setsockopt(int fd, int level, int option, int64_t value, int length)',
     ),
+    getsockopt: bind<(fd: number, level: number, option: number, value: number, length: number) => number>(
+      program,
+      'int getsockopt(int fd, int level, int option, int64_t value, int64_t length)',
+    ),
     send: bind<(fd: number, address: number, length: number, flags: number) => number>(
       program,
       'int64_t send(int fd, int64_t address, int64_t length, int flags)',

@@ -22,8 +22,20 @@ const Op = {
   equal: 0x15,
   atLeast: 0x35,
   greater: 0x25,
+  multiply: 0x24,
+  shiftRight: 0x74,
   result: 0x06,
+  /** What was computed. */
+  resultComputed: 0x16,
 } as const;
+
+/** Offsets from the frame's begin where loads count from the packet's (SKF_LL_OFF), and what is beside a frame (SKF_AD_OFF). */
+const LINK_LAYER = 0xffe0_0000;
+const Beside = { packetType: 0xffff_f004 } as const;
+/** PACKET_OUTGOING */
+const OUTGOING = 4;
+/** Knuth's multiplier: the upper bits of the product depend on all of a factor's. */
+const SPREAD = 0x9e37_79b1;
 
 type Target = 'next' | 'accept' | 'reject' | (string & {});
 type Step =
@@ -32,7 +44,7 @@ type Step =
 
 const PROGRAM = 16;
 const ALL = 0x40000;
-const Ethernet = { destination: 0, type: 12, payload: 14 } as const;
+const Ethernet = { destination: 0, source: 6, type: 12, payload: 14 } as const;
 const Type = { ip4: 0x0800, arp: 0x0806, tag: 0x8100, serviceTag: 0x88a8, ip6: 0x86dd, eapol: 0x888e } as const;
 const Ip4 = { fragment: 20, protocol: 23 } as const;
 const Ip6 = { next: 20, transport: 54 } as const;
@@ -95,6 +107,32 @@ export function eapolFilter(): FilterProgram {
     { op: Op.result, k: 0 },
     { label: 'accept' },
     { op: Op.result, k: ALL },
+  ]);
+}
+
+/** The same filter, which takes nothing that is sent here. Only the kernel knows, so this is for no other's hands. */
+export function incoming(filter: FilterProgram): FilterProgram {
+  const check = assemble([
+    { op: Op.loadByte, k: Beside.packetType },
+    { op: Op.equal, k: OUTGOING, yes: 'reject', no: 'rest' },
+    { label: 'reject' },
+    { op: Op.result, k: 0 },
+    { label: 'rest' },
+  ]);
+  return Uint8Array.from([...check, ...filter]);
+}
+
+export function rejectAll(): FilterProgram {
+  return assemble([{ op: Op.result, k: 0 }]);
+}
+
+/** A number for each frame by the MAC address it is from. */
+export function bySource(): FilterProgram {
+  return assemble([
+    { op: Op.loadWord, k: LINK_LAYER + Ethernet.source + 2 },
+    { op: Op.multiply, k: SPREAD },
+    { op: Op.shiftRight, k: 24 },
+    { op: Op.resultComputed, k: 0 },
   ]);
 }
 

@@ -6,6 +6,7 @@ import { FRAME_HEAD, type FramePort } from './frame-port.ts';
 import { libc } from './libc.ts';
 import { allocate } from './memory.ts';
 import { PACKET_AUXDATA, SOL_PACKET } from './packet.ts';
+import { Poller } from './poll.ts';
 import { IOVEC, setAddress, setVector } from './vectors.ts';
 
 const TAG_PROTOCOL = 0x8100;
@@ -75,5 +76,63 @@ export class PacketPort implements FramePort {
 
   write(vectors: number, count: number): number {
     return libc().writev(this.#fd, vectors, count) < 0 ? errno() : 0;
+  }
+}
+
+/** Frames after which the other queues are looked at again. */
+const LOOK_AFTER = 32;
+
+/** The queues of one interface in turn: a device that floods keeps nobody waiting but those in its own. */
+export class PacketQueues implements FramePort {
+  readonly #ports: readonly PacketPort[];
+  readonly #poller: Poller;
+  /** Bits: queues that may have a frame. */
+  #waiting = 0;
+  #turn = 0;
+  #untilLook = 0;
+  #current: PacketPort;
+
+  constructor(fds: readonly [number, ...number[]]) {
+    const [first, ...others] = fds;
+    this.#current = new PacketPort(first);
+    this.#ports = [this.#current, ...others.map((fd) => new PacketPort(fd))];
+    this.#poller = new Poller(fds);
+  }
+
+  get head(): DataView {
+    return this.#current.head;
+  }
+
+  get tag(): number {
+    return this.#current.tag;
+  }
+
+  get tagProtocol(): number {
+    return this.#current.tagProtocol;
+  }
+
+  read(into: number, room: number): number {
+    if (this.#waiting === 0 || --this.#untilLook <= 0) this.#look();
+    while (this.#waiting !== 0) {
+      this.#turn = (this.#turn + 1) % this.#ports.length;
+      const bit = 1 << this.#turn;
+      if ((this.#waiting & bit) === 0) continue;
+      this.#current = this.#ports[this.#turn]!;
+      const octets = this.#current.read(into, room);
+      if (octets >= 0) return octets;
+      this.#waiting &= ~bit;
+    }
+    return -1;
+  }
+
+  #look(): void {
+    this.#untilLook = LOOK_AFTER;
+    this.#poller.wait(0);
+    this.#waiting = 0;
+    for (let i = 0; i < this.#ports.length; i++) if (this.#poller.ready(i)) this.#waiting |= 1 << i;
+  }
+
+  write(vectors: number, count: number): number {
+    return this.#ports[0]!.write(vectors, count);
   }
 }

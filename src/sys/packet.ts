@@ -10,7 +10,7 @@ import { raiseErrno } from './errno.ts';
 import { errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
 import { allocate, type Memory } from './memory.ts';
-import { type FilterProgram, programMemory } from './packet-filter.ts';
+import { type FilterProgram, incoming, programMemory, rejectAll } from './packet-filter.ts';
 
 const AF_PACKET = 17;
 /** SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC */
@@ -19,8 +19,14 @@ export const SOL_PACKET = 263;
 const PACKET_ADD_MEMBERSHIP = 1;
 export const PACKET_AUXDATA = 8;
 const PACKET_VNET_HDR = 15;
+const PACKET_FANOUT = 18;
+const PACKET_FANOUT_DATA = 22;
 const PACKET_IGNORE_OUTGOING = 23;
 const PACKET_MR_ALLMULTI = 2;
+/** PACKET_FANOUT_CBPF: a program chooses the socket. */
+const FANOUT_PROGRAM = 6;
+/** PACKET_FANOUT_FLAG_UNIQUEID, for the first one, and _IGNORE_OUTGOING, which kernels before 6.2 pass over. */
+const Fanout = { uniqueId: 0x2000, ignoreOutgoing: 0x4000 } as const;
 const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const SO_ATTACH_FILTER = 26;
@@ -31,6 +37,7 @@ const MEMBERSHIP = 16;
 const EAGAIN = 11;
 const EINTR = 4;
 
+/** Of one socket, or of all in a group together. */
 const RECEIVE_BUFFER = 16 << 20;
 /** Room for the largest frame: virtio-net header 10, Ethernet header with a tag 18, 64 KiB of packet. */
 export const MAX_FRAME = 10 + 18 + 65536;
@@ -61,10 +68,15 @@ export type PacketSocketOptions = {
   readonly filter?: FilterProgram;
   /** Whether the interface takes frames to all groups, and tags are told of. */
   readonly link?: boolean;
+  /** Of how many sockets this is one. */
+  readonly among?: number;
 };
 
 /** Opens a socket bound to an interface; the caller closes it. */
-export function openPacketSocket(interfaceName: string, { filter, link = false }: PacketSocketOptions = {}): number {
+export function openPacketSocket(
+  interfaceName: string,
+  { filter, link = false, among = 1 }: PacketSocketOptions = {},
+): number {
   const index = interfaceIndex(interfaceName);
   // Protocol 0 until bound: nothing of other interfaces, and nothing past the filter, is received in between.
   const fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)', 'run as root');
@@ -83,11 +95,9 @@ export function openPacketSocket(interfaceName: string, { filter, link = false }
       membership.view.setUint16(4, PACKET_MR_ALLMULTI, true);
       set(PACKET_ADD_MEMBERSHIP, membership);
     }
-    if (filter !== undefined && !trySet(SOL_SOCKET, SO_ATTACH_FILTER, programMemory(filter))) {
-      raiseErrno('setsockopt(SO_ATTACH_FILTER)');
-    }
+    if (filter !== undefined) attachFilter(fd, filter);
     // Past the system's limit takes real root, which a user namespace has not.
-    const buffer = int(RECEIVE_BUFFER);
+    const buffer = int(RECEIVE_BUFFER / among);
     if (!trySet(SOL_SOCKET, SO_RCVBUFFORCE, buffer)) trySet(SOL_SOCKET, SO_RCVBUF, buffer);
     const { view, address } = allocate(SOCKADDR_LL);
     view.setUint16(0, AF_PACKET, true);
@@ -97,6 +107,52 @@ export function openPacketSocket(interfaceName: string, { filter, link = false }
     return fd;
   } catch (error) {
     libc().close(fd);
+    throw error;
+  }
+}
+
+function attachFilter(fd: number, filter: FilterProgram): void {
+  const { address, bytes } = programMemory(filter);
+  const result = libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, address, bytes.length);
+  check(result, 'setsockopt(SO_ATTACH_FILTER)');
+}
+
+/**
+ * Opens sockets that share an interface's frames (PACKET_FANOUT): `choose` gives each frame a number, and its socket is
+ * that number modulo `count`, so that frames of one number stay in order. The caller closes them.
+ */
+export function openPacketGroup(
+  interfaceName: string,
+  count: number,
+  { filter, choose }: { readonly filter: FilterProgram; readonly choose: FilterProgram },
+): number[] {
+  const opened: number[] = [];
+  const set = (fd: number, option: number, value: Memory): number =>
+    check(
+      libc().setsockopt(fd, SOL_PACKET, option, value.address, value.bytes.length),
+      `setsockopt(SOL_PACKET, ${option})`,
+    );
+  try {
+    let group = (FANOUT_PROGRAM | Fanout.uniqueId | Fanout.ignoreOutgoing) << 16;
+    for (let i = 0; i < count; i++) {
+      // A socket that has not joined yet would get what others get too.
+      const fd = openPacketSocket(interfaceName, { filter: rejectAll(), link: true, among: count });
+      opened.push(fd);
+      const value = int(group);
+      set(fd, PACKET_FANOUT, value);
+      if (i > 0) continue;
+      check(
+        libc().getsockopt(fd, SOL_PACKET, PACKET_FANOUT, value.address, int(4).address),
+        'getsockopt(PACKET_FANOUT)',
+      );
+      group = ((FANOUT_PROGRAM | Fanout.ignoreOutgoing) << 16) | value.view.getUint16(0, true);
+      set(fd, PACKET_FANOUT_DATA, programMemory(choose));
+    }
+    // Up to Linux 6.1 a group hears what is sent here, whatever its sockets want.
+    for (const fd of opened) attachFilter(fd, incoming(filter));
+    return opened;
+  } catch (error) {
+    for (const fd of opened) libc().close(fd);
     throw error;
   }
 }

@@ -11,6 +11,7 @@ import { Pinger, smallNetwork } from './toolkit/small.ts';
 import { describeLab } from './toolkit/suite.ts';
 import { stream } from './toolkit/traffic.ts';
 
+const floodFile = fileURLToPath(new URL('./toolkit/flood.ts', import.meta.url));
 const attackFile = fileURLToPath(new URL('./toolkit/link-attack.ts', import.meta.url));
 
 describeLab('an adapter with hostile devices', () => {
@@ -53,6 +54,20 @@ describeLab('an adapter with hostile devices', () => {
     const { generalNodes } = await adapter.status();
     expect(generalNodes.filter(({ deviceId }) => deviceId === null).length).toBeLessThanOrEqual(256);
     expect(await counted('lease-bound')).toBeLessThanOrEqual(6);
+  });
+
+  it('carries what others send while one sends more than can be carried', async () => {
+    failing();
+    const target = `${(await peer.status()).vip4}:9`;
+    await mole.host.run(['ping', '-c', '1', '-W', '4', String((await peer.status()).vip4)]);
+    const flood = mole.host.spawn([process.execPath, floodFile, target, '3', 'random']);
+    await until(async () => ((await mole.status())?.peers[0]?.tx.packets ?? 0) > 1_000, { what: 'the flood' });
+    // The adapter itself, as the peer has its share of the flood to bear.
+    const pinger = new Pinger(camera.host, String((await adapter.status()).vip4), 0.02);
+    await flood.done();
+    const { sent, received } = await pinger.stop();
+    // Behind the flood in one queue, a third of them were lost.
+    expect(received).toBeGreaterThan(0.9 * sent);
   });
 
   it.each([

@@ -39,8 +39,8 @@ const vectors = allocate(32);
 
 export function open(name: string, capture: Capture): string {
   handle = openFramePort(name, capture);
-  port = portOf(handle.source, handle.mtu);
-  poller = new Poller([handle.source.fd]);
+  port = portOf(handle.sources, handle.mtu);
+  poller = new Poller(handle.sources.map(({ fd }) => fd));
   return handle.mac;
 }
 
@@ -82,25 +82,46 @@ export function hearUntil(content: string): Heard[] {
   return all;
 }
 
+/** Writes many; 0, or the first errno. */
+export const sayAll = (frames: readonly string[]): number => frames.map(say).find((code) => code !== 0) ?? 0;
+
 /** The next frame as soon as there is one. */
 export function hear(): Heard | null {
   const end = performance.now() + WAIT_MS;
   for (let left = WAIT_MS; left > 0; left = end - performance.now()) {
     const octets = port.read(room.address, room.bytes.length);
-    if (octets >= 0) {
-      const { head, tag, tagProtocol } = port;
-      const headOctets = new Uint8Array(head.buffer, head.byteOffset, FRAME_HEAD);
-      const content = room.bytes.subarray(0, octets);
-      return { head: headOctets.toHex(), tag, tagProtocol, content: content.toHex() };
-    }
+    if (octets >= 0) return heard(octets);
     poller.wait(left);
   }
   return null;
 }
 
-/** Closes the port; whether its descriptor is gone. */
+function heard(octets: number): Heard {
+  const { head, tag, tagProtocol } = port;
+  const headOctets = new Uint8Array(head.buffer, head.byteOffset, FRAME_HEAD);
+  const content = room.bytes.subarray(0, octets);
+  return { head: headOctets.toHex(), tag, tagProtocol, content: content.toHex() };
+}
+
+/** What waits in each of the port's queues, none left out: frames as they came. */
+export function emptyQueues(): Heard[][] {
+  const { sources, mtu } = handle!;
+  return sources.map((source) => {
+    port = portOf([source], mtu);
+    return [...waiting()];
+  });
+}
+
+function* waiting(): Generator<Heard> {
+  for (let octets = port.read(room.address, room.bytes.length); octets >= 0; ) {
+    yield heard(octets);
+    octets = port.read(room.address, room.bytes.length);
+  }
+}
+
+/** Closes the port; whether its descriptors are gone. */
 export function close(): boolean {
-  const { source } = handle!;
+  const { sources } = handle!;
   closeFramePort(handle!);
-  return libc().read(source.fd, room.address, 1) < 0;
+  return sources.every(({ fd }) => libc().read(fd, room.address, 1) < 0);
 }

@@ -227,6 +227,60 @@ for (const capture of captures) {
 }
 
 describeLab('a frame port by packet sockets', () => {
+  it('keeps the frames of each device in order, and none of a quiet one behind those of one that floods', () =>
+    inLab('queues', async (lab) => {
+      const host = lab.namespace('host');
+      host.sh(
+        'ip link add eth1 type veth peer eth0; for e in eth0 eth1; do echo 1 >/proc/sys/net/ipv6/conf/$e/disable_ipv6; ip link set $e up; done',
+      );
+      const [port, device] = [new Remote(host, agent), new Remote(host, agent)];
+      const to = await port.call<string>('open', 'eth1', 'packet');
+      await device.call('openDevice', 'eth0');
+      const macOf = (n: number): string => `02:00:00:00:00:${n.toString(16).padStart(2, '0')}`;
+      const frame = (from: string, id: number): string =>
+        frameOf({ to, from }, bare(buildPacket(udp, { id, sequence: 0, flags: 0, payload: payload(20) })));
+      const macs = Array.from({ length: 64 }, (_, n) => macOf(n));
+      const ids = Array.from({ length: 10 }, (_, id) => id);
+      expect(
+        await device.call(
+          'sayAll',
+          ids.flatMap((id) => macs.map((mac) => frame(mac, id))),
+        ),
+      ).toBe(0);
+      const source = ({ head }: Heard): string =>
+        head.slice(2 * (VIRTIO + 6), 2 * (VIRTIO + 12)).replaceAll(/..\B/g, '$&:');
+      const idOf = ({ content }: Heard): number => Number.parseInt(content.slice(8, 12), 16);
+      const queues: Heard[][] = [];
+      await until(
+        async () => {
+          for (const [i, more] of (await port.call<Heard[][]>('emptyQueues')).entries())
+            (queues[i] ??= []).push(...more);
+          return queues.flat().length >= macs.length * ids.length;
+        },
+        { what: 'all frames' },
+      );
+      const queueOf = new Map(
+        queues.flatMap((frames, queue) => frames.map((heard) => [source(heard), queue] as const)),
+      );
+      expect(new Set(queueOf.values()).size).toBeGreaterThan(4);
+      for (const mac of macs) {
+        // All of them, in one queue, and once.
+        expect(queues.flat().filter((heard) => source(heard) === mac)).toHaveLength(ids.length);
+        expect(queues[queueOf.get(mac)!]!.filter((heard) => source(heard) === mac).map(idOf)).toEqual(ids);
+      }
+      const [loud] = macs as [string];
+      const quiet = macs.find((mac) => queueOf.get(mac) !== queueOf.get(loud))!;
+      await port.call('close');
+      await port.call('open', 'eth1', 'packet');
+      const flood = Array.from({ length: 300 }, (_, id) => frame(loud, id));
+      expect(await device.call('sayAll', [...flood, frame(quiet, 7), frame(quiet, 8)])).toBe(0);
+      const last = bare(buildPacket(udp, { id: 299, sequence: 0, flags: 0, payload: payload(20) })).subarray(VIRTIO);
+      const all = await port.call<Heard[]>('hearUntil', hex(last));
+      expect(all).toHaveLength(302);
+      expect(all.findIndex((heard) => source(heard) === quiet)).toBeLessThan(20);
+      expect(all.findLastIndex((heard) => source(heard) === quiet)).toBeLessThan(40);
+    }));
+
   it('outlives a frame of a kind that virtio-net has no name for', () =>
     inLab('frame port', async (lab) => {
       const host = lab.namespace('host');

@@ -12,8 +12,8 @@ export class FrameSender {
   readonly #port: FramePort;
   readonly #memory = allocate(IOVEC + VIRTIO_HEADER + LONGEST);
 
-  constructor({ source, mtu }: FrameHandle) {
-    this.#port = portOf(source, mtu);
+  constructor({ sources, mtu }: FrameHandle) {
+    this.#port = portOf(sources.slice(0, 1), mtu);
   }
 
   /** Whether the link took it. */
