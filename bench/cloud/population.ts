@@ -5,7 +5,7 @@ import { issueCertificate } from '../../src/crypto/certificate.ts';
 import { generateIdentity, type Identity, publicIdentity } from '../../src/crypto/identity.ts';
 import { nodePrimitives } from '../../src/crypto/node.ts';
 import type { Device } from '../../src/lib/device.ts';
-import type { Endpoint } from '../../src/lib/ip.ts';
+import { type Endpoint, sameEndpoint } from '../../src/lib/ip.ts';
 import { readEnvelope } from '../../src/proto/codec.ts';
 import { readKeyFile, readNetworkFile } from '../../src/roles/network-files.ts';
 import { openRegister } from '../../src/store/open.ts';
@@ -124,8 +124,9 @@ export class Population {
     const done = this.#waiting.get(node);
     const [answer] = node.answers.values();
     if (done !== undefined && answer !== undefined) {
-      const reason = answer.options.refusal?.reason;
-      this.#settle(node, done, reason === undefined ? null : `refused ${reason}`);
+      const { refusal, mapped } = answer.options;
+      const isTrue = mapped === undefined || sameEndpoint(mapped.endpoint, node.mapped);
+      this.#settle(node, done, refusal === undefined ? (isTrue ? null : 'another address') : `refused ${refusal.reason}`);
     }
     node.answers.clear();
     for (const direction of node.directed.splice(0)) this.directed(direction);

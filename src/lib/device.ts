@@ -143,8 +143,16 @@ export type AuditEntry = {
   readonly action: AuditAction;
   readonly subject: string;
 };
-/** `pin`: a login brought the first keys of a device, or others than those known. */
-export type AuditAction = 'add' | 'remove' | 'enable' | 'disable' | 'token' | 'pin' | 'service';
+export const auditActions = [
+  ...(['add', 'remove', 'enable', 'disable', 'token', 'service'] as const),
+  /** A login brought the first keys of a device, or others than those known. */
+  'pin',
+  /** An adapter got a certificate for its general nodes. */
+  'certify',
+  /** An API token was made, was removed. */
+  ...(['grant', 'revoke'] as const),
+] as const;
+export type AuditAction = (typeof auditActions)[number];
 
 export type SaveResult = 'saved' | 'conflict' | 'unknown-device';
 

@@ -31,6 +31,8 @@ export const errorTable = {
   CONFIG_SCHEMA: 'the register {file} has schema version {found}, this program knows {known}; use the newer program',
   CONFIG_AUTHORITY:
     'the register {file} holds certificates of another CA than this AS would issue; give it the cloud.yaml and ca.key of the other replicas',
+  CONFIG_SERVICE:
+    'the register does not know this service as it is configured ({why}; NodeID {nodeId}); give it the YAML and key files of its replicas',
   CONFIG_NO_NETWORK: 'there is no network in {directory}; correct --dir, or make one with `cyphonic cloud init`',
   CONFIG_UNREADABLE: 'cannot read {file} ({why}); correct the path, or its owner and mode',
   USAGE_VALUE: '{option} {value}: {why}',

@@ -10,10 +10,15 @@ import { CyphonicError, raise } from '../lib/errors.ts';
 import { canonicalMac } from '../lib/mac.ts';
 import { ENROLMENT_TOKEN_MS } from '../proto/constants.ts';
 import { hashSecret } from '../store/password.ts';
-import type { Author, Register } from '../store/register.ts';
+import { type Author, LOCAL, type Register } from '../store/register.ts';
 import { type Administration, type DeviceRequest, toView, type WithToken } from './administration.ts';
 import { type NetworkFile, readText, readTlsRoot } from './network-files.ts';
 import { serviceNames } from './service-names.ts';
+
+/** Whoever runs a command on this machine. */
+export function localAuthor(): Author {
+  return `${LOCAL}:uid=${process.getuid?.()}`;
+}
 
 export function administer(register: Register, file: NetworkFile, by: Author): Administration {
   const find = async (deviceId: string): Promise<Device> => {
@@ -38,7 +43,12 @@ export function administer(register: Register, file: NetworkFile, by: Author): A
       const added = await register.add(given, by);
       return added.kind === 'general' ? toView(added) : withToken(added, secret);
     },
-    certify: async (deviceId, publicKey) => ({ certificate: await certify(file, await find(deviceId), publicKey) }),
+    async certify(deviceId, publicKey) {
+      const device = await find(deviceId);
+      const certificate = await certify(file, device, publicKey);
+      await register.note('certify', device.deviceId, by);
+      return { certificate };
+    },
     async remove(deviceId) {
       const removed = await find(deviceId);
       await register.remove(deviceId, by);

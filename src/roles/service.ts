@@ -188,7 +188,9 @@ async function serve(
   readGrace(options.grace);
   const own = ownAddresses(options, file);
   const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort[file.role], log));
-  const register = await awaitRegister(file.registerFile, file.network, log, context.stopped);
+  const register = await awaitRegister(file.registerFile, file.network, log, context.stopped, {
+    service: { nodeId: file.nodeId, publicKey: identityOf(file).keys.publicKey },
+  });
   const shared = register && (await awaitShared(placeOf(file), file.network, log, context.stopped));
   try {
     if (register === null || shared === null) return;

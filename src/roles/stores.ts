@@ -1,7 +1,8 @@
 /** The stores of a service: one on a server that is not there yet is waited for, instead of starting again and again. */
 
-import type { Network } from '../lib/device.ts';
-import { CyphonicError } from '../lib/errors.ts';
+import { sameOctets } from '../lib/bytes.ts';
+import type { Network, Service } from '../lib/device.ts';
+import { CyphonicError, raise } from '../lib/errors.ts';
 import type { Log } from '../lib/log.ts';
 import { openRegister } from '../store/open.ts';
 import type { Register } from '../store/register.ts';
@@ -10,15 +11,37 @@ import { openShared, type Shared } from '../store/shared.ts';
 const RETRY_MIN_MS = 500;
 const RETRY_MAX_MS = 10_000;
 
+/** What the register must agree with: the public key of the CA that issues here, the public key of this very service. */
+export type Claim = { readonly authority?: Uint8Array; readonly service?: Pick<Service, 'nodeId' | 'publicKey'> };
+
 /** Null: the process was asked to stop before the register was there. */
 export function awaitRegister(
   place: string,
   network: Network,
   log: Log,
   stopped: Promise<void>,
-  authority?: Uint8Array,
+  { authority, service }: Claim = {},
 ): Promise<Register | null> {
-  return awaitStore('the register', () => openRegister(place, network, authority), log, stopped);
+  const open = async (): Promise<Register> => {
+    const register = await openRegister(place, network, authority);
+    try {
+      if (service !== undefined) await checkService(register, service);
+      return register;
+    } catch (error) {
+      await register.close();
+      throw error;
+    }
+  };
+  return awaitStore('the register', open, log, stopped);
+}
+
+/** With another key than its replicas have it would take nodes' datagrams and serve none of them. */
+async function checkService(register: Register, { nodeId, publicKey }: NonNullable<Claim['service']>): Promise<void> {
+  const answer = await register.query({ get: 'services' });
+  const known = answer.got === 'services' ? answer.services.find((one) => one.nodeId === nodeId) : undefined;
+  if (known === undefined) raise('CONFIG_SERVICE', { nodeId, why: 'there is no such service' });
+  if (!sameOctets(known.publicKey, publicKey))
+    raise('CONFIG_SERVICE', { nodeId, why: `${known.name} has another key` });
 }
 
 /** The same of what replicas share: one that could not reach the others would not know that it can't. */

@@ -1,6 +1,7 @@
 /** The embedded register: the rules over tables that answer at once, so that a change is one transaction of this process. */
 
 import type {
+  AuditAction,
   AuditEntry,
   Device,
   Network,
@@ -11,7 +12,7 @@ import type {
   SaveResult,
   Service,
 } from '../lib/device.ts';
-import type { Author, NewSecret, Page, Register } from './register.ts';
+import { type Author, LOCAL, type NewSecret, type Page, type Register } from './register.ts';
 import { type Operations, Rules, type Steps } from './rules.ts';
 
 /** Where an embedded register keeps its records. */
@@ -75,6 +76,10 @@ export class EmbeddedRegister implements Register {
 
   async putService(service: Service, by?: Author): Promise<void> {
     this.#commit(this.#rules.putService(service, by));
+  }
+
+  async note(action: AuditAction, subject: string, by: Author = LOCAL): Promise<void> {
+    this.#commit(this.#rules.note(action, subject, by));
   }
 
   async audit(before: number | null, limit: number): Promise<readonly AuditEntry[]> {

@@ -6,6 +6,7 @@
 
 import pg from 'pg';
 import type {
+  AuditAction,
   AuditEntry,
   Device,
   Network,
@@ -19,7 +20,7 @@ import type {
 import { CyphonicError, raise } from '../lib/errors.ts';
 import { POSTGRES_SCHEMA, schemaVersion } from './postgres-schema.ts';
 import { carryOut } from './postgres-tables.ts';
-import type { Author, NewSecret, Page, Register } from './register.ts';
+import { type Author, LOCAL, type NewSecret, type Page, type Register } from './register.ts';
 import { Rules, type Steps } from './rules.ts';
 
 const CONNECTIONS = 8;
@@ -128,12 +129,12 @@ class PostgresRegister implements Register {
   }
 
   query(query: RegisterQuery): Promise<RegisterAnswer> {
-    return this.#read(this.#rules.answer(query));
+    return this.#read(() => this.#rules.answer(query));
   }
 
   change(change: RegisterChange): Promise<SaveResult> {
     // Presence is no change that anybody waits for: it does not queue with the others.
-    if (change.set === 'seen') return this.#read(this.#rules.apply(change));
+    if (change.set === 'seen') return this.#read(() => this.#rules.apply(change));
     return this.#commit(() => this.#rules.apply(change));
   }
 
@@ -154,19 +155,23 @@ class PostgresRegister implements Register {
   }
 
   list(page?: Page): Promise<readonly Device[]> {
-    return this.#read(this.#rules.list(page));
+    return this.#read(() => this.#rules.list(page));
   }
 
   putService(service: Service, by?: Author): Promise<void> {
     return this.#commit(() => this.#rules.putService(service, by));
   }
 
+  note(action: AuditAction, subject: string, by: Author = LOCAL): Promise<void> {
+    return this.#commit(() => this.#rules.note(action, subject, by));
+  }
+
   audit(before: number | null, limit: number): Promise<readonly AuditEntry[]> {
-    return this.#read(this.#rules.audit(before, limit));
+    return this.#read(() => this.#rules.audit(before, limit));
   }
 
   revision(): Promise<number> {
-    return this.#read(this.#rules.revision());
+    return this.#read(() => this.#rules.revision());
   }
 
   watch(callback: (revision: number) => void, intervalMs: number): () => void {
@@ -203,9 +208,9 @@ class PostgresRegister implements Register {
     await this.#pool.end();
   }
 
-  async #read<T>(steps: Steps<T>): Promise<T> {
+  async #read<T>(make: () => Steps<T>): Promise<T> {
     try {
-      return await run(this.#pool, steps);
+      return await retrying(() => run(this.#pool, make()));
     } catch (error) {
       return fail(this.#url, error);
     }
@@ -233,8 +238,8 @@ async function run<T>(on: pg.Pool | pg.PoolClient, steps: Steps<T>): Promise<T> 
 }
 
 /** Runs `work` as one transaction, again if the server asks for it. */
-export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
+export function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  return retrying(async () => {
     const client = await pool.connect();
     let broken: Error | undefined;
     try {
@@ -246,12 +251,22 @@ export async function transaction<T>(pool: pg.Pool, work: (client: pg.PoolClient
       await client.query('ROLLBACK').catch((cause: Error) => {
         broken = cause;
       });
-      if (tries >= TRIES || !retryable.has((error as pg.DatabaseError).code ?? '')) throw error;
+      throw error;
     } finally {
       client.release(broken);
     }
-    await new Promise((resolve) =>
-      setTimeout(resolve, Math.min(RETRY_MAX_MS, RETRY_MS * tries) * (0.5 + Math.random())),
-    );
+  });
+}
+
+/** Under serialisable isolation (CockroachDB's only one) a single statement may be asked for again, too. */
+async function retrying<T>(attempt: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await attempt();
+    } catch (error) {
+      if (tries >= TRIES || !retryable.has((error as pg.DatabaseError).code ?? '')) throw error;
+    }
+    const delay = Math.min(RETRY_MAX_MS, RETRY_MS * tries) * (0.5 + Math.random());
+    await new Promise((resolve) => setTimeout(resolve, delay));
   }
 }

@@ -4,6 +4,7 @@
  */
 
 import type {
+  AuditAction,
   AuditEntry,
   Device,
   NewDevice,
@@ -49,6 +50,8 @@ export interface Register {
   list(page?: Page): Promise<readonly Device[]>;
   /** Adds a service, or replaces the one of that name. */
   putService(service: Service, by?: Author): Promise<void>;
+  /** Writes down a change of what is not in the register itself. */
+  note(action: AuditAction, subject: string, by?: Author): Promise<void>;
   /** Who changed what: the latest `limit` entries before that number (null: of all), latest first. */
   audit(before: number | null, limit: number): Promise<readonly AuditEntry[]>;
 

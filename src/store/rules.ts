@@ -134,7 +134,7 @@ export class Rules {
     yield* table('putCredentials', after.credentials);
     yield* put(after.device);
     if (change.set === 'login' && !isPinned(device, change)) {
-      yield* this.#note('pin', device.deviceId, `device:${device.deviceId}`);
+      yield* this.note('pin', device.deviceId, `device:${device.deviceId}`);
     }
     return 'saved';
   }
@@ -161,7 +161,7 @@ export class Rules {
     const { device, credentials } = create(this.#network, request, this.#newNodeId(), host);
     const record = yield* put(device);
     yield* table('putCredentials', credentials);
-    yield* this.#note('add', record.deviceId, by);
+    yield* this.note('add', record.deviceId, by);
     return yield* view(record);
   }
 
@@ -172,12 +172,12 @@ export class Rules {
     yield* table('deleteDevice', record);
     const revision = yield* table('nextRevision');
     yield* table('putRemoved', { ...toTombstone(record, this.#clock()), revision });
-    yield* this.#note('remove', record.deviceId, by);
+    yield* this.note('remove', record.deviceId, by);
   }
 
   *setEnabled(deviceId: string, enabled: boolean, by: Author = LOCAL): Steps<Device> {
     const record = yield* put({ ...(yield* get(deviceId)), disabled: !enabled });
-    yield* this.#note(enabled ? 'enable' : 'disable', record.deviceId, by);
+    yield* this.note(enabled ? 'enable' : 'disable', record.deviceId, by);
     return yield* view(record);
   }
 
@@ -191,7 +191,7 @@ export class Rules {
       const renewed = { secretHash: secret.hash, secretExpires: secret.expires, secretUsed: false };
       yield* table('putCredentials', { ...(yield* table('credentials', record.deviceId))!, ...renewed });
     }
-    yield* this.#note('token', record.deviceId, by);
+    yield* this.note('token', record.deviceId, by);
     return yield* view(yield* put(record));
   }
 
@@ -202,7 +202,7 @@ export class Rules {
   *putService(service: Service, by: Author = LOCAL): Steps<void> {
     yield* table('putService', service);
     yield* table('nextRevision');
-    yield* this.#note('service', service.name, by);
+    yield* this.note('service', service.name, by);
   }
 
   *audit(before: number | null, limit: number): Steps<AuditEntry[]> {
@@ -213,7 +213,7 @@ export class Rules {
     return yield* table('revision');
   }
 
-  *#note(action: AuditAction, subject: string, by: Author): Steps<void> {
+  *note(action: AuditAction, subject: string, by: Author): Steps<void> {
     yield* table('putAudit', { at: this.#clock(), by, action, subject });
   }
 }

@@ -1,11 +1,28 @@
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parsePrefix } from '../../src/lib/ip.ts';
 import { silentLog } from '../../src/lib/log.ts';
-import { awaitShared } from '../../src/roles/stores.ts';
+import { readServiceFile } from '../../src/roles/network-files.ts';
+import { identityOf } from '../../src/roles/service.ts';
+import { awaitRegister, awaitShared } from '../../src/roles/stores.ts';
 import { noRedis, type RedisServer, startRedis } from '../store/redis-server.ts';
+import { useNetworks } from './cloud/run.ts';
 
 const network = { domain: 'lab.example', range4: parsePrefix('100.80.0.0/16')!, range6: parsePrefix('fd00:1::/64')! };
 const never = new Promise<void>(() => {});
+
+const { initNetwork } = useNetworks();
+
+it('a service is the one that the register knows, or is told so in one line', async () => {
+  const file = readServiceFile(join(await initNetwork(), 'nms.yaml'));
+  const { nodeId, keys } = identityOf(file);
+  const open = (service: { nodeId: string; publicKey: Uint8Array }) =>
+    awaitRegister(file.registerFile, file.network, silentLog, never, { service });
+  await (await open({ nodeId, publicKey: keys.publicKey }))!.close();
+  await expect(open({ nodeId, publicKey: new Uint8Array(32) })).rejects.toThrow(/^the register .*nms has another key/);
+  const stranger = { nodeId: '0'.repeat(32), publicKey: keys.publicKey };
+  await expect(open(stranger)).rejects.toMatchObject({ code: 'CONFIG_SERVICE', message: /no such service/ });
+});
 
 it('services without replicas share memory', async () => {
   const shared = await awaitShared(null, network, silentLog, never);

@@ -2,7 +2,7 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, globSync, mkdtempSync, rmSync } from 'node:fs';
+import { chownSync, existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -23,7 +23,7 @@ export type PostgresServer = {
   /** A new empty database, as its owner. */
   freshUrl(): Promise<string>;
   stop(): Promise<void>;
-  /** As `kill -9` and a new start. */
+  /** `kill -9` of all its processes. */
   crash(): Promise<void>;
   start(): Promise<void>;
 };
@@ -86,7 +86,13 @@ export async function startPostgres({ durable = false } = {}): Promise<PostgresS
       await client.end();
       return url(name);
     },
-    crash: () => end('SIGQUIT'),
+    async crash() {
+      // The server's own processes would outlive it for a moment and keep the next one from starting.
+      const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8').trim().split(' ');
+      const ended = end('SIGKILL');
+      for (const child of children) process.kill(Number(child), 'SIGKILL');
+      await ended;
+    },
     async stop() {
       await end('SIGQUIT');
       rmSync(directory, { recursive: true, force: true });

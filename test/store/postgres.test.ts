@@ -2,7 +2,7 @@
 
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
-import { describePostgres, openPostgres } from '../../src/store/postgres.ts';
+import { describePostgres, openPostgres, transaction } from '../../src/store/postgres.ts';
 import { POSTGRES_SCHEMA } from '../../src/store/postgres-schema.ts';
 import { fillPostgres, type RoleUrls, updatePostgres } from '../../src/store/postgres-setup.ts';
 import type { Register } from '../../src/store/register.ts';
@@ -37,6 +37,34 @@ async function ask(at: string, question: string): Promise<pg.QueryResult> {
     await client.end();
   }
 }
+
+describe('a transaction', () => {
+  const open = (codes: readonly (string | null)[]) => {
+    const said: string[] = [];
+    const client = { query: async (text: string) => void said.push(text), release: () => void said.push('release') };
+    const pool = { connect: async () => client } as unknown as pg.Pool;
+    let tries = 0;
+    const work = async (): Promise<number> => {
+      const code = codes[tries++] ?? null;
+      if (code !== null) throw Object.assign(new RangeError(code), { code });
+      return tries;
+    };
+    return { said, run: () => transaction(pool, work) };
+  };
+
+  test('is run again when the server could not put it in order with others (40001, 40P01)', async () => {
+    const { said, run } = open(['40001', '40P01', null]);
+    expect(await run()).toBe(3);
+    const failed = ['BEGIN', 'ROLLBACK', 'release'];
+    expect(said).toEqual([...failed, ...failed, 'BEGIN', 'COMMIT', 'release']);
+  });
+
+  test('is not run again for any other reason, as it may have been kept', async () => {
+    const { said, run } = open(['23505']);
+    await expect(run()).rejects.toMatchObject({ code: '23505' });
+    expect(said).toEqual(['BEGIN', 'ROLLBACK', 'release']);
+  });
+});
 
 describe.skipIf(noPostgres)('a register on PostgreSQL', () => {
   beforeEach(async () => {
@@ -119,7 +147,11 @@ describe.skipIf(noPostgres)('a register on PostgreSQL', () => {
     // The same register goes on, on new connections.
     const left = (await register.list()).map(({ deviceId }) => deviceId);
     for (const deviceId of kept) expect(left).toContain(deviceId);
+    // The answer is hardly there when the server dies.
     expect((await register.add(newDevice('later'))).deviceId).toBe('later');
+    await server.crash();
+    await server.start();
+    expect((await register.list()).map(({ deviceId }) => deviceId)).toContain('later');
     await register.close();
   });
 

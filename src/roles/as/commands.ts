@@ -24,7 +24,9 @@ export const contribute: Contribution = (program, context) => {
       const file = readNetworkFile(options.config);
       const log = createLog('as');
       const telemetry = await startTelemetry(chooseTelemetry(options.metrics, file.metrics, MetricsPort.as, log));
-      const register = await awaitRegister(file.registerFile, file.network, log, context.stopped, file.caPublicKey);
+      const register = await awaitRegister(file.registerFile, file.network, log, context.stopped, {
+        authority: file.caPublicKey,
+      });
       const shared =
         register && file.shared !== null ? await awaitShared(file.shared, file.network, log, context.stopped) : null;
       const running: (Running & Drainable & { readonly observed: Observed })[] = [];

@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import { type Command, Option } from 'commander';
 import { raise } from '../../lib/errors.ts';
 import { openRegister } from '../../store/open.ts';
-import { LOCAL, type Register } from '../../store/register.ts';
+import type { Register } from '../../store/register.ts';
 import { type Administration, type DeviceRequest, type DeviceView, listAll } from '../administration.ts';
 import type { Contribution } from '../context.ts';
 import { API_TOKEN_FILE } from '../controller/tokens.ts';
 import { administerThrough } from '../controller-client.ts';
-import { administer } from '../local-administration.ts';
+import { administer, localAuthor } from '../local-administration.ts';
 import { NETWORK_FILE, type NetworkFile, readNetworkFile, readText } from '../network-files.ts';
 import { toLines, toTable } from './format.ts';
 
@@ -106,7 +106,7 @@ async function withAdministration(
   if (controller === undefined) {
     const { register, file } = await openNetwork(dir);
     try {
-      await work(administer(register, file, `${LOCAL}:uid=${process.getuid?.()}`));
+      await work(administer(register, file, localAuthor()));
     } finally {
       await register.close();
     }

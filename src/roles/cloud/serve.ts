@@ -27,7 +27,9 @@ export async function serveCloud(file: NetworkFile, options: CloudOptions, conte
   let register: Register | null = null;
   const running: (Running & Drainable & { readonly observed?: Observed })[] = [];
   try {
-    register = await awaitRegister(file.registerFile, file.network, log, context.stopped, file.caPublicKey);
+    register = await awaitRegister(file.registerFile, file.network, log, context.stopped, {
+      authority: file.caPublicKey,
+    });
     if (register === null) return;
     const services = file.serviceFiles.map((path) => readServiceFile(path));
     // Who shares a place shares it: within this process that is a file of its own.

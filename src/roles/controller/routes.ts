@@ -1,5 +1,6 @@
 /** Everything the controller can be asked: each route declared once, for the router and for the OpenAPI document. */
 
+import { auditActions } from '../../lib/device.ts';
 import { type Administration, type DeviceRequest, MAX_PAGE } from '../administration.ts';
 import type { PeerPage, PeerRequest } from './peers.ts';
 import { nullable, ref, type Schema, type Schemas } from './schema.ts';
@@ -94,7 +95,7 @@ export const schemas: Schemas = {
     number: { type: 'integer' },
     at: { type: 'string', format: 'date-time' },
     by: text,
-    action: { type: 'string', enum: ['add', 'remove', 'enable', 'disable', 'token', 'pin', 'service'] },
+    action: { type: 'string', enum: auditActions },
     subject: text,
   }),
   AuditPage: pageOf('AuditEntry', { type: 'integer', description: 'Give it as `before` for the next page.' }),

@@ -134,4 +134,9 @@ it('api-token makes, lists and removes tokens while the controller runs', async 
   expect((await run1('remove', 'monitor')).code).toBe(0);
   expect((await bench.ask('/v1/devices', { token: token! })).status).toBe(401);
   expect((await run1('remove', 'monitor')).code).toBe(2);
+  const by = `local:uid=${process.getuid?.()}`;
+  expect(await bench.register.audit(null, 2)).toMatchObject([
+    { by, action: 'revoke', subject: 'monitor' },
+    { by, action: 'grant', subject: 'monitor' },
+  ]);
 });

@@ -292,6 +292,8 @@ describe('an adapter', () => {
       prove(`/v1/devices/${id}/certificate`, { method: 'POST', body: { publicKey } });
     const key = leaf.publicKey.export({ type: 'spki', format: 'der' }).toString('base64');
     expect((await ask('gw', key)).status).toBe(200);
+    const entry = { by: 'adapter:gw', action: 'certify', subject: 'gw' };
+    expect(await bench.register.audit(null, 3)).toMatchObject([entry, entry, { action: 'pin' }]);
     expectProblem(await ask('cam1', key), 422, 'it is no adapter');
     expectProblem(await ask('other', key), 404);
     expectProblem(await ask('gw', 'AAAA'), 422, 'no P-256 key');
