@@ -126,7 +126,11 @@ export class Population {
     if (done !== undefined && answer !== undefined) {
       const { refusal, mapped } = answer.options;
       const isTrue = mapped === undefined || sameEndpoint(mapped.endpoint, node.mapped);
-      this.#settle(node, done, refusal === undefined ? (isTrue ? null : 'another address') : `refused ${refusal.reason}`);
+      this.#settle(
+        node,
+        done,
+        refusal === undefined ? (isTrue ? null : 'another address') : `refused ${refusal.reason}`,
+      );
     }
     node.answers.clear();
     for (const direction of node.directed.splice(0)) this.directed(direction);
