@@ -93,6 +93,18 @@ describe('Reader', () => {
     expect(from.failed).toBe(true);
   });
 
+  it('lets a part be read for itself, never beyond its end', () => {
+    const from = new Reader(Uint8Array.of(1, 2, 3, 4, 5));
+    const part = from.within(2);
+    expect([part.u8(), part.left, from.u8()]).toEqual([1, 1, 3]);
+    expect([part.u16(), part.failed, part.left]).toEqual([0, true, 0]);
+    for (const length of [3, -1]) {
+      const whole = new Reader(new Uint8Array(2));
+      expect([whole.within(length).left, whole.failed]).toEqual([0, true]);
+    }
+    expect([from.failed, from.left]).toEqual([false, 2]);
+  });
+
   it('fails where zeros should be', () => {
     const from = new Reader(Uint8Array.of(0, 0, 1, 0));
     from.zeros(2);
@@ -113,6 +125,20 @@ describe('Writer', () => {
     ['u32', Number.POSITIVE_INFINITY],
   ] as const)('%s refuses %d', (form, value) => {
     expect(() => new Writer()[form](value)).toThrow(/no form on the wire/);
+  });
+
+  it('writes the octets of hexadecimal digits', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 40 }), (octets) => {
+        const to = new Writer();
+        to.hex(octets.toHex());
+        expect(to.written).toEqual(octets);
+      }),
+    );
+  });
+
+  it.each(['0G', 'AB', '1', '0x', '-1', '\u{660}0', ' 1'])('refuses %j as hexadecimal digits', (digits) => {
+    expect(() => new Writer().hex(digits)).toThrow(/no form on the wire/);
   });
 
   it('refuses to write behind the buffer it was given', () => {
