@@ -76,6 +76,9 @@ export type LinkEvent = { readonly on: 'frame'; readonly frame: Uint8Array };
 /** What every path carries in one piece: 1,280 octets less the outer IPv6 and UDP headers and our own. */
 export const LARGE_PACKET = 1_180;
 
+/** No packet is longer (RFC 8200 section 3). Stands for no limit: infinity is no small integer, and would be boxed for every packet. */
+export const LARGEST_PACKET = 40 + 65_535;
+
 /** Running totals of one path since its installation; the shell reports them to the control plane every second if they changed. */
 export type PathTraffic = {
   readonly pathId: string;

@@ -1,7 +1,7 @@
 /** What the way in knows of a path. */
 
 import type { ReplayWindow } from '../crypto/replay.ts';
-import type { VirtualAddresses } from '../lib/path.ts';
+import { LARGEST_PACKET, type VirtualAddresses } from '../lib/path.ts';
 import { Ip4, Ip6, isIp6 } from '../net/packet.ts';
 import type { DropReason } from '../proto/drop.ts';
 import type { EvpAead } from '../sys/evp.ts';
@@ -28,7 +28,7 @@ export class ReceivePath {
   /** Where the control plane knows capsules to come from. */
   readonly from = new DataView(new ArrayBuffer(SOCKADDR_ROOM));
   /** Of our packets to the peer; theirs to us are as large as may be. */
-  mtu = Number.POSITIVE_INFINITY;
+  mtu = LARGEST_PACKET;
   /** Once a packet comes in parts. */
   assembly: Assembly | null = null;
   movedAt = Number.NEGATIVE_INFINITY;

@@ -8,6 +8,7 @@
  *                        |<-- packet 1 -->|            (its headers over the end of payload 0)
  */
 
+import { LARGEST_PACKET } from '../lib/path.ts';
 import {
   checksumOffset,
   completeChecksum,
@@ -60,7 +61,7 @@ export class Splitter {
    * compute transport checksums. No piece of a TCP flow is longer than `limit`, whatever the flow wants: to its receiver that
    * is the same. False if header and packet don't fit together.
    */
-  begin(header: number, end: number, leavePartial: boolean, limit = Number.POSITIVE_INFINITY): boolean {
+  begin(header: number, end: number, leavePartial: boolean, limit = LARGEST_PACKET): boolean {
     const view = this.#view;
     const ip = header + VIRTIO_HEADER;
     const gsoType = view.getUint8(header + 1) & ~GSO_ECN;

@@ -1,6 +1,6 @@
 /** What the way out knows of a path. */
 
-import type { VirtualAddresses } from '../lib/path.ts';
+import { LARGEST_PACKET, type VirtualAddresses } from '../lib/path.ts';
 import { Ecn, trafficClass } from '../net/packet.ts';
 import type { EvpAead } from '../sys/evp.ts';
 
@@ -28,7 +28,7 @@ export class SendPath {
   /** Where every datagram goes as well. */
   also: Uint8Array | null = null;
   /** The largest inner packet that gets through in one piece. */
-  mtu = Number.POSITIVE_INFINITY;
+  mtu = LARGEST_PACKET;
   /** The message of the current batch that this path's next datagram may join. */
   message = -1;
   alsoMessage = -1;
