@@ -16,6 +16,7 @@ describeLab('general nodes get their addresses', () => {
   let adapter: Adapter;
   let peer: Node;
   let capture: Program;
+  let thief: Device;
   const file = (name: string): string => join(lab.directory, name);
 
   beforeAll(async () => {
@@ -38,6 +39,14 @@ describeLab('general nodes get their addresses', () => {
   /** The lease of a client that stays in the foreground. */
   const leased = (name: string, words: RegExp): Promise<string> =>
     until(() => words.exec(readFileSync(file(name), 'utf8'))?.[1], { what: `${words} in ${name}`, timeoutMs: 30_000 });
+
+  const counted = async (name: string): Promise<number> => (await adapter.status()).counters[name] ?? 0;
+  /** Waits until something has been counted once more than before `cause`. */
+  const counts = async (name: string, cause: () => void): Promise<void> => {
+    const before = await counted(name);
+    cause();
+    await until(async () => (await counted(name)) > before, { what: `another ${name}`, timeoutMs: 20_000 });
+  };
 
   const dhclient = (device: Device, family: '-4' | '-6', leases: string): Program => {
     device.host.sh(`: >${file(leases)}`);
@@ -80,12 +89,44 @@ chmod +x ${script}; : >${file('leases6')}`);
     await device.host.run(['ping', '-6', '-c', '2', '-W', '4', target]);
     await peer.systemPing(String(vip6), ['-6']);
     await client.stop();
+    // The next one begins with what it had, and asks whether that still holds.
+    const again = device.host.spawn(['dhclient', '-6', '-d', '-v', ...files, 'eth0']);
+    await until(() => /XMT: Confirm[\s\S]*RCV: Reply/.test(again.stderr), {
+      what: 'a confirmation',
+      timeoutMs: 20_000,
+    });
+    await again.stop();
+    await counts('lease-released', () => void device.host.spawn(['dhclient', '-6', '-r', '-v', ...files, 'eth0']));
+  });
+
+  it('by udhcpc, which renews them, gives them back and finds them taken', async () => {
+    const device = await plug('five', ['--mode', 'ipv4']);
+    device.host.resolver('');
+    const words = ['-i', 'eth0', '-s', adapter.leaseScript, '-f', '-R', '-B', '-t', '10', '-T', '1', '-A', '1'];
+    const client = device.host.spawn(['udhcpc', ...words]);
+    await until(() => client.stderr.includes('lease of'), { what: 'a lease', timeoutMs: 20_000 });
+    const { vip4 } = await device.is('active');
+    await counts('lease-bound', () => client.signal('SIGUSR1'));
+    await counts('lease-released', () => client.signal('SIGUSR2'));
+    await client.stop();
+    device.host.sh('ip address flush dev eth0');
+    thief = adapter.device('thief');
+    thief.host.sh(`ip address add ${vip4}/16 dev eth0`);
+    let careful: Program | undefined;
+    await counts('lease-declined', () => {
+      careful = device.host.spawn(['udhcpc', ...words, '-a']);
+    });
+    await careful?.stop();
+    expect(adapter.daemon.stderr).toContain('dropped on the inner link: address-declined');
+    thief.host.sh('ip address flush dev eth0');
   });
 
   it('by dhcpcd, both families', async () => {
     const device = await plug('three');
     device.host.resolver('');
-    const client = device.host.spawn(['dhcpcd', '-B', '-d', '--nohook', 'resolv.conf', '-f', '/dev/null', 'eth0']);
+    // It takes the first reply (rapid commit).
+    const words = ['-B', '-d', '--nohook', 'resolv.conf', '-f', '/dev/null', '-o', 'rapid_commit'];
+    const client = device.host.spawn(['dhcpcd', ...words, 'eth0']);
     const { vip4, vip6 } = await device.is('active');
     await until(
       () => {
@@ -94,7 +135,9 @@ chmod +x ${script}; : >${file('leases6')}`);
       },
       { what: 'both addresses', timeoutMs: 30_000 },
     );
-    await client.stop();
+    await counts('lease-bound', () => client.signal('SIGHUP'));
+    await counts('lease-released', () => client.signal('SIGALRM'));
+    await client.ended();
   });
 
   it('by hand, only one family', async () => {
@@ -109,18 +152,35 @@ chmod +x ${script}; : >${file('leases6')}`);
     six.host.sh(`ip -6 address add ${other.vip6}/64 dev eth0`);
     await four.host.run(['ping', '-c', '2', '-W', '5', String(target.vip4)]);
     await six.host.run(['ping', '-c', '2', '-W', '5', String(target.vip6)]);
+    four.host.resolver('');
+    const words = ['-A', '-B', '-d', '-4', '--nohook', 'resolv.conf', '-f', '/dev/null', '--inform', `${vip4}/16`];
+    const client = four.host.spawn(['dhcpcd', ...words, 'eth0']);
+    await until(() => /approval|acknowledged/.test(client.stderr), {
+      what: 'what else it may know',
+      timeoutMs: 20_000,
+    });
+    await client.stop();
   });
 
   it('and every frame about it is well-formed', async () => {
     await capture.stop();
+    const read = (...words: readonly string[]): Promise<string> =>
+      adapter.link.run(['tshark', '-r', file('link.pcap'), '-o', 'tcp.check_checksum:TRUE', ...words]);
     // An empty capture would be well-formed too.
-    for (const heard of ['dhcp.option.dhcp == 5', 'dhcpv6.msgtype == 7', 'icmpv6.type == 134', 'arp.opcode == 2']) {
-      expect(await adapter.link.run(['tshark', '-r', file('link.pcap'), '-Y', heard]), heard).not.toBe('');
-    }
-    const read = ['tshark', '-r', file('link.pcap'), '-o', 'tcp.check_checksum:TRUE'];
-    const filter = '_ws.expert.severity >= 0x600000 || _ws.malformed';
-    expect(await adapter.link.run([...read, '-Y', `(${filter}) && (dhcp || dhcpv6 || icmpv6 || arp || eapol)`])).toBe(
-      '',
-    );
+    const fields = ['dhcp.option.dhcp', 'dhcpv6.msgtype', 'dhcpv6.option.type', 'icmpv6.type', 'arp.opcode'];
+    const frames = (await read('-T', 'fields', ...fields.flatMap((field) => ['-e', field])))
+      .split('\n')
+      .map((line) => line.split('\t'));
+    const heard = (field: number, value: string): string[][] => frames.filter((frame) => frame[field] === value);
+    // Acknowledgements, declines and what is only asked; replies, one of them to a solicitation; advertisements; answers.
+    for (const type of ['4', '5', '7', '8']) expect(heard(0, type), `DHCP ${type}`).not.toEqual([]);
+    for (const type of ['4', '7', '8']) expect(heard(1, type), `DHCPv6 ${type}`).not.toEqual([]);
+    expect(heard(1, '7').some((frame) => frame[2]!.split(',').includes('14'))).toBe(true);
+    expect(heard(3, '134')).not.toEqual([]);
+    expect(heard(4, '2')).not.toEqual([]);
+    const wrong = '(_ws.expert.severity >= 0x600000 || _ws.malformed)';
+    // The thief's answers are remarkable, and shall be.
+    const spoken = `(dhcp || dhcpv6 || icmpv6 || arp || eapol) && eth.src != ${thief.mac}`;
+    expect(await read('-Y', `${wrong} && ${spoken}`)).toBe('');
   });
 });
