@@ -1,6 +1,6 @@
 /**
- * The NAT64 in front of an IPv6-only network: its prefix, out of what a DNS64 makes up (RFC 7050), and the IPv6 addresses
- * that stand for IPv4 ones there (RFC 6052).
+ * The NAT64 in front of an IPv6-only network: its prefix, as routers advertise it (RFC 8781) or out of what a DNS64 makes up
+ * (RFC 7050), and the IPv6 addresses that stand for IPv4 ones there (RFC 6052).
  */
 
 import { sameOctets } from '../lib/bytes.ts';
@@ -10,9 +10,12 @@ import {
   type Endpoint,
   familyOf,
   formatAddress,
+  formatPrefix,
+  isForbiddenOuter,
   type Prefix,
   parseAddress,
 } from '../lib/ip.ts';
+import type { Nat64Prefix } from './ndp-options.ts';
 
 /** A name that has IPv4 addresses only: whoever gets an IPv6 address for it has a DNS64 (RFC 7050 section 2.2). */
 export const IPV4_ONLY = 'ipv4only.arpa';
@@ -44,6 +47,35 @@ export function findNat64Prefix(addresses: readonly Address[]): Prefix | null {
     if (familyOf(first) === 6) return { address: first, length };
   }
   return null;
+}
+
+/** As many as any network has; who sends more is up to no good. */
+const MAX_ADVERTISED = 8;
+
+/** Prefixes that routers advertise, for as long as they say. */
+export class AdvertisedNat64 {
+  readonly #prefixes = new Map<string, { readonly prefix: Prefix; readonly until: number }>();
+
+  heard({ prefix, lifetime }: Nat64Prefix, ms: number): void {
+    const name = formatPrefix(prefix);
+    // Neither multicast nor this link alone.
+    if (familyOf(prefix.address) === 4 || isForbiddenOuter(prefix.address, [])) return;
+    if (lifetime === 0) this.#prefixes.delete(name);
+    else if (this.#prefixes.has(name) || this.#prefixes.size < MAX_ADVERTISED)
+      this.#prefixes.set(name, { prefix, until: ms + 1_000 * lifetime });
+  }
+
+  /** The one heard of first, and when its time is over (ms). */
+  best(ms: number): { readonly prefix: Prefix; readonly until: number } | null {
+    for (const [name, { until }] of this.#prefixes) if (until <= ms) this.#prefixes.delete(name);
+    const [first = null] = this.#prefixes.values();
+    return first;
+  }
+
+  /** Another network. */
+  clear(): void {
+    this.#prefixes.clear();
+  }
 }
 
 /** Where datagrams for an endpoint go on a network behind a NAT64; null = there is none. */

@@ -1,4 +1,4 @@
-/** Options of neighbour discovery messages (RFC 4861 section 4.6, RFC 8106 section 5): units of 8 octets. */
+/** Options of neighbour discovery messages (RFC 4861 section 4.6, RFC 8106 section 5, RFC 8781): units of 8 octets. */
 
 import { Reader, Writer } from '../lib/bytes.ts';
 import { type Address, formatAddress, type Prefix, parseAddress } from '../lib/ip.ts';
@@ -15,6 +15,9 @@ export type PrefixInformation = {
   readonly preferredLifetime: number;
 };
 
+/** By which a NAT64 stands for IPv4; 0 seconds = no longer. */
+export type Nat64Prefix = { readonly prefix: Prefix; readonly lifetime: number };
+
 export type NdpOptions = {
   readonly sourceMac: Mac | null;
   readonly targetMac: Mac | null;
@@ -22,6 +25,7 @@ export type NdpOptions = {
   readonly prefixes: readonly PrefixInformation[];
   readonly dnsServers: readonly { readonly lifetime: number; readonly servers: readonly Address[] }[];
   readonly searchLists: readonly { readonly lifetime: number; readonly domains: readonly string[] }[];
+  readonly nat64Prefixes: readonly Nat64Prefix[];
 };
 
 export const noNdpOptions: NdpOptions = {
@@ -31,17 +35,30 @@ export const noNdpOptions: NdpOptions = {
   prefixes: [],
   dnsServers: [],
   searchLists: [],
+  nat64Prefixes: [],
 };
 
 const UNIT = 8;
-const code = { sourceMac: 1, targetMac: 2, prefix: 3, mtu: 5, dnsServers: 25, searchList: 31 } as const;
+const code = {
+  sourceMac: 1,
+  targetMac: 2,
+  prefix: 3,
+  mtu: 5,
+  dnsServers: 25,
+  searchList: 31,
+  nat64Prefix: 38,
+} as const;
 const ON_LINK = 0x80;
 const AUTONOMOUS = 0x40;
 const ADDRESS = 16;
+/** By Prefix Length Code. */
+const NAT64_LENGTHS = [96, 64, 56, 48, 40, 32];
+const NAT64_OCTETS = 12;
 
 /** The rest of a message; unknown options are passed over. Null if any is malformed (RFC 4861 section 6.1). */
 export function decodeNdpOptions(from: Reader): NdpOptions | null {
-  const options = { ...noNdpOptions, prefixes: [...noNdpOptions.prefixes], dnsServers: [], searchLists: [] } as Draft;
+  const lists = { prefixes: [], dnsServers: [], searchLists: [], nat64Prefixes: [] };
+  const options: Draft = { ...noNdpOptions, ...lists };
   while (from.left > 0) {
     const type = from.u8();
     const length = from.u8() * UNIT;
@@ -79,7 +96,10 @@ function readOption(type: number, body: Reader, into: Draft): void {
       const domains = decodeNames(body.take(body.left));
       if (domains === null) body.fail();
       else into.searchLists.push({ lifetime, domains });
+      break;
     }
+    case code.nat64Prefix:
+      into.nat64Prefixes.push(...readNat64Prefix(body));
   }
 }
 
@@ -116,6 +136,16 @@ function readDnsServers(body: Reader): NdpOptions['dnsServers'][number] {
   return { lifetime, servers };
 }
 
+/** None of a length or with a code that nobody knows: such an option is ignored (RFC 8781 section 4). */
+function readNat64Prefix(body: Reader): Nat64Prefix[] {
+  const said = body.u16();
+  const length = NAT64_LENGTHS[said & 7];
+  if (body.left !== NAT64_OCTETS || length === undefined) return [];
+  const octets = new Uint8Array(ADDRESS);
+  octets.set(body.take(length / 8));
+  return [{ prefix: { address: formatAddress(octets), length }, lifetime: said & ~7 }];
+}
+
 export function encodeNdpOptions(options: NdpOptions, into: Writer): void {
   if (options.sourceMac !== null)
     writeOption(into, code.sourceMac, (body) => body.octets(parseMac(options.sourceMac!)));
@@ -149,6 +179,12 @@ export function encodeNdpOptions(options: NdpOptions, into: Writer): void {
       body.u16(0);
       body.u32(lifetime);
       body.octets(encodeNames(domains));
+    });
+  }
+  for (const { prefix, lifetime } of options.nat64Prefixes) {
+    writeOption(into, code.nat64Prefix, (body) => {
+      body.u16((lifetime & ~7) | NAT64_LENGTHS.indexOf(prefix.length));
+      body.octets(parseAddress(prefix.address)!.subarray(0, NAT64_OCTETS));
     });
   }
 }

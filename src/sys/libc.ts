@@ -42,6 +42,7 @@ function load() {
     munmap: bind<(address: number, length: number) => number>(program, 'int munmap(int64_t address, int64_t length)'),
     socket: bind<Call3>(program, 'int socket(int domain, int type, int protocol)'),
     bind: bind<Call3>(program, 'int bind(int fd, int64_t address, int length)'),
+    connect: bind<Call3>(program, 'int connect(int fd, int64_t address, int length)'),
     getsockname: bind<Call3>(program, 'int getsockname(int fd, int64_t address, int64_t length)'),
     setsockopt: bind<(fd: number, level: number, option: number, value: number, length: number) => number>(
       program,

@@ -20,6 +20,7 @@ export const messageType = {
   newRoute: 24,
   deleteRoute: 25,
   getRoute: 26,
+  newNeighbourOption: 68,
 } as const;
 
 export const messageFlag = {
@@ -31,8 +32,11 @@ export const messageFlag = {
   create: 0x400,
 } as const;
 
-/** Multicast groups of changes, RTMGRP_*: links, and addresses and routes of both families. */
-export const changeGroups = 0x1 | 0x10 | 0x40 | 0x100 | 0x400;
+/**
+ * Multicast groups of changes, RTMGRP_*: links, addresses and routes of both families, and, without a name there, options of
+ * router advertisements (RTNLGRP_ND_USEROPT; that of RFC 8781 since Linux 5.7).
+ */
+export const changeGroups = 0x1 | 0x10 | 0x40 | 0x100 | 0x400 | 0x80000;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -51,6 +55,8 @@ const scope = { universe: 0, link: 253 } as const;
 const table = { main: 254, local: 255 } as const;
 const PROTOCOL_STATIC = 4;
 const UNICAST = 1;
+const NEIGHBOUR_OPTIONS = 16;
+const ROUTER_ADVERTISEMENT = 134;
 
 export type Link = {
   readonly index: number;
@@ -107,6 +113,8 @@ export type NetworkEvent =
   | { readonly on: 'link'; readonly gone: boolean; readonly link: Link }
   | { readonly on: 'address'; readonly gone: boolean; readonly address: LinkAddress }
   | { readonly on: 'route'; readonly gone: boolean; readonly route: Route }
+  /** Of a router advertisement that the kernel took: options that are not its own business. */
+  | { readonly on: 'routerOptions'; readonly index: number; readonly octets: Uint8Array }
   /** More happened than the kernel kept for us: read everything again. */
   | { readonly on: 'overrun' };
 
@@ -291,6 +299,17 @@ function decodeRoute(body: Buffer): Route | null {
   };
 }
 
+/**
+ *  | family 8 | 8 | length 16 | link 32 | ICMPv6 type 8 | code 8 | 48 |   options … | attributes
+ */
+function decodeRouterOptions(body: Buffer): NetworkEvent | null {
+  const length = body.length < NEIGHBOUR_OPTIONS ? 0 : body.readUInt16LE(2);
+  const isWhole = length > 0 && NEIGHBOUR_OPTIONS + length <= body.length;
+  if (!isWhole || body[0] !== AF_INET6 || body[8] !== ROUTER_ADVERTISEMENT) return null;
+  const octets = Uint8Array.from(body.subarray(NEIGHBOUR_OPTIONS, NEIGHBOUR_OPTIONS + length));
+  return { on: 'routerOptions', index: body.readInt32LE(4), octets };
+}
+
 /** What a message says about the network, or null for the kinds and families we don't follow. */
 export function decodeEvent({ type, body }: Message): NetworkEvent | null {
   switch (type) {
@@ -307,6 +326,8 @@ export function decodeEvent({ type, body }: Message): NetworkEvent | null {
       const route = decodeRoute(body);
       return route && { on: 'route', gone: type === messageType.deleteRoute, route };
     }
+    case messageType.newNeighbourOption:
+      return decodeRouterOptions(body);
     default:
       return null;
   }

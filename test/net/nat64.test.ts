@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { type Endpoint, parsePrefix } from '../../src/lib/ip.ts';
-import { findNat64Prefix, intoNat64, outOfNat64 } from '../../src/net/nat64.ts';
+import { AdvertisedNat64, findNat64Prefix, intoNat64, outOfNat64 } from '../../src/net/nat64.ts';
 
 describe('the prefix of a NAT64', () => {
   // The examples of RFC 6052 section 2.4, with 192.0.0.170 in the place of 192.0.2.33.
@@ -50,5 +50,45 @@ describe('an IPv4 address behind a NAT64', () => {
     expect(intoNat64(prefix, six)).toBe(six);
     expect(outOfNat64(prefix, six)).toBe(six);
     expect(outOfNat64(null, { address: '64:ff9b::c000:221', port: 1 }).address).toBe('64:ff9b::c000:221');
+  });
+});
+
+describe('prefixes that routers advertise', () => {
+  const one = parsePrefix('64:ff9b::/96')!;
+  const two = parsePrefix('2001:db8:64::/96')!;
+
+  it('count as long as the router said, and longer if it says so again', () => {
+    const known = new AdvertisedNat64();
+    expect(known.best(0)).toBeNull();
+    known.heard({ prefix: one, lifetime: 16 }, 0);
+    expect(known.best(15_999)).toEqual({ prefix: one, until: 16_000 });
+    known.heard({ prefix: one, lifetime: 16 }, 10_000);
+    expect(known.best(25_999)?.until).toBe(26_000);
+    expect(known.best(26_000)).toBeNull();
+  });
+
+  it('are left when the router takes them back, or the network is another', () => {
+    const known = new AdvertisedNat64();
+    for (const prefix of [one, two]) known.heard({ prefix, lifetime: 600 }, 0);
+    known.heard({ prefix: one, lifetime: 0 }, 1);
+    expect(known.best(1)?.prefix).toEqual(two);
+    known.clear();
+    expect(known.best(1)).toBeNull();
+  });
+
+  it('do not take turns: the first is kept', () => {
+    const known = new AdvertisedNat64();
+    for (const prefix of [one, two, two, one]) known.heard({ prefix, lifetime: 600 }, 0);
+    expect(known.best(0)?.prefix).toEqual(one);
+  });
+
+  it('are few, and lead neither to groups nor to this link or host', () => {
+    const known = new AdvertisedNat64();
+    for (const text of ['ff02::/96', 'fe80::/64', '::/96', '::ffff:0:0/96', '::1/96'])
+      known.heard({ prefix: parsePrefix(text)!, lifetime: 600 }, 0);
+    expect(known.best(0)).toBeNull();
+    for (let i = 1; i <= 100; i++) known.heard({ prefix: parsePrefix(`2001:db8:${i}::/96`)!, lifetime: 600 }, 0);
+    for (let i = 1; i <= 8; i++) known.heard({ prefix: parsePrefix(`2001:db8:${i}::/96`)!, lifetime: 0 }, 0);
+    expect(known.best(0)).toBeNull();
   });
 });

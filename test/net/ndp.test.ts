@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { Reader } from '../../src/lib/bytes.ts';
+import { parsePrefix } from '../../src/lib/ip.ts';
 import { decodeIp } from '../../src/net/datagram.ts';
 import {
   decodeNdp,
@@ -9,7 +11,7 @@ import {
   type NdpMessage,
   solicitedNode,
 } from '../../src/net/ndp.ts';
-import { type NdpOptions, noNdpOptions } from '../../src/net/ndp-options.ts';
+import { decodeNdpOptions, type NdpOptions, noNdpOptions } from '../../src/net/ndp-options.ts';
 import { address6Arbitrary, decoded, icmp6Packet, macArbitrary, octetsOf, toHex } from './support/link.ts';
 
 const read = (octets: Uint8Array) => decodeNdp(decoded(decodeIp(octets)));
@@ -64,6 +66,7 @@ describe('a neighbour discovery message', () => {
         ],
         dnsServers: [{ lifetime: 1800, servers: ['fd00:80::1'] }],
         searchLists: [{ lifetime: 1800, domains: ['lab.example'] }],
+        nat64Prefixes: [],
       },
     };
     const written = encodeNdp(message, linkLocal, 'ff02::1');
@@ -93,6 +96,15 @@ describe('a neighbour discovery message', () => {
     ),
     searchLists: fc.array(
       fc.record({ lifetime: fc.nat(), domains: fc.array(fc.domain(), { minLength: 1, maxLength: 2 }) }),
+      { maxLength: 2 },
+    ),
+    nat64Prefixes: fc.array(
+      fc.record({
+        prefix: fc
+          .constantFrom('64:ff9b::/96', '2001:db8:64::/64', '2001:db8::/56', '2001:db8::/48', '2001::/40', '2001::/32')
+          .map((text) => parsePrefix(text)!),
+        lifetime: fc.nat(8_191).map((units) => 8 * units),
+      }),
       { maxLength: 2 },
     ),
   });
@@ -182,5 +194,45 @@ describe('a neighbour discovery message', () => {
     const octets = icmp6Packet('::', to, solicitation.slice(0, 24));
     expect(read(octets)).toMatchObject({ type: 'neighbourSolicitation', target: 'fd00:80::9' });
     expect(isDuplicateDetection(decoded(decodeIp(octets)))).toBe(true);
+  });
+});
+
+describe('the prefix of a NAT64 that a router advertises (RFC 8781)', () => {
+  const read = (hex: string) => decodeNdpOptions(new Reader(Uint8Array.fromHex(hex.replaceAll(' ', ''))));
+  const said = (hex: string) => read(hex)?.nat64Prefixes;
+
+  it.each([
+    ['2602 0708 0064ff9b 00000000 00000000', '64:ff9b::/96', 1_800],
+    ['2602 fff9 20010db8 00640064 00000000', '2001:db8:64:64::/64', 65_528],
+    ['2602 000a 20010db8 00640100 00000000', '2001:db8:64:100::/56', 8],
+    ['2602 0003 20010db8 00640000 00000000', '2001:db8:64::/48', 0],
+    ['2602 000c 20010db8 01000000 00000000', '2001:db8:100::/40', 8],
+    ['2602 000d 20010db8 00000000 00000000', '2001:db8::/32', 8],
+  ])('is read from %s, and its time in units of 8 s', (hex, prefix, lifetime) => {
+    expect(said(hex)).toEqual([{ prefix: parsePrefix(prefix), lifetime }]);
+  });
+
+  it('ends where its length says', () => {
+    expect(said('2602 000d 20010db8 ffffffff ffffffff')).toEqual([
+      { prefix: parsePrefix('2001:db8::/32'), lifetime: 8 },
+    ]);
+  });
+
+  it.each([
+    ['with a code that nobody knows', '2602 000e 20010db8 00000000 00000000'],
+    ['with another', '2602 000f 20010db8 00000000 00000000'],
+    ['that is too short', '2601 0008 20010db8'],
+    ['that is too long', '2603 0008 0064ff9b 00000000 00000000 00000000 00000000'],
+  ])('is passed over %s, others are not', (_, hex) => {
+    expect(said(hex)).toEqual([]);
+    expect(said(`${hex} 2602 0008 0064ff9b 00000000 00000000`)).toHaveLength(1);
+  });
+
+  it.each([
+    ['cut off', '2602 0008 0064ff9b 00000000 000000'],
+    ['of no length', '2600 0008 0064ff9b 00000000 00000000'],
+    ['alone', '26'],
+  ])('makes nothing of an option %s', (_, hex) => {
+    expect(read(hex)).toBeNull();
   });
 });

@@ -48,6 +48,20 @@ describe('rtnetlink messages', () => {
     );
   });
 
+  it('say what a router advertised beside what concerns the kernel', () => {
+    const option = Uint8Array.fromHex('260207080064ff9b0000000000000000');
+    const head = Uint8Array.fromHex('0a001000070000008600000000000000');
+    const source = Uint8Array.fromHex('14000100fe800000000000000000000000000001');
+    const body = Uint8Array.from([...head, ...option, ...source]);
+    const type = messageType.newNeighbourOption;
+    expect(reread(type, body)).toEqual({ on: 'routerOptions', index: 7, octets: option });
+    // Of IPv4, of another message, shorter than it says, or of nothing.
+    expect(reread(type, body.with(0, 2))).toBeNull();
+    expect(reread(type, body.with(8, 133))).toBeNull();
+    for (let length = 0; length < 32; length++) expect(reread(type, body.slice(0, length))).toBeNull();
+    expect(reread(type, body.with(2, 0))).toBeNull();
+  });
+
   it('are cut from any octets without reading past their end', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), (octets) => {

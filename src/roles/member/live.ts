@@ -24,7 +24,6 @@ import {
   defaultRouter4,
   defaultRouter6,
   defaultRoutes,
-  hasRoute4,
   refuseOverlap,
   uplinksOf,
 } from './local-addresses.ts';
@@ -359,6 +358,7 @@ export class LiveNode {
       event.on === 'link' && !event.link.running && this.#uplinks.has(event.link.index);
     if (events.some(isOut)) this.#network = '';
     this.#announceAddresses();
+    this.#nat64.heard(events);
   }
 
   /** Tells the machines the host's addresses, if these or the ways out are not the ones they know. */
@@ -372,7 +372,7 @@ export class LiveNode {
     });
     const routes = defaultRoutes(this.#netlink);
     this.#uplinks = new Set(routes.map(({ index }) => index));
-    this.#nat64.update(addresses, hasRoute4(routes));
+    this.#nat64.update(addresses, routes);
     const known = `${addresses.join(' ')} by ${uplinksOf(routes)}`;
     if (known === this.#network) return;
     this.#network = known;

@@ -1,5 +1,5 @@
 /**
- * A name server of the Internet: `name-server.ts ADDRESS OVERLAY-ADDRESS [NAT64-PREFIX]`. It knows www.example.net, and a
+ * A name server of the Internet: `name-server.ts ADDRESS OVERLAY-ADDRESS [NAT64-PREFIX|none]`. It knows www.example.net, and a
  * rebind.example.net that leads into somebody's overlay. many.example.net has more addresses than a datagram carries, which
  * is cut. It is a DNS64 for the one name by which those are
  * known. Prints the names it was asked for.
@@ -16,7 +16,7 @@ const many = Array.from({ length: 100 }, (_, i) => `192.0.2.${i}`);
 const MANY = 'many.example.net';
 const TRUNCATED = 0x200;
 /** RFC 7050; without another prefix, with that of RFC 6052. */
-const translated: Record<string, string> = { 'ipv4only.arpa': `${prefix}c000:aa` };
+const translated: Record<string, string> = prefix === 'none' ? {} : { 'ipv4only.arpa': `${prefix}c000:aa` };
 const NXDOMAIN = 3;
 
 function answer(octets: Buffer, byUdp: boolean): Buffer {
