@@ -108,14 +108,14 @@ function routine(halves: Halves, deviceFds: readonly number[]): void {
       watchOffload('tunUdp', () => coalescer.udp),
     );
   }
-  const watched = (): readonly number[] => [...(outside === null ? [] : udp.descriptors), setup.wakeFd, ...deviceFds];
-  let sockets = watched();
-  let poller = new Poller(sockets);
+  const udpFds = (): readonly number[] => (outside === null ? [] : udp.descriptors);
+  let sockets = udpFds();
+  let poller = new Poller([...sockets, setup.wakeFd, ...deviceFds]);
   const handle = (command: ThreadCommand): void => {
     carryOut(command, halves);
     if (command.command.do !== 'branch') return;
-    sockets = watched();
-    poller = new Poller(sockets);
+    sockets = udpFds();
+    poller = new Poller([...sockets, setup.wakeFd, ...deviceFds]);
   };
   let drained = true;
   while (running) {
@@ -124,12 +124,11 @@ function routine(halves: Halves, deviceFds: readonly number[]): void {
     if (mailbox.waiting) mailbox.take(handle);
     if (outside !== null) {
       outside.settle();
-      const count = udp.descriptors.length;
-      for (let socket = 0; socket < count; socket++) if (poller.ready(socket)) outside.pump(socket);
+      for (let socket = 0; socket < sockets.length; socket++) if (poller.ready(socket)) outside.pump(socket);
     }
     // After what came in: the answer to it may be waiting already.
     drained = inside === null || inside.pump() < PACKETS_AT_ONCE;
-    for (const watch of watches) watch();
+    for (let i = 0; i < watches.length; i++) watches[i]!();
   }
 }
 
