@@ -40,5 +40,6 @@ describeLab('cloud migrate', () => {
       } finally {
         await postgres.stop();
       }
-    }));
+    }),
+  );
 });

@@ -43,7 +43,10 @@ export const contributeDevices: Contribution = (program, context) => {
   common(device.command('add <ID>'), 'cyphonic device add laptop --dir /var/lib/cyphonic --group staff')
     .description('register a device and print its enrolment token; with --adapter a general node, which needs none')
     .addOption(
-      new Option('--group <name>', 'group named in its certificates, a label that decides nothing here; may be repeated')
+      new Option(
+        '--group <name>',
+        'group named in its certificates, a label that decides nothing here; may be repeated',
+      )
         .argParser(collect)
         .default([], 'none'),
     )
