@@ -56,8 +56,18 @@ ${link === null ? '' : `    iifname "${link.inner}" drop\n`}  }
     type filter hook postrouting priority srcnat + 1; policy accept;
     oifname { "lo", "${name}" } accept
 ${internet === null ? '' : `    oifname "${internet.inner}" ct state { established, related } accept\n`}${rules('out')}
-  }
+${link === null ? '' : silence(link.inner)}  }
 ${internet === null ? '' : routing(internet, overlay)}}
+`;
+}
+
+/**
+ * What this host says by itself on the inner link (mDNS, solicitations, its link-local address) is nothing to general nodes.
+ * Only a switch that snoops must hear what the adapter listens to. Its own frames pass no netfilter.
+ */
+function silence(inner: string): string {
+  return `    oifname "${inner}" icmpv6 type { mld-listener-report, mld-listener-reduction, mld2-listener-report } accept
+    oifname "${inner}" drop
 `;
 }
 

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { parsePrefix } from '../../../src/lib/ip.ts';
 import type { FirewallCounters } from '../../../src/roles/member/firewall.ts';
 import { runTool } from '../../../src/sys/tool.ts';
-import { succeeds } from '../../lab/toolkit/command.ts';
+import { succeeds, until } from '../../lab/toolkit/command.ts';
 import type { Host, Lab } from '../../lab/toolkit/lab.ts';
 import { cable, type Namespace } from '../../lab/toolkit/namespace.ts';
 import { describeLab, inLab } from '../../lab/toolkit/suite.ts';
@@ -15,6 +15,8 @@ const firewall = modulePath('src/roles/member/firewall.ts');
 function pings(from: Namespace, target: string, ...options: readonly string[]): boolean {
   return succeeds(['ip', 'netns', 'exec', from.name, 'ping', '-c1', '-W1', ...options, target]);
 }
+
+const macOf = (host: Namespace): string => host.sh('cat /sys/class/net/eth0/address').trim();
 
 /** A host with virtual addresses and a neighbour that knows a way to them around the tunnel. */
 function prepare(lab: Lab): { host: Host; stranger: Host } {
@@ -71,7 +73,7 @@ describeLab('the firewall of a node', () => {
       expect(around()).toEqual([true, true, true, true, true, true]);
     }));
 
-  it('lets the kernel hear nothing on an adapter’s inner link', () =>
+  it('lets the kernel hear and say nothing on an adapter’s inner link', () =>
     inLab('firewall inner', async (lab) => {
       const { host, stranger } = prepare(lab);
       const linkLocal = /inet6 (fe80::[^/]*)/.exec(host.sh('ip -6 addr show dev eth0'))![1]!;
@@ -83,6 +85,15 @@ describeLab('the firewall of a node', () => {
         await remote.call('raiseFirewall', { ...plan, inner: { inner: 'eth0', outer: 'eth1', internet } });
         expect(around()).toEqual([false, false, false]);
       }
+      const ear = stranger.spawn(['tcpdump', '-n', '-l', '-i', 'eth0', `ether src ${macOf(host)} and ip6`]);
+      await until(() => ear.stderr.includes('listening'), { what: 'the capture' });
+      // As mDNS does, and a host that looks for routers or hears of a neighbour; but for what it listens to.
+      pings(host, 'ff02::fb%eth0');
+      pings(host, 'ff02::2%eth0');
+      host.sh('ip address add fd77::1/64 dev eth0');
+      await ear.output(/HBH ICMP6, multicast listener report/);
+      expect(ear.stdout.split('\n').filter((line) => line !== '' && !line.includes('listener report'))).toEqual([]);
+      await ear.stop();
     }));
 
   it('forwards nothing of the overlay for others', () =>
