@@ -1,5 +1,7 @@
 /** An adapter whose general nodes reach the Internet too, and what they can't do to each other and to it. */
 
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
 import { modulePath } from '../support/remote.ts';
 import { Adapter, type Device } from './toolkit/adapter.ts';
@@ -56,6 +58,30 @@ describeLab('an adapter', () => {
     await capture.output(/192\.0\.2\.80 > 203\.0\.113\.66/);
     expect(capture.stdout).not.toContain('100.80.');
     await capture.stop();
+  });
+
+  it('lets nothing for the overlay leave in clear, be there somebody or not', async () => {
+    failing();
+    const file = join(lab.directory, 'outer.pcap');
+    const capture = adapter.host.spawn(['tcpdump', '-U', '--immediate-mode', '-i', 'eth0', '-w', file]);
+    await until(() => capture.stderr.includes('listening'), { what: 'the capture' });
+    const { vip4, vip6 } = await peer.status();
+    const [secret, open] = ['0ddba11c0ffee00ddba11c0ffee0', 'a11f00dfacade0a11f00dfacade0'];
+    const ping = (target: string, pattern: string) =>
+      camera.host.spawn(['ping', '-c', '3', '-i', '0.3', '-W', '1', '-p', pattern, target]).ended();
+    camera.host.sh(`ip -6 address replace ${(await camera.is('active')).vip6}/64 dev eth0 nodad`);
+    const nobody6 = String(vip6).replace(/::.*/, '::dead');
+    const [four, six, , , outside] = await Promise.all([
+      ...[String(vip4), String(vip6), '100.80.99.99', nobody6].map((target) => ping(target, secret)),
+      ping('203.0.113.66', open),
+    ]);
+    expect([four, six, outside].map((end) => end!.code)).toEqual([0, 0, 0]);
+    await capture.stop();
+    const seen = readFileSync(file);
+    expect(seen.includes(Buffer.from(open, 'hex'))).toBe(true);
+    expect(seen.includes(Buffer.from(secret, 'hex'))).toBe(false);
+    const overlay = `net 100.80.0.0/16 or ip6 net ${String(vip6).replace(/::.*/, '::')}/64`;
+    expect(await adapter.host.run(['tcpdump', '-n', '-r', file, overlay])).toBe('');
   });
 
   it('tells names by UDP and TCP, of the overlay and of the Internet, also what no datagram carries', async () => {

@@ -172,9 +172,12 @@ describeLab('802.1X with wpa_supplicant', () => {
   it('goes on during a flood', () =>
     onLink('flood', { ...password, '02:00:00:00:00:02': { deviceId: 'cam2', password: 'x' } }, async (link) => {
       const { authenticator, device: host, supplicant } = link;
-      const flood = host.spawn([process.execPath, '--disable-warning=ExperimentalWarning', flooder, 'eth0'], {
-        input: '',
-      });
+      const flood = host.spawn(
+        [process.execPath, '--disable-warning=ExperimentalWarning', flooder, 'eth0', '02:00:00:00:00:02'],
+        {
+          input: '',
+        },
+      );
       await flood.output(/^flooding$/m);
       await supplicant({ password: 'correct horse' }).saw('SUCCESS');
       flood.signal('SIGTERM');
