@@ -73,7 +73,8 @@ export class AdapterMachine {
       send: (to, pdu) => this.#sendEapol(to, pdu),
       ended: ({ device: { deviceId, mac } }, failure) => {
         this.#actions.push({ do: 'count', name: failure === null ? 'dot1x-accepted' : `dot1x-failed-${failure}` });
-        if (failure === null) return;
+        // Anybody on the link can log anybody off, again and again.
+        if (failure === null || !this.#lines.take(`${mac} ${failure}`, this.#frameAt)) return;
         const fields = { deviceId, mac, reason: failure };
         this.#actions.push({ do: 'log', level: 'info', message: 'not authenticated', fields });
       },

@@ -5,6 +5,7 @@ import { formatMac } from '../../../src/lib/mac.ts';
 import { encodeArp } from '../../../src/net/arp.ts';
 import { encodeIp, encodeUdp } from '../../../src/net/datagram.ts';
 import { decodeDhcp4, encodeDhcp4 } from '../../../src/net/dhcp4.ts';
+import { encodeEapol } from '../../../src/net/eapol.ts';
 import { EtherType } from '../../../src/net/ethernet.ts';
 import { encodeNdp } from '../../../src/net/ndp.ts';
 import { advertisement } from '../../../src/net/router-advertiser.ts';
@@ -94,6 +95,16 @@ describe('the adapter', () => {
     expect(bench.machine.snapshot().filter(({ deviceId }) => deviceId === null)).toHaveLength(256);
     bench.frame(dhcp4(cameraMac, {}));
     expect(bench.sent).toMatchObject([{ destination: cameraMac }]);
+  });
+
+  it('fills no log for who logs a device off without end', () => {
+    const bench = new AdapterBench();
+    for (let i = 0; i < 1_000; i++) {
+      bench.eapol(encodeEapol('start'));
+      bench.eapol(encodeEapol('logoff'));
+    }
+    expect(bench.count('dot1x-failed-logoff')).toBeGreaterThan(100);
+    expect(bench.logs.filter((line) => line === 'not authenticated').length).toBeLessThanOrEqual(20);
   });
 
   it('gives one device one address, however many it asks for', () => {
