@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { Buckets, Shares } from '../../src/core/limits.ts';
+import { Bucket, Buckets, Shares } from '../../src/core/limits.ts';
 
 test('a bucket empties, fills with time and takes back', () => {
   const buckets = new Buckets({ burst: 3, perSecond: 2 });
@@ -12,6 +12,13 @@ test('a bucket empties, fills with time and takes back', () => {
   expect([take(10_000), take(10_000), take(10_000), take(10_000)]).toEqual([true, true, true, false]);
   for (let i = 0; i < 5; i++) buckets.giveBack('b');
   expect(Array.from({ length: 4 }, () => buckets.take('b', 501))).toEqual([true, true, true, false]);
+});
+
+test('a bucket gives as many as are asked for, or none', () => {
+  const bucket = new Bucket({ burst: 10, perSecond: 2 });
+  expect([bucket.take(0, 8), bucket.take(0, 3), bucket.take(0, 2)]).toEqual([true, false, true]);
+  expect([bucket.take(1_000, 3), bucket.take(1_000, 2)]).toEqual([false, true]);
+  expect([bucket.take(3_600_000, 11), bucket.take(3_600_000, 10)]).toEqual([false, true]);
 });
 
 test('a flood of keys takes no more than its share of memory, and frees nobody who is in use', () => {

@@ -35,6 +35,10 @@ export type Arrival = {
   readonly port?: number | undefined;
 };
 
+export function sameArrival(a: Arrival, b: Arrival): boolean {
+  return a.relayed === b.relayed && sameEndpoint(a.from, b.from);
+}
+
 /** How a request went out and what its outcome leads to. */
 export type Purpose = Pace & {
   /** Whose request it is: `cancel` takes all of one owner. */

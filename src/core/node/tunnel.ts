@@ -6,6 +6,7 @@
  */
 
 import { answerHandshake, type EndKeys, type StartedHandshake, startHandshake } from '../../crypto/handshake.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import { type Endpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
@@ -24,7 +25,7 @@ import { Flag } from '../../proto/messages.ts';
 import { Feature, type Options } from '../../proto/options.ts';
 import type { Sender } from '../channel.ts';
 import { retransmitDelay } from '../exchange.ts';
-import type { Arrival, NodeContext, Purpose } from './context.ts';
+import { type Arrival, type NodeContext, type Purpose, sameArrival } from './context.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
 
@@ -78,7 +79,8 @@ export class Tunnel {
   #common = 0;
   /** The life of the peer that the last handshake was with: a new one remembers no epochs. */
   #peerLife: string | null = null;
-  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** When a Tunnel Request was last worked on (ms), and what was in it. */
+  #answered = { at: Number.NEGATIVE_INFINITY, endKey: new Uint8Array(0) };
   #capsules = 0;
   #sent = 0;
 
@@ -143,10 +145,12 @@ export class Tunnel {
     const context = this.#context;
     const { session } = context;
     const given = this.#path.answers.find(sender, message.transactionId);
-    if (given !== undefined) {
-      if (given === 'pending') return;
-      if (this.#offer?.number === message.epoch) noteAddress(this.#offer.answeredTo, arrival.from);
-      context.reply(this.#path.channel, given, arrival);
+    if (given !== undefined && given !== 'pending') {
+      // By its number alone a short question gets no long answer, wherever it says to come from.
+      if (sameOctets(message.body.endKey, this.#answered.endKey)) {
+        if (this.#offer?.number === message.epoch) noteAddress(this.#offer.answeredTo, arrival.from);
+        context.reply(this.#path.channel, given, arrival);
+      } else context.drop('unexpected', arrival.from);
       return;
     }
     const ahead = (message.epoch - this.#common) & 255;
@@ -163,11 +167,11 @@ export class Tunnel {
       context.drop('unexpected', arrival.from);
       return;
     }
-    if (now.ms - this.#answeredAt < HANDSHAKE_INTERVAL_MS) {
+    if (now.ms - this.#answered.at < HANDSHAKE_INTERVAL_MS) {
       context.drop('rate-limited', arrival.from);
       return;
     }
-    this.#answeredAt = now.ms;
+    this.#answered = { at: now.ms, endKey: message.body.endKey.slice() };
     const ends = { initiator: peer.nodeId, responder: session.nodeId };
     const terms = this.#terms(message.epoch, ends);
     const own = context.ownCertificates(session);
@@ -392,8 +396,4 @@ function noteAddress(list: Endpoint[], address: Endpoint): void {
   if (list.some((known) => sameEndpoint(known, address))) return;
   list.push(address);
   if (list.length > MAX_ANSWERED_TO) list.shift();
-}
-
-function sameArrival(a: Arrival, b: Arrival): boolean {
-  return a.relayed === b.relayed && sameEndpoint(a.from, b.from);
 }

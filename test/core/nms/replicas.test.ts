@@ -169,6 +169,18 @@ describe('two nodes at two replicas', () => {
     expect(a.notices.at(-1)).toEqual({ reason: NoticeReason.peerRevoked, subject });
   });
 
+  it('tell peers of a device with new keys that its old ones count no more, also of paths that others directed', () => {
+    const [a, b] = pair(cloud);
+    a.direct('b.lab.example', P1);
+    cloud.replicas.delete(0);
+    hears(a, 1);
+    a.keepAlive();
+    cloud.register.change(b.device.nodeId, { handshakeKey: new Uint8Array(32).fill(8) });
+    cloud.changed();
+    cloud.pass(1_000);
+    expect(a.notices.at(-1)).toEqual({ reason: NoticeReason.peerRevoked, subject: b.device.nodeId });
+  });
+
   it('tell of a gone peer once, whoever else has heard of it', () => {
     const [a, b] = pair(cloud);
     a.direct('b.lab.example', P1);

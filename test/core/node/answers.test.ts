@@ -59,12 +59,12 @@ class PathPeer {
     return started.message;
   }
 
-  request(endKey: Uint8Array, transactionId: number): void {
+  /** `from`: in whose name it comes. Returns its octets. */
+  request(endKey: Uint8Array, transactionId: number, from = this.#from): number {
     const body = { endKey };
-    const draft = { type: 'tunnelRequest', id: this.#pathId, transactionId, epoch: 1, body } as const;
-    for (const datagram of this.#channel.seal(draft)) {
-      this.#rogue.do(this.#rogue.machine.receive(datagram, this.#from, this.#rogue.now));
-    }
+    const datagrams = this.#channel.seal({ type: 'tunnelRequest', id: this.#pathId, transactionId, epoch: 1, body });
+    for (const datagram of datagrams) this.#rogue.do(this.#rogue.machine.receive(datagram, from, this.#rogue.now));
+    return datagrams.reduce((sum, { length }) => sum + length, 0);
   }
 
   /** Tunnel Responses that can be opened on this path. */
@@ -88,4 +88,28 @@ it('an answer to one peer is not given to another that copies its instance and T
   expect(b.responses).toBe(1);
   expect(c.responses).toBe(0);
   expect(rogue.drops).toEqual(['handshake-failed']);
+});
+
+it('a short request gets no long answer by the number of one that was answered, in whosever name', () => {
+  const rogue = new Rogue();
+  const victim = { address: '198.51.100.66', port: 53 };
+  const atVictim = (): number =>
+    rogue
+      .of('send')
+      .filter(({ to }) => to.address === victim.address)
+      .reduce((sum, { datagram }) => sum + datagram.length, 0);
+  const b = new PathPeer(rogue, 'b', 'c'.repeat(32), { address: '198.51.100.2', port: 7444 });
+  const handshake = b.handshake('b');
+  b.request(handshake, 70);
+  rogue.pass(500);
+  let spent = 0;
+  for (let i = 0; i < 20; i++) {
+    spent += b.request(new Uint8Array(1), 70, victim);
+    rogue.pass(200);
+  }
+  expect(atVictim()).toBeLessThanOrEqual(3 * spent);
+  // The same one again is answered the same, which is no longer than it.
+  spent += b.request(handshake, 70, victim);
+  expect(b.responses).toBe(2);
+  expect(atVictim()).toBeLessThanOrEqual(3 * spent);
 });
