@@ -1,5 +1,6 @@
 /** Frames of an inner link as packets of the data path, and back. */
 
+import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { HostTable } from '../../src/pipeline/hosts.ts';
@@ -8,6 +9,8 @@ import { readDrops, Tally, tallyMemory } from '../../src/pipeline/tally.ts';
 import { MemoryDevice, MemoryFrames } from '../../src/sys/edges.ts';
 import { allocate } from '../../src/sys/memory.ts';
 import { VIRTIO_HEADER } from '../../src/sys/tun.ts';
+import { IOVEC, setVector } from '../../src/sys/vectors.ts';
+import { buildPacket, type Flow, flowArbitrary, pieces, sendArbitrary, split, superPacket } from './packets.ts';
 
 const own = '02:ff:00:00:00:01';
 const camera = { mac: '02:00:00:00:00:01', tag: null, vip4: '100.80.1.1', vip6: 'fd00::1:1' };
@@ -29,6 +32,14 @@ const virtio = new Uint8Array(VIRTIO_HEADER);
 const frame = (from: string, content: Uint8Array, { to = own, type = '0800' } = {}): Uint8Array =>
   Uint8Array.from([...virtio, ...hex(to), ...hex(from), ...hex(type), ...content]);
 
+type Send = Pick<typeof sendArbitrary extends fc.Arbitrary<infer S> ? S : never, 'payload' | 'size' | 'start'>;
+
+/** Moves where the checksum of a virtio-net header is. */
+function move(octets: Uint8Array, by: number): void {
+  const view = new DataView(octets.buffer, octets.byteOffset);
+  view.setUint16(6, view.getUint16(6, true) + by, true);
+}
+
 describe('the device of an adapter', () => {
   const room = allocate(1 << 17);
   let tun: MemoryDevice;
@@ -37,6 +48,8 @@ describe('the device of an adapter', () => {
   let device: LinkDevice;
   let events: EventReader;
   let tally: SharedArrayBuffer;
+  let hosts: HostTable;
+  const vectors = allocate(64 * IOVEC);
 
   const open = (internet: boolean): void => {
     tun = new MemoryDevice();
@@ -45,7 +58,7 @@ describe('the device of an adapter', () => {
     tally = tallyMemory(1);
     const ring = eventMemory();
     events = new EventReader(ring);
-    const hosts = new HostTable(own);
+    hosts = new HostTable(own);
     hosts.set([camera, tagged]);
     device = new LinkDevice({
       tun,
@@ -55,6 +68,7 @@ describe('the device of an adapter', () => {
       overlay: [
         { address: '100.80.0.0', length: 16 },
         { address: 'fd00::', length: 64 },
+        { address: 'fd00:80::', length: 64 },
       ],
       gateways: ['100.80.0.1', 'fd00::1'],
       own: ['100.80.0.3'],
@@ -225,6 +239,72 @@ describe('the device of an adapter', () => {
     room.bytes.set(hex('64500101'), VIRTIO_HEADER + 16);
     device.write(room.address, VIRTIO_HEADER + content.length);
     expect(new DataView(link.written[0]!.buffer).getUint16(6, true)).toBe(34);
+  });
+
+  describe.each([
+    ['without a tag', null],
+    ['with one', 0x6005],
+  ] as const)('passes on, %s, what was left to offload, never anything else', (_, tag) => {
+    /** A device with the addresses that flows are from or to. */
+    const host = { ...camera, tag, vip4: '100.80.0.1', vip6: 'fd00:80::1' };
+    const virtual = { vip4: '100.80.0.2', vip6: 'fd00:80::2' };
+    const open = (own: typeof host | typeof virtual): void => {
+      hosts.set([{ ...camera, tag, vip4: own.vip4, vip6: own.vip6 }]);
+    };
+    const expected = (flow: Flow, { payload, size, start }: Send): Uint8Array[] =>
+      pieces(flow, payload, size, start).map((piece) => buildPacket(flow, piece));
+
+    it('to the overlay', () => {
+      open(host);
+      fc.assert(
+        fc.property(flowArbitrary, sendArbitrary, fc.boolean(), (flow, send, whole) => {
+          // The kernel leaves checksums, and cutting, to whoever takes its packets.
+          const size = whole ? send.payload.length : send.size;
+          const super_ = superPacket(flow, send.payload, whole ? 0 : size, send.start);
+          const octets = frame(camera.mac, super_.subarray(VIRTIO_HEADER), { type: flow.v6 ? '86dd' : '0800' });
+          octets.set(super_.subarray(0, VIRTIO_HEADER));
+          move(octets, 14);
+          link.toRead.push({ frame: octets, ...(tag !== null && { tag }) });
+          const length = device.read(room.address, room.bytes.length);
+          const found = split(room.bytes.slice(0, length))?.map(({ packet: one }) => one);
+          expect(found).toEqual(expected(flow, { ...send, size }));
+        }),
+        { numRuns: 60 },
+      );
+    });
+
+    it('to the device', () => {
+      open(virtual);
+      fc.assert(
+        fc.property(flowArbitrary, sendArbitrary, fc.integer({ min: 1, max: 60 }), (flow, send, cuts) => {
+          const octets = superPacket(flow, send.payload, send.size, send.start);
+          room.bytes.set(octets);
+          const first = Math.min(octets.length, VIRTIO_HEADER + 100);
+          const step = Math.max(1, Math.ceil((octets.length - first) / cuts));
+          let count = 0;
+          for (let at = 0; at < octets.length; at += count++ === 0 ? first : step) {
+            setVector(vectors, count * IOVEC, room.address + at, Math.min(at === 0 ? first : step, octets.length - at));
+          }
+          expect(device.writeVectors(vectors.address, count)).toBe(0);
+          const written = link.written.pop()!;
+          const header = tag === null ? 14 : 18;
+          const onLink = written.subarray(VIRTIO_HEADER, VIRTIO_HEADER + header);
+          const tagged = tag === null ? '' : '8100 6005';
+          expect(onLink).toEqual(hex(`${camera.mac} ${own} ${tagged} ${flow.v6 ? '86dd' : '0800'}`));
+          const packetAlone = Uint8Array.from([
+            ...written.subarray(0, VIRTIO_HEADER),
+            ...written.subarray(VIRTIO_HEADER + header),
+          ]);
+          move(packetAlone, -header);
+          const found = split(packetAlone)?.map(({ packet: one }) => one);
+          const sent = expected(flow, send);
+          // No packet of a peer has the hop limit of the link.
+          if (flow.v6 && flow.ttl === 255) for (const one of sent) one[7] = 254;
+          expect(found).toEqual(sent);
+        }),
+        { numRuns: 60 },
+      );
+    });
   });
 
   it('has no checksum completed in what was looked at', () => {
