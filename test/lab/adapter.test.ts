@@ -56,6 +56,10 @@ describeLab('an adapter', () => {
       );
       expect(peers.map(({ fqdn }) => fqdn)).toEqual([peer.fqdn]);
     }
+    const [first] = devices as [Device];
+    const told = (await adapter.command(['status'])).stdout;
+    expect(told).toContain(`general node ${first.fqdn}  ${first.mac}  active  100.80.`);
+    expect(told).toMatch(new RegExp(`^  ${peer.fqdn}  100\\.80\\.\\S+  direct `, 'm'));
     const paths = (await peer.status()).peers;
     expect(new Set(paths.map(({ nodeId }) => nodeId)).size).toBe(DEVICES);
   });
@@ -156,8 +160,8 @@ describeLab('an adapter', () => {
     // It has forgotten everything itself.
     other.host.sh('ip address flush dev eth0; ip neigh flush dev eth0');
     await other.dhcp();
-    await other.host.run(['ping', '-4', '-c', '1', '-W', '4', peer.fqdn]);
+    await other.host.run(['ping', '-4', '-c', '1', '-w', '10', peer.fqdn]);
     await peer.systemPing(String((await other.is('active')).vip4));
-    await other.host.run(['ping', '-4', '-c', '1', '-W', '4', camera.fqdn]);
+    await other.host.run(['ping', '-4', '-c', '1', '-w', '10', camera.fqdn]);
   });
 });

@@ -8,7 +8,7 @@ function painter(context: Context): { readonly good: Colour; readonly bad: Colou
   return { good: paint(32), bad: paint(31), dim: paint(2) };
 }
 
-/** `status` for a person: who and where we are, then a line for each peer. */
+/** `status` for a person: who and where we are, then a line for each peer, and for each general node and its peers. */
 export function printStatus(status: Status, context: Context): void {
   const { good, bad, dim } = painter(context);
   const state = status.state === 'online' ? good(status.state) : bad(status.state);
@@ -26,13 +26,25 @@ export function printStatus(status: Status, context: Context): void {
     context.print(`${service.role} ${service.address} ${said}${over}${rtt}${age}`);
   }
   for (const warning of status.warnings) context.print(bad(warning));
-  const width = Math.max(0, ...status.peers.map((peer) => peer.fqdn.length));
-  for (const peer of status.peers) {
+  printPeers(status.peers, '', context, dim);
+  for (const { fqdn, vip4, vip6, mac, state, peers } of status.generalNodes) {
+    const addresses = [vip4, vip6].filter(Boolean).join('  ');
+    const paint = state === 'active' ? good : state === 'refused' ? bad : dim;
+    context.print(
+      `general node ${fqdn ?? 'not registered'}  ${mac ?? 'no MAC address'}  ${paint(state)}  ${addresses}`.trimEnd(),
+    );
+    printPeers(peers, '  ', context, dim);
+  }
+}
+
+function printPeers(peers: Status['peers'], indent: string, context: Context, dim: Colour): void {
+  const width = Math.max(0, ...peers.map((peer) => peer.fqdn.length));
+  for (const peer of peers) {
     const over = peer.transport === 'tls' ? ' over TLS' : '';
     const path = peer.path === null ? peer.state : `${peer.path} ${peer.endpoint}${over}`;
     const rtt = peer.rttMs === null ? '' : ` ${peer.rttMs.toFixed(1)} ms`;
     const traffic = `tx ${peer.tx.bytes} B rx ${peer.rx.bytes} B`;
-    context.print(`${peer.fqdn.padEnd(width)}  ${peer.vip4 ?? peer.vip6}  ${path}${rtt}  ${dim(traffic)}`);
+    context.print(`${indent}${peer.fqdn.padEnd(width)}  ${peer.vip4 ?? peer.vip6}  ${path}${rtt}  ${dim(traffic)}`);
   }
 }
 
