@@ -162,6 +162,26 @@ chmod +x ${script}; : >${file('leases6')}`);
     await client.stop();
   });
 
+  it('and hears at the adapter of peers, of neighbours where they are, and of its own address from nobody', async () => {
+    const [one, two] = [await plug('one6', ['--mode', 'ipv6']), await plug('two6', ['--mode', 'ipv6'])];
+    const target = (await peer.status()).vip6;
+    const addresses = await Promise.all(
+      [one, two].map(async ({ deviceId }) => (await adapter.network.show(deviceId)).vip6),
+    );
+    for (const [i, { host }] of [one, two].entries()) {
+      host.sh(`ip -6 address add ${addresses[i]}/64 dev eth0 nodad`);
+      await host.run(['ping', '-6', '-c', '1', '-W', '8', String(target)]);
+    }
+    const adapterMac = adapter.host.sh('cat /sys/class/net/eth1/address').trim();
+    const hears = async (address: string | null): Promise<string[]> => {
+      const words = ['-m', '-q', '-r', '1', '-w', '1500', String(address), 'eth0'];
+      const asking = one.host.spawn(['ndisc6', ...words], { input: '' });
+      await asking.ended();
+      return asking.stdout.toLowerCase().split('\n').filter(Boolean);
+    };
+    expect(await Promise.all([target, addresses[1]!, addresses[0]!].map(hears))).toEqual([[adapterMac], [two.mac], []]);
+  });
+
   it('and every frame about it is well-formed', async () => {
     await capture.stop();
     const read = (...words: readonly string[]): Promise<string> =>
