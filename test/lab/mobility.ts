@@ -50,6 +50,12 @@ const events: { readonly [name: string]: Event } = {
     cause: 'otherRoute',
     open: withTwoInterfaces,
   },
+  'relayed-address': {
+    title: 'new address while relayed',
+    barMs: MOVE_MS,
+    cause: 'moves',
+    open: (lab, extent) => atHome(lab, extent, 'symmetric'),
+  },
   'other-family': { title: 'IPv4 to IPv6 network and back', barMs: MOVE_MS, cause: 'otherFamily', open: inTwoFamilies },
   'black-hole': {
     ...publicly,
@@ -61,7 +67,19 @@ const events: { readonly [name: string]: Event } = {
   'relay-killed': { ...relaying, title: 'TRS killed while relayed, second TRS present', cause: 'relayKilled' },
   'relay-vanishes': { ...relaying, title: 'TRS falls silent, second TRS present', cause: 'relayVanishes' },
   'nat-forgets': { title: 'NAT loses its mappings', barMs: FAILURE_MS, cause: 'natForgets', open: atHome },
+  'nat-forgets-relayed': {
+    title: 'NAT loses its mappings while relayed',
+    barMs: FAILURE_MS,
+    cause: 'natForgets',
+    open: (lab, extent) => atHome(lab, extent, 'symmetric'),
+  },
   'both-move': { title: 'both ends move within 100 ms', barMs: FAILURE_MS, cause: 'bothMove', open: atHome },
+  'no-udp': {
+    title: 'to a network that blocks UDP, and back',
+    barMs: FAILURE_MS,
+    cause: 'otherInterface',
+    open: (lab, extent) => withTwoInterfaces(lab, extent, ['port-restricted', 'blocked']),
+  },
   rekeying: {
     title: 'new keys after 2 s',
     barMs: null,

@@ -122,6 +122,8 @@ export class NodeContext {
   relayTimes: readonly RelayTime[] = [];
   /** Where the NMS sees us. */
   mapped: () => readonly Endpoint[] = () => [];
+  /** Asks the NMS whether it still sees us there. */
+  checkMapping: (now: Now) => void = () => {};
   /** What the router says leads to us. */
   forwarded: Endpoint | null = null;
   #actions: NodeAction[] = [];

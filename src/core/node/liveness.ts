@@ -133,10 +133,15 @@ export class Liveness {
 
   tick(now: Now): void {
     for (const timer of this.timers.due(now.ms)) {
-      if (timer === 'owing') this.#path.suspicionChanged(now);
+      if (timer === 'owing') this.#owes(now);
       else if (timer === 'stopped') this.suspect(now);
       else this.#keepAlive(now);
     }
+  }
+
+  #owes(now: Now): void {
+    this.#path.suspicionChanged(now);
+    this.#context.checkMapping(now);
   }
 
   #keepAlive(now: Now): void {

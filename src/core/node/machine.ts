@@ -50,15 +50,19 @@ export class NodeMachine implements Machine<NodeOnly> {
         this.#reopening.online(now);
       },
       offline: () => context.log('warn', 'offline'),
-      remapped: (now) => {
+      remapped: (moved, now) => {
         // What the router forwards may be offered only now, or no longer.
         if (context.forwarded !== null) this.#registrar.register(now);
-        for (const path of this.#directory.paths) path.remapped(now);
+        for (const path of this.#directory.paths) {
+          if (moved) path.reannounce(now);
+          else path.readdress(now);
+        }
       },
       unblocked: (now) => {
         for (const path of this.#directory.paths) path.readdress(now);
       },
     });
+    context.checkMapping = (now) => this.#registrar.checkMapping(now);
     context.mapped = () => this.#registrar.registrations.flatMap(({ mapped }) => (mapped === null ? [] : [mapped]));
     context.askNms = (gapMs, now) => this.#registrar.check(now, gapMs);
     this.#directory = new Directory(context, {
@@ -103,7 +107,7 @@ export class NodeMachine implements Machine<NodeOnly> {
       this.#context.local = candidates;
       this.#context.hereSince = now.ms;
       this.#context.behindNat64 = behindNat64;
-      this.#registrar.register(now);
+      this.#registrar.register(now, true);
       for (const path of this.#directory.paths) path.readdress(now);
     });
   }

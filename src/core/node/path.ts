@@ -233,7 +233,7 @@ export class Path {
     this.#tunnel.traffic(totals, sending, now);
   }
 
-  /** Our own addresses changed. */
+  /** Our own addresses changed, or a NAT has forgotten us. */
   readdress(now: Now): void {
     if (this.#closed) return;
     this.reach.readdress(now);
@@ -241,12 +241,7 @@ export class Path {
     this.#prediction.readdress(now);
   }
 
-  /** The NMS sees us elsewhere. */
-  remapped(now: Now): void {
-    if (!this.#closed) this.reach.remapped(now);
-  }
-
-  /** There is one more address of ours. */
+  /** There is one more address of ours, or the NMS has said where it sees us. */
   reannounce(now: Now): void {
     if (!this.#closed) this.reach.reannounce(now);
   }

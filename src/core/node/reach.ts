@@ -31,7 +31,7 @@ const ABANDON_AFTER_MS = 10_000;
 const OPTIMISE_MS = 60_000;
 /** The same after the relay died, which the NMS may know nothing of (ms). */
 const REDIRECT_FROM_RELAY_MS = 200;
-/** The NMS says where it sees us a moment after a move, which is no other move (ms). */
+/** After a move the peer is told of it by every way that comes into use (ms). */
 const MOVING_MS = 3_000;
 /** Announcements of a peer that are heeded, and how many a second (their probes go to addresses that nobody has proven). */
 const ANNOUNCEMENTS = { burst: 4, perSecond: 1 };
@@ -172,15 +172,6 @@ export class Reach {
     this.#sparing = this.#path.wasUp;
     if (this.#sparing || startsRelayed(this.#path.direction)) this.#binding.rebind(now);
     if (this.chosen !== null && !this.#isRelayed) this.#path.announce(this.chosen, now);
-  }
-
-  /** The NMS sees us elsewhere: after a move the peer hears of it; else a NAT has forgotten us. */
-  remapped(now: Now): void {
-    if (now.ms - this.#movedAt > MOVING_MS) {
-      this.readdress(now);
-      return;
-    }
-    this.reannounce(now);
   }
 
   /** The peer hears of all our addresses, by the way in use and the relay. */

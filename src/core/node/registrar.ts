@@ -28,7 +28,8 @@ const GOODBYE_ID = 1;
 export type RegistrarEvents = {
   online(now: Now): void;
   offline(now: Now): void;
-  remapped(now: Now): void;
+  /** The NMS sees us elsewhere; `moved`: because we are. */
+  remapped(moved: boolean, now: Now): void;
   /** UDP works again after it did not. */
   unblocked(now: Now): void;
 };
@@ -102,8 +103,8 @@ export class Registrar {
     this.register(now);
   }
 
-  /** Registers on every family that the NMS and this host have in common. */
-  register(now: Now): void {
+  /** Registers on every family that the NMS and this host have in common; `moved`: as our own addresses changed. */
+  register(now: Now, moved = false): void {
     const channel = this.#channel;
     const { session } = this.#context;
     if (channel === null || session === null || this.#refused) return;
@@ -116,7 +117,7 @@ export class Registrar {
       const known = this.#registrations.find((registration) => registration.nms === nms);
       return [known ?? this.#registration(channel, nms)];
     });
-    for (const registration of this.registrations) registration.begin(now);
+    for (const registration of this.registrations) registration.begin(now, { moved });
     this.#watchUdp();
     if (!this.isOnline) this.#whileOffline(now);
     if (wasOnline && !this.isOnline) this.#events.offline(now);
@@ -126,6 +127,11 @@ export class Registrar {
   check(now: Now, gapMs?: number): void {
     for (const registration of this.registrations) registration.check(now, gapMs);
     this.#watchUdp();
+  }
+
+  /** A path went silent: the NAT in between, if there is one, may have lost its mappings. */
+  checkMapping(now: Now): void {
+    for (const registration of this.#registrations) if (registration.nat === true) registration.check(now);
   }
 
   /** There are paths of an earlier life: the NMS need not tell their other ends that they are gone. */
@@ -179,7 +185,7 @@ export class Registrar {
         if (registration === this.#detour.registration) this.#detour.lost(now);
         else this.#lost(now);
       },
-      remapped: (now) => this.#events.remapped(now),
+      remapped: (moved, now) => this.#events.remapped(moved, now),
       refused: () => this.refuse(),
       heard: (now) => {
         if (registration !== this.#detour.registration) this.#heardByUdp(now);

@@ -26,18 +26,20 @@ const KEEP_ALIVE_AGAIN_JITTER = 0.4;
 /** Transmissions of an attempt while nobody answers: each one more would bring all nodes back in the same moment. */
 const DOWN_TRIES = 1;
 /** Whoever heard of the NMS this recently need not ask (ms). */
-const CHECK_GAP_MS = 2_000;
+const CHECK_GAP_MS = 1_000;
 
 /** What a registration tells its owner. */
 export type RegistrationEvents = {
   registered(now: Now): void;
   lost(now: Now): void;
-  /** The address that the NMS sees has changed under way. */
-  remapped(now: Now): void;
+  /** The NMS sees us at another address than before; `moved`: as we do ourselves. */
+  remapped(moved: boolean, now: Now): void;
   refused(now: Now): void;
   /** It is there. */
   heard(now: Now): void;
 };
+
+type Attempt = { readonly tries?: number; readonly echo?: string; readonly moved?: boolean };
 
 export class Registration {
   readonly nms: Endpoint;
@@ -50,6 +52,8 @@ export class Registration {
   isFirst: boolean;
   #failures = 0;
   #unanswered = 0;
+  /** Our own addresses changed, and the NMS has not said yet where it sees us since. */
+  #moved = false;
   state: 'registering' | 'up' | 'down' = 'registering';
   mapped: Endpoint | null = null;
   /** Who tells us where we are seen. */
@@ -70,8 +74,9 @@ export class Registration {
   }
 
   /** Registers now: at the start and after every change of our addresses. */
-  begin(now: Now, { tries = RETRANSMIT_TRIES, echo }: { tries?: number; echo?: string } = {}): void {
+  begin(now: Now, { tries = RETRANSMIT_TRIES, echo, moved }: Attempt = {}): void {
     const context = this.#context;
+    this.#moved ||= moved === true;
     const candidates = context.offered();
     const own = (family: Family) => candidates.find(({ address }) => familyOf(address) === family)?.address ?? null;
     this.stop();
@@ -216,6 +221,8 @@ export class Registration {
     const changed = seenAnew && this.mapped !== null;
     this.mapped = mapped;
     if (seenAnew) this.#context.emit({ do: 'seenAnew' });
-    if (changed) this.#events.remapped(now);
+    const moved = this.#moved;
+    this.#moved = false;
+    if (changed) this.#events.remapped(moved, now);
   }
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { Port } from '../../../src/proto/constants.ts';
 import type { SimNode, Socket } from '../../sim/node.ts';
 import { makePacket } from '../../sim/packet.ts';
 import { Lab } from './lab.ts';
@@ -174,6 +175,33 @@ describe('a direct way that dies', () => {
     expect(arrived).toBe(true);
   });
 
+  it.each(['direct', 'relay'] as const)('is found anew at once where a NAT has lost its mappings: %s', async (path) => {
+    const type = path === 'relay' ? 'symmetric' : 'portRestricted';
+    const home = (net: Lab): Socket => net.home(type)('10.0.0.2');
+    const { lab, a, b } = await pair((net) => [home(net), home(net)]);
+    lab.pass(3_000);
+    expect(lab.peer(a, b)!.path).toBe(path);
+    for (const address of ['203.0.113.98', '203.0.113.99']) {
+      a.host.segment.router!.reboot(address);
+      expect(outage(lab, a, b)).toBeLessThan(1_000);
+      lab.pass(4_000);
+      expect(lab.peer(a, b)!.path).toBe(path);
+    }
+  });
+
+  it('that one end alone sends on costs the NMS nothing', async () => {
+    const home = (net: Lab): Socket => net.home('portRestricted')('10.0.0.2');
+    const { lab, a, b } = await pair((net) => [home(net), home(net)]);
+    lab.pass(3_000);
+    const nms = { address: lab.cloud.nms.host.address4!, port: Port.nms };
+    const before = lab.count(a, 'keepAlive', nms);
+    for (let i = 0; i < 100; i++) {
+      lab.send(a, b);
+      lab.pass(200);
+    }
+    expect(lab.count(a, 'keepAlive', nms) - before).toBeLessThanOrEqual(1);
+  });
+
   it('is left by an end that only answers as soon as the other end has left it', async () => {
     const homes = (net: Lab): [Socket, Socket] => [
       net.home('portRestricted')('10.0.0.2'),
@@ -182,6 +210,8 @@ describe('a direct way that dies', () => {
     const { lab, a, b } = await pair(homes);
     lab.pass(3_000);
     expect(lab.peer(b, a)!.path).toBe('direct');
+    // Nobody tells it of that.
+    lab.tamper = ({ host, to }) => (host === a.host && to.port === Port.nms ? 'lose' : 'pass');
     a.host.segment.router!.reboot('203.0.113.99');
     const start = lab.clock.ms;
     for (let answered = false; !answered && lab.clock.ms - start < 60_000; lab.pass(1_200)) {

@@ -256,12 +256,12 @@ export class Node {
     return JSON.parse(stdout);
   }
 
-  /** Waits until the peer is reached by a path of this kind. */
+  /** Waits until the peer is reached by a path of this kind; null: of any. */
   async reaches(other: Node, path: PeerStatus['path'], timeoutMs = 20_000): Promise<PeerStatus> {
     return until(
       async () => {
         const peer = await this.peer(other);
-        return peer?.state === 'up' && peer.path === path ? peer : undefined;
+        return peer?.state === 'up' && (path === null || peer.path === path) ? peer : undefined;
       },
       { what: `${this.deviceId} to reach ${other.deviceId} by ${path}`, intervalMs: 200, timeoutMs },
     );

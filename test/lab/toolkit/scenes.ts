@@ -2,6 +2,7 @@
 
 import { until } from './command.ts';
 import type { Host, Lab } from './lab.ts';
+import { noUdpRules } from './nat.ts';
 import { Network, type Node, type PeerStatus, type Service } from './network.ts';
 import type { Internet, Lan } from './segments.ts';
 import { SlowCable } from './slow-cable.ts';
@@ -15,7 +16,7 @@ export type Scene<Name extends string> = {
   readonly internet: Internet;
   readonly network: Network;
   readonly pairs: readonly Pair[];
-  /** How they reach each other while nothing happens. */
+  /** How they reach each other while nothing happens; null: in one way or another. */
   readonly path: PeerStatus['path'];
   readonly causes: { readonly [N in Name]: Cause };
 };
@@ -25,6 +26,8 @@ export type Extent = {
   /** How long what goes away for a while is gone (ms). */
   readonly awayMs?: number;
 };
+
+type HomeNat = 'port-restricted' | 'symmetric' | 'blocked';
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -45,10 +48,12 @@ async function open(lab: Lab): Promise<{ internet: Internet; network: Network }>
   return { internet, network: await Network.start(lab, cloud) };
 }
 
-/** The network 10.N.0.0/24 behind a NAT of its own. */
-function home(lab: Lab, internet: Internet, n: number, nat: 'port-restricted' | 'symmetric') {
+/** The network 10.N.0.0/24 behind a NAT of its own, which may let no UDP through. */
+function home(lab: Lab, internet: Internet, n: number, nat: HomeNat) {
   const inside = lab.lan(`lan${n}`, { subnet4: `10.${n}.0.0/24` });
-  const router = lab.router(`router${n}`, { outside: internet, inside, nat, v4: `198.51.100.${n}` });
+  const outside = { outside: internet, inside, v4: `198.51.100.${n}` };
+  const router = lab.router(`router${n}`, { ...outside, nat: nat === 'symmetric' ? nat : 'port-restricted' });
+  if (nat === 'blocked') router.nft(noUdpRules);
   return { lan: inside, router };
 }
 
@@ -65,14 +70,15 @@ function renumbering(host: Host, { gateway }: Lan): Cause {
   };
 }
 
-/** Both ends at home behind port-restricted NATs. */
+/** Both ends at home behind NATs of a kind. */
 export async function atHome(
   lab: Lab,
   { pairs = 1 }: Extent = {},
+  nat: 'port-restricted' | 'symmetric' = 'port-restricted',
 ): Promise<Scene<'moves' | 'peerMoves' | 'bothMove' | 'natForgets'>> {
   const { internet, network } = await open(lab);
   const end = async (name: string, n: number) => {
-    const { lan, router } = home(lab, internet, n, 'port-restricted');
+    const { lan, router } = home(lab, internet, n, nat);
     const host = lab.host(name, lan);
     return { node: await network.addNode(host), router, move: renumbering(host, lan) };
   };
@@ -81,7 +87,7 @@ export async function atHome(
     internet,
     network,
     pairs: made.map(([a, b]) => [a.node, b.node]),
-    path: 'direct',
+    path: nat === 'symmetric' ? 'relay' : 'direct',
     causes: {
       moves: together(made.map(([a]) => a.move)),
       peerMoves: together(made.map(([, b]) => b.move)),
@@ -97,10 +103,11 @@ export async function atHome(
       // Other outer ports than before, as after a restart.
       natForgets: (run) => {
         const low = 20_000 + 1_000 * (run % 40);
+        const ports = nat === 'symmetric' ? 'fully-random' : `to :${low}-${low + 999}`;
         for (const [{ router }] of made) {
           router.sh(`
             nft flush chain ip nat outgoing
-            nft add rule ip nat outgoing oifname eth0 meta l4proto udp masquerade to :${low}-${low + 999}
+            nft add rule ip nat outgoing oifname eth0 meta l4proto udp masquerade ${ports}
             conntrack -F 2>/dev/null`);
         }
       },
@@ -112,10 +119,11 @@ export async function atHome(
 export async function withTwoInterfaces(
   lab: Lab,
   { pairs = 1, awayMs = 60_000 }: Extent = {},
+  nats: readonly [HomeNat, HomeNat] = ['port-restricted', 'port-restricted'],
 ): Promise<Scene<'otherInterface' | 'otherRoute' | 'interfaceGone'>> {
   const { internet, network } = await open(lab);
   const made = await times(pairs, async (i) => {
-    const [first, second] = [20, 21].map((n) => home(lab, internet, n + 2 * i, 'port-restricted').lan);
+    const [first, second] = nats.map((nat, k) => home(lab, internet, 20 + 2 * i + k, nat).lan);
     const host = lab.host(`a${i}`, first!);
     second!.plug(host, 'eth1', { v4: second!.gateway.v4!.replace(/1$/, '9'), v6: null });
     host.sh('ip link set eth1 down');
@@ -142,7 +150,7 @@ export async function withTwoInterfaces(
     internet,
     network,
     pairs: made.map(({ pair }) => pair),
-    path: 'direct',
+    path: nats.includes('blocked') ? null : 'direct',
     causes: {
       otherInterface: async (run) => {
         await disconnect(used)(run);
