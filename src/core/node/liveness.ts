@@ -43,7 +43,8 @@ export class Liveness {
   readonly timers: Timers<'keepAlive' | 'owing' | 'stopped'>;
   #totals: PathTraffic | null = null;
   #heardAt = Number.NEGATIVE_INFINITY;
-  readonly #checking = new Set<Way>();
+  /** Ways that are being asked, and whether in no hurry. */
+  readonly #checking = new Map<Way, 'soon' | 'regularly'>();
   #suspected: Way | null = null;
   /** Reports in a row in which something came. */
   #steady = 0;
@@ -151,24 +152,30 @@ export class Liveness {
     if (this.#isActive(now)) {
       this.check(chosen, now);
       this.#path.reach.heartbeat(now);
-    } else this.#check(chosen, REGULAR_TRIES, undefined, {}, now);
+    } else if (!this.#checking.has(chosen)) {
+      this.#checking.set(chosen, 'regularly');
+      this.#check(chosen, REGULAR_TRIES, undefined, {}, now);
+    }
   }
 
   /** Asks the peer over one way, quickly; the path learns whether it works. */
   check(way: Way, now: Now): void {
-    this.#check(way, triesFor(way), patienceFor(way), {}, now);
+    if (this.#checking.get(way) !== 'soon') this.#checkSoon(way, {}, now);
   }
 
   /** The same, and tells the peer where we are now. */
   announce(way: Way, now: Now): void {
+    this.#checkSoon(way, { candidates: { list: this.#context.announced() } }, now);
+  }
+
+  /** In place of what is asked already. */
+  #checkSoon(way: Way, options: Options, now: Now): void {
     this.#context.cancel(way);
-    this.#checking.delete(way);
-    this.#check(way, triesFor(way), patienceFor(way), { candidates: { list: this.#context.announced() } }, now);
+    this.#checking.set(way, 'soon');
+    this.#check(way, triesFor(way), patienceFor(way), options, now);
   }
 
   #check(way: Way, tries: number, delay: Delay | undefined, options: Options, now: Now): void {
-    if (this.#checking.has(way)) return;
-    this.#checking.add(way);
     this.#ask(way, tries, delay, options, now, {
       owner: way,
       answered: (rttMs, at) => {
@@ -213,7 +220,7 @@ export class Liveness {
   }
 
   stop(): void {
-    for (const way of this.#checking) this.#context.cancel(way);
+    for (const way of this.#checking.keys()) this.#context.cancel(way);
     this.timers.clearAll();
   }
 

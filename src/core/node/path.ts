@@ -44,6 +44,8 @@ export type PathEvents = {
   wake(at: number): void;
   /** It can carry packets now, or no longer, or goes another way. */
   changed(now: Now): void;
+  /** No answer comes by this way, nor by any other. */
+  silent(path: Path, way: Way, now: Now): void;
   /** A new path should be asked for; this one may still recover. */
   redirect(path: Path, now: Now): void;
   ended(path: Path, why: PathEnd, now: Now): void;
@@ -257,6 +259,10 @@ export class Path {
   /** A way became possible that was not before. */
   wayOffered(now: Now): void {
     this.#tunnel.wayChanged(now);
+  }
+
+  fellSilent(way: Way, now: Now): void {
+    this.#events.silent(this, way, now);
   }
 
   /** For a while no way was found. */

@@ -1,6 +1,7 @@
 /** Another device: who it is by its verified certificate, the paths to it, and what waits for one. */
 
 import type { Certificate } from '../../crypto/certificate.ts';
+import { sameEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic, VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
 import { WAITING_PACKETS } from '../../proto/constants.ts';
@@ -10,6 +11,7 @@ import type { Direction } from './direction.ts';
 import { Path, type PathEnd } from './path.ts';
 import { ProbeBudget } from './probe-budget.ts';
 import { Timers } from './timers.ts';
+import type { Way } from './ways.ts';
 
 /** Paths that came up within this time of one another were asked for by both ends at once (ms). */
 const SIMULTANEOUS_MS = 5_000;
@@ -124,6 +126,7 @@ export class Peer {
       {
         wake: (at) => this.#events.wake(this, at),
         changed: (at) => this.#settle(at),
+        silent: (which, way, at) => this.#fellSilent(which, way, at),
         redirect: (which, at) => this.#redirect(which, at),
         ended: (which, why, at) => this.#ended(which, why, at),
       },
@@ -219,6 +222,14 @@ export class Peer {
     const until = since + SPARE_MS;
     if (!path.isHealthy || now.ms >= until) this.#close(path, true, now);
     else path.timers.set('spare', until);
+  }
+
+  /** Others that go the same way, and have heard no more, need not find that out by themselves once packets take them. */
+  #fellSilent(path: Path, { endpoint, origin }: Way, now: Now): void {
+    for (const { chosen, heardAt, reach } of this.#paths) {
+      if (chosen === null || chosen.origin !== origin || !sameEndpoint(chosen.endpoint, endpoint)) continue;
+      if (heardAt <= path.heardAt) reach.wayDead(chosen, now);
+    }
   }
 
   #redirect(path: Path, now: Now): void {

@@ -282,6 +282,7 @@ export class Reach {
     this.#path.say('silent, looking for another way');
     this.timers.set('redirect', now.ms + redirectAfterMs);
     this.timers.set('abandon', now.ms + ABANDON_AFTER_MS);
+    if (this.chosen !== null) this.#path.fellSilent(this.chosen, now);
     this.#probing.probeAll(now);
     if (this.#binding.state !== 'binding') this.#binding.rebind(now);
     this.#path.wayChanged(now);

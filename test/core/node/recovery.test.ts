@@ -242,6 +242,37 @@ describe('a relay that dies', () => {
     expect(lab.peer(a, b)!.endpoint).not.toBe(used);
   });
 
+  // The last ones: just when the one not in use asks for its last sign of life, in no hurry.
+  it.each([8_000, 10_000, 10_800, 11_000])(
+    'is replaced soon where both ends had asked for a path, and so have two through it: after %i ms',
+    async (ms) => {
+      const lab = await Lab.open(2);
+      const [ofA, ofB] = symmetric(lab);
+      const [a, b] = [await lab.node('a', ofA), await lab.node('b', ofB)];
+      lab.send(a, b);
+      expect(lab.reaches(b, a)).toBe(true);
+      expect(a.pathsTo(b)).toHaveLength(2);
+      for (let passed = 0; passed < ms; passed += 100) {
+        lab.send(a, b);
+        lab.send(b, a);
+        lab.pass(100);
+      }
+      const used = lab.peer(a, b)!.endpoint!;
+      lab.cloud.relays.find(({ host }) => used.startsWith(`${host.address4}:`))!.kill();
+      expect(outage(lab, a, b)).toBeLessThan(2_000);
+    },
+  );
+
+  it('while nothing is sent is replaced as soon as something is', async () => {
+    const { lab, a, b } = await pair(symmetric, 2);
+    lab.pass(15_000);
+    const used = lab.peer(a, b)!.endpoint!;
+    lab.cloud.relays.find(({ host }) => used.startsWith(`${host.address4}:`))!.kill();
+    const asked = lab.count(a, 'keepAlive');
+    expect(lab.until(() => lab.count(a, 'keepAlive') > asked + 1, 40_000)).toBe(true);
+    expect(outage(lab, a, b)).toBeLessThan(3_000);
+  });
+
   it('and comes back without its memory is asked again', async () => {
     const { lab, a, b } = await pair(symmetric, 1);
     lab.cloud.relays[0]!.kill();
