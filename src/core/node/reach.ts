@@ -39,7 +39,7 @@ const ANNOUNCEMENTS = { burst: 4, perSecond: 1 };
 const LEFT_MS = 2_000;
 
 export class Reach {
-  readonly timers: Timers<'relay' | 'spare' | 'both' | 'refresh' | 'redirect' | 'abandon' | 'optimise'>;
+  readonly timers: Timers<'relay' | 'spare' | 'both' | 'refresh' | 'redirect' | 'abandon' | 'optimise' | 'heed'>;
   readonly #context: NodeContext;
   readonly #path: Path;
   readonly #ways: Ways;
@@ -57,6 +57,8 @@ export class Reach {
   #sendsBoth = false;
   #movedAt = Number.NEGATIVE_INFINITY;
   readonly #heed = new Bucket(ANNOUNCEMENTS);
+  /** The peer's last word, where it came too soon after others. */
+  #unheeded: readonly [readonly Candidate[], Arrival] | null = null;
 
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
@@ -180,14 +182,20 @@ export class Reach {
   }
 
   /** Where the peer is now, in its own words. It is asked there itself before anything goes there. */
-  announced(candidates: readonly Candidate[], { from, relayed }: Arrival, now: Now): void {
-    if (!this.#heed.take(now.ms)) return;
-    const news = this.#ways.announce(this.#context.usable(candidates));
-    if (news === null) return;
-    this.#probing.forget(news.withdrawn);
-    this.#probing.probe(news.added, now);
+  announced(candidates: readonly Candidate[], arrival: Arrival, now: Now): void {
+    const usable = this.#context.usable(candidates);
+    this.#unheeded = null;
+    if (this.#ways.isAnnounced(usable)) return;
+    if (!this.#heed.take(now.ms)) {
+      this.#unheeded = [candidates, arrival];
+      this.timers.set('heed', now.ms + 1_000 / ANNOUNCEMENTS.perSecond);
+      return;
+    }
+    const { added, withdrawn } = this.#ways.announce(usable);
+    this.#probing.forget(withdrawn);
+    this.#probing.probe(added, now);
     const { chosen } = this;
-    if (chosen === null || this.#isRelayed || (!relayed && sameEndpoint(from, chosen.endpoint))) return;
+    if (chosen === null || this.#isRelayed || (!arrival.relayed && sameEndpoint(arrival.from, chosen.endpoint))) return;
     // It would have said so by the way in use, could it still.
     chosen.doubted = true;
     this.#choose(now);
@@ -251,7 +259,8 @@ export class Reach {
       else if (timer === 'spare') this.#spare(now);
       else if (timer === 'both') this.#both();
       else if (timer === 'refresh') this.#refresh(now);
-      else this.#optimise(now);
+      else if (timer === 'optimise') this.#optimise(now);
+      else if (this.#unheeded !== null) this.announced(...this.#unheeded, now);
     }
   }
 

@@ -110,11 +110,14 @@ export class Ways {
     return than === this.chosen ? outdoes(way, than) : costOf(way) < costOf(than);
   }
 
-  /** What the peer says it may be reached at now. Returns the ways that came and went, null if it said the same before. */
-  announce(candidates: readonly Candidate[]): { readonly added: Way[]; readonly withdrawn: Way[] } | null {
-    const said = textOf(candidates);
-    if (said === this.#announced) return null;
-    this.#announced = said;
+  /** Whether the peer said the same before. */
+  isAnnounced(candidates: readonly Candidate[]): boolean {
+    return textOf(candidates) === this.#announced;
+  }
+
+  /** What the peer says it may be reached at now. Returns the ways that came and went. */
+  announce(candidates: readonly Candidate[]): { readonly added: Way[]; readonly withdrawn: Way[] } {
+    this.#announced = textOf(candidates);
     const isListed = (way: Way): boolean => candidates.some((candidate) => sameEndpoint(candidate, way.endpoint));
     // What is in use is left only for something better.
     const stays = (way: Way): boolean => way === this.chosen || !isAnnounced(way.origin) || isListed(way);

@@ -97,6 +97,20 @@ describe('a node that moves', () => {
     expect(lab.peer(a, b)).toMatchObject({ state: 'up', path: 'direct' });
   });
 
+  it.each([3, 6, 9])('is looked for where it says it is at last, after %i moves', async (moves) => {
+    const { lab, a, b } = await pair(publicly);
+    // The peer has nothing but its word, by the relay.
+    lab.tamper = ({ host, to }) => (host === a.host && to.address === b.host.address4 ? 'lose' : 'pass');
+    for (let i = 0; i < 60; i++) {
+      if (i >= 20 && i < 20 + 2 * moves && i % 2 === 0) a.move(lab.publicly());
+      lab.send(a, b);
+      lab.send(b, a);
+      lab.pass(50);
+    }
+    const last = { address: a.host.address4!, port: Port.node };
+    expect(lab.count(b, 'holePunching', last)).toBeGreaterThan(0);
+  });
+
   it('may go to another family and back', async () => {
     const { lab, a, b } = await pair((l) => [l.publicly('4'), l.publicly('46')]);
     for (const family of ['6', '4', '6'] as const) {

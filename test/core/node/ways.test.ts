@@ -82,7 +82,8 @@ describe('the ways to a peer', () => {
       stranger(1),
       { address: moved.address, port: moved.port },
     ]);
-    expect(ways.announce([moved])).toBeNull();
+    expect(ways.isAnnounced([moved])).toBe(true);
+    expect(ways.isAnnounced([])).toBe(false);
     expect(ways.announce([])).toMatchObject({ added: [], withdrawn: [{ endpoint: { address: '10.0.0.4' } }] });
   });
 
