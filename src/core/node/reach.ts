@@ -330,12 +330,11 @@ export class Reach {
   }
 
   #refresh(now: Now): void {
-    if (this.chosen === null || this.#isRelayed) this.#binding.bind(now);
-    else this.#lapse(now);
-  }
-
-  /** The relay is not needed beside a direct way that works. */
-  #lapse(now: Now): void {
+    if (this.chosen === null || this.#isRelayed) {
+      this.#binding.bind(now);
+      return;
+    }
+    // The relay is not needed beside a direct way that works.
     const relay = this.#relayWay();
     if (relay !== null) relay.provenAt = null;
     this.#binding.lapse(now);
