@@ -32,7 +32,7 @@ import { Vault } from './vault.ts';
 type Own = Exclude<AdapterAction, { readonly do: 'send' | 'wake' | 'drop' | 'log' | 'count' | 'load' | 'save' }>;
 
 /** Of the resolver, for each general node: a few stubs and a browser. */
-const SHARE = { queries: 64, connections: 4 };
+const SHARE = { queries: 32, connections: 4 };
 
 export class Adapter implements Attachment {
   readonly #host: Host;
@@ -87,7 +87,7 @@ export class Adapter implements Attachment {
       zone: { domain, overlay, server: session.fqdn },
       lookUp: (target, requester) => this.#lookUp(target, requester),
       mayAsk: (source) => this.#machine.find({ address: source }) !== undefined,
-      share: SHARE,
+      share: { ...SHARE, holder: (source) => this.#machine.find({ address: source })?.deviceId ?? source },
       log,
       counters,
     });

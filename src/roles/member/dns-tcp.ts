@@ -5,11 +5,11 @@ import type { Address } from '../../lib/ip.ts';
 import { DnsStream, frame } from './dns-stream.ts';
 import type { ResolverService } from './resolver.ts';
 
-type Service = Pick<ResolverService, 'mayConnect' | 'disconnected' | 'answer'>;
+type Service = Pick<ResolverService, 'connect' | 'answer'>;
 export type Listener = { readonly address: Address; close(): void };
 
 /** Queries of one connection in progress; more wait. */
-const MAX_PIPELINED = 32;
+const MAX_PIPELINED = 16;
 /** RFC 7766 section 6.2.3: of the order of seconds. */
 const IDLE_MS = 10_000;
 
@@ -19,11 +19,12 @@ export function listenTcp(service: Service, address: Address, port: number): Pro
     // Who has nothing more to ask may say so, and still waits for answers (RFC 7766 section 6.2.4).
     const server = createServer({ allowHalfOpen: true }, (socket) => {
       const source = socket.remoteAddress;
-      if (source === undefined || !service.mayConnect(source)) return void socket.destroy();
+      const ended = source === undefined ? null : service.connect(source);
+      if (source === undefined || ended === null) return void socket.destroy();
       connections.add(socket);
       socket.once('close', () => {
         connections.delete(socket);
-        service.disconnected(source);
+        ended();
       });
       serve(service, socket, source);
     });

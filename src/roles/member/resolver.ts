@@ -20,10 +20,17 @@ export type ResolverOptions = VirtualAddresses & {
   readonly port?: number;
   /** Who is answered; by default whoever has an address of this host. */
   readonly mayAsk?: (source: Address) => boolean;
-  /** What each source may have at the same time; by default all there is, as all are this host. */
-  readonly share?: { readonly queries: number; readonly connections: number };
+  /** What each who asks may have at the same time; by default all there is, as all are this host. */
+  readonly share?: Share;
   readonly log: Log;
   readonly counters: Counters;
+};
+
+export type Share = {
+  readonly queries: number;
+  readonly connections: number;
+  /** Whose share an address has part in. */
+  readonly holder: (source: Address) => string;
 };
 
 export type Resolver = {
@@ -98,9 +105,9 @@ export class ResolverService {
 
   constructor(options: ResolverOptions) {
     this.#options = options;
-    const { queries, connections } = options.share ?? { queries: MAX_CONCURRENT, connections: MAX_CONNECTIONS };
-    this.#queries = new Shares(queries, MAX_CONCURRENT);
-    this.#connections = new Shares(connections, MAX_CONNECTIONS);
+    const { share } = options;
+    this.#queries = new Shares(share?.queries ?? MAX_CONCURRENT, MAX_CONCURRENT);
+    this.#connections = new Shares(share?.connections ?? MAX_CONNECTIONS, MAX_CONNECTIONS);
     this.#responder = new DnsResponder(options.zone, (target, requester) =>
       withDeadline(options.lookUp(target, requester), options.log),
     );
@@ -118,23 +125,21 @@ export class ResolverService {
     return allowed;
   }
 
-  /** Whether a connection is taken, of which `disconnected` tells when it ends. */
-  mayConnect(source: string): boolean {
-    if (!this.mayAsk(source)) return false;
-    const taken = this.#connections.take(withoutZone(source));
-    if (!taken) this.#options.counters.add('dns_connections_refused');
-    return taken;
-  }
-
-  disconnected(source: string): void {
-    this.#connections.release(withoutZone(source));
+  /** Takes a connection: what to call when it ends, or null if it is not taken. */
+  connect(source: string): (() => void) | null {
+    if (!this.mayAsk(source)) return null;
+    const holder = this.#holderOf(withoutZone(source));
+    if (this.#connections.take(holder)) return () => this.#connections.release(holder);
+    this.#options.counters.add('dns_connections_refused');
+    return null;
   }
 
   /** The response to one message, or null if it gets none. */
   async answer(octets: Uint8Array, source: string, transport: Transport): Promise<Uint8Array | null> {
     const { counters, log } = this.#options;
     const requester = withoutZone(source);
-    if (!this.#queries.take(requester)) {
+    const holder = this.#holderOf(requester);
+    if (!this.#queries.take(holder)) {
       counters.add('dns_overload');
       return null;
     }
@@ -152,12 +157,16 @@ export class ResolverService {
       log.error('DNS query failed', { why: String(error) });
       return null;
     } finally {
-      this.#queries.release(requester);
+      this.#queries.release(holder);
     }
   }
 
   close(): void {
     this.#forwarder.close();
+  }
+
+  #holderOf(source: Address): string {
+    return this.#options.share?.holder(source) ?? source;
   }
 }
 

@@ -19,7 +19,7 @@ async function listen(react: (query: Uint8Array) => Promise<Uint8Array | null>):
   await new Promise((resolve) => free.once('listening', resolve));
   const { port } = free.address() as AddressInfo;
   await new Promise((resolve) => free.close(resolve));
-  const listener = await listenTcp({ mayConnect: () => true, disconnected: () => {}, answer: react }, ADDRESS, port);
+  const listener = await listenTcp({ connect: () => () => {}, answer: react }, ADDRESS, port);
   closing.push(() => listener.close());
   return () => {
     const socket = connect(port, ADDRESS);

@@ -94,7 +94,8 @@ describe('the resolver', () => {
           ? new Promise((resolve) => held.push(() => resolve(lookUp(target, address))))
           : lookUp(target, address),
       mayAsk: () => true,
-      share: { queries: 2, connections: 2 },
+      // Two addresses of one device.
+      share: { queries: 2, connections: 2, holder: (source) => (source === '127.0.0.65' ? '127.0.0.66' : source) },
     });
     const from = (localAddress: string): Promise<boolean> =>
       new Promise((resolve) => {
@@ -105,7 +106,7 @@ describe('the resolver', () => {
         socket.once('data', () => resolve(true));
       });
     const before = { connections: counters.get('dns_connections_refused'), queries: counters.get('dns_overload') };
-    const greedy = Array.from({ length: 4 }, () => from('127.0.0.66'));
+    const greedy = ['127.0.0.66', '127.0.0.65', '127.0.0.66', '127.0.0.65'].map(from);
     await expect.poll(() => counters.get('dns_connections_refused'), patient).toBe(before.connections + 2);
     await expect.poll(() => held.length, patient).toBe(2);
     const socket = createSocket('udp4');
