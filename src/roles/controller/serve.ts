@@ -50,6 +50,8 @@ const FINISH_MS = 3_000;
 /** Requests without valid credentials, by the site they come from. */
 const STRANGERS = { burst: 20, perSecond: 0.5 };
 const CALLERS = { burst: 200, perSecond: 50 };
+/** Changes by one adapter, each of which is written down for good. */
+const ADAPTER_CHANGES = { burst: 20, perSecond: 0.02 };
 
 type Answer = {
   readonly status: number;
@@ -63,6 +65,7 @@ export async function startController(options: ControllerOptions): Promise<Contr
   const counters = new Counters();
   const strangers = new Buckets(STRANGERS);
   const callers = new Buckets(CALLERS);
+  const changes = new Buckets(ADAPTER_CHANGES);
   const primitives = nodePrimitives(evpAead);
   const authentication: Authentication = { tokens: new TokenFile(file.apiTokensFile, log), register, primitives };
 
@@ -102,6 +105,8 @@ export async function startController(options: ControllerOptions): Promise<Contr
       async (id) => (await devices.get(id)).adapter,
     );
     if (forbidden !== null) return refused(forbidden);
+    const isAdapters = caller.kind === 'adapter' && route.method !== 'GET';
+    if (isAdapters && !changes.take(name, readClock().ms)) return tooMany();
     const result = (await route.answer({ devices, peers, deviceId, query, body: body.value })) as { deviceId?: string };
     if (route.method !== 'GET') log.info('changed', { by: name, method, path });
     const { status } = route;

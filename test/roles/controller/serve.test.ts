@@ -299,6 +299,14 @@ describe('an adapter', () => {
     expectProblem(await ask('gw', 'AAAA'), 422, 'no P-256 key');
   });
 
+  it('gets so many certificates and no more', async () => {
+    const ask = () => prove('/v1/devices/cam1/certificate', { method: 'POST', body: { publicKey: 'AAAA' } });
+    const statuses = [];
+    for (let i = 0; i < 21; i++) statuses.push((await ask()).status);
+    expect(statuses).toEqual([...new Array(20).fill(422), 429]);
+    expect((await prove('/v1/devices/gw')).status).toBe(200);
+  });
+
   it('gets no certificate of the name of the cloud', async () => {
     const body = { publicKey: await newKey() };
     for (const [name, mac] of [
