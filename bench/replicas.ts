@@ -28,6 +28,10 @@ const seconds = Number(flags.seconds);
 
 function row(what: string, report: LoadReport, before: string): string {
   const results = all.map((kind) => report[kind]);
+  for (const kind of all) {
+    const { errors } = report[kind];
+    if (Object.keys(errors).length > 0) console.error(what, kind, errors);
+  }
   const offered = results.reduce((sum, { offered }) => sum + offered, 0);
   const failed = offered - results.reduce((sum, { answered }) => sum + answered, 0);
   const longest = all.map((kind) => `${kind} ${report[kind].longest.toFixed(0)}`).join(', ');

@@ -86,6 +86,8 @@ export class NmsMachine implements Machine<ReplicaAction> {
   #saving: number | null = null;
   /** What is being taken in arrived at another replica. */
   #overheard = false;
+  /** Where a datagram came from that is answered only now, as its sender had to be looked up. */
+  #answering: Endpoint | null = null;
   #sweepAt = 0;
   readonly #alarm = new Alarm();
 
@@ -222,9 +224,10 @@ export class NmsMachine implements Machine<ReplicaAction> {
     return this.#directory.find({ by: 'nodeId', value: envelope.id }, false, now, (found, later) => {
       if (found === 'busy') return dropped('rate-limited', from);
       if (found === null) return dropped('unknown-sender', from);
-      return this.#replicas.refresh(found, later, (last) =>
-        this.#fromNode(this.#admit(found, last), datagram, envelope, from, last),
-      );
+      return this.#replicas.refresh(found, later, (last) => {
+        this.#answering = from;
+        return this.#fromNode(this.#admit(found, last), datagram, envelope, from, last);
+      });
     });
   }
 
@@ -374,7 +377,8 @@ export class NmsMachine implements Machine<ReplicaAction> {
   }
 
   /** `answered`: where the datagram came from that all this answers. Asks for the next tick if its time changed. */
-  #wake(actions: Action[], answered: Endpoint | null = null): Action[] {
+  #wake(actions: Action[], answered: Endpoint | null = this.#answering): Action[] {
+    this.#answering = null;
     return [
       ...this.#replicas.route(actions, answered),
       ...this.#alarm.set(Math.min(this.#exchanges.due, this.#sweepAt)),

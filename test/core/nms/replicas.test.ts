@@ -211,6 +211,18 @@ describe('behind a balancer', () => {
     expect(senders(b)).toEqual(new Set([1, 2]));
   });
 
+  it('a replica that starts anew is known by its new number from the next word of a node on', () => {
+    for (const number of [0, 1, 2]) cloud.startReplica(number, true);
+    const [a, b] = pair(cloud);
+    cloud.replicas.delete(1);
+    cloud.startReplica(5, true);
+    hears(b, 5);
+    b.keepAlive();
+    cloud.sentBy.clear();
+    expect(a.direct('b.lab.example', P1)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(new Set(cloud.sentBy.get(b.mapped.address))).toEqual(new Set([5]));
+  });
+
   it('whoever forges the address of a node does not turn others away from the replica that hears it', () => {
     for (const number of [0, 1, 2]) cloud.startReplica(number, true);
     const [a, b] = pair(cloud);
