@@ -63,7 +63,7 @@ export async function herd(nodes: number, goneMs: number, seed = 1): Promise<Her
 
 if (import.meta.main) {
   const [nodes = HERD, seed = 1] = process.argv.slice(2).map(Number);
-  for (const goneMs of [100, 5_000, 60_000, 600_000]) {
+  for (const goneMs of [100, 5_000, 12_000, 15_000, 18_000, 60_000, 600_000]) {
     const { steady, windows, lost } = await herd(nodes, goneMs, seed);
     const [peak, rates] = [Math.max(...windows), windows.map((window) => window.toFixed(1)).join(' ')];
     process.stdout.write(

@@ -22,9 +22,13 @@ const BACKOFF_BLOCKED_MS = 2_500;
 const PATIENT = 5;
 /** Transmissions of a Keep Alive; unanswered, the next one comes at its time, as all nodes of an NMS that is gone do this. */
 const KEEP_ALIVE_TRIES = 4;
-const KEEP_ALIVE_AGAIN_JITTER = 0.4;
-/** Transmissions of an attempt while nobody answers: each one more would bring all nodes back in the same moment. */
-const DOWN_TRIES = 1;
+/** Little: they are spread as they were before, and who comes early meets those whose turn it is. */
+const KEEP_ALIVE_AGAIN_JITTER = 0.2;
+/**
+ * Transmissions of an attempt while nobody answers: so that one lost datagram costs nobody another interval, and few are
+ * under way whenever the NMS comes back, as those come all at once.
+ */
+const DOWN_TRIES = 2;
 /** Whoever heard of the NMS this recently need not ask (ms). */
 const CHECK_GAP_MS = 1_000;
 
@@ -208,12 +212,14 @@ export class Registration {
   }
 
   #contact(message: Message, rttMs: number | null, now: Now): void {
+    // Those that started together, after a power cut say, don't stay together: anywhere within the first interval.
+    const interval = this.lastContact === null ? this.#context.jitter(1) / 2 : this.#context.jitter(KEEP_ALIVE_JITTER);
     this.lastContact = now.ms;
     this.rttMs = rttMs ?? this.rttMs;
     this.#unanswered = 0;
     this.unansweredSince = null;
     this.#events.heard(now);
-    this.timers.set('keepAlive', now.ms + KEEP_ALIVE_MS * this.#context.jitter(KEEP_ALIVE_JITTER));
+    this.timers.set('keepAlive', now.ms + KEEP_ALIVE_MS * interval);
     // What the NMS sees then is the TRS.
     if (this.#isStreamed) return;
     const mapped = message.options.mapped?.endpoint ?? this.mapped;

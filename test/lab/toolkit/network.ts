@@ -73,6 +73,9 @@ export type DeviceRecord = { readonly nodeId: string; readonly vip4: string | nu
 
 export type Ended = Exit & { readonly stdout: string; readonly stderr: string };
 
+/** A daemon starts within seconds, on a machine that has nothing else to do. */
+const PATIENCE_MS = 60_000;
+
 export type NetworkOptions = {
   readonly domain?: string;
   /** The program under test instead of the checkout's. */
@@ -225,7 +228,7 @@ export class Node {
   /** Starts the daemon and waits until it serves. */
   async up(flags: readonly string[] = []): Promise<void> {
     this.start(flags);
-    await this.daemon.output(/^ready/m);
+    await this.daemon.output(/^ready/m, PATIENCE_MS);
   }
 
   start(flags: readonly string[] = []): void {

@@ -127,4 +127,4 @@ test('kill -9 between saving a login and answering it: what was answered is kept
     await vi.waitFor(async () => expect((await deviceOf(deviceId))?.state).toBe('enrolled'));
     await end('SIGTERM');
   }
-});
+}, 180_000);
