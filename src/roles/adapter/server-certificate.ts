@@ -11,8 +11,8 @@ import { readClock } from '../../sys/clock.ts';
 
 const RETRY_MS = 1_000;
 const LONGEST_RETRY_MS = 60_000;
-/** One that is younger serves many devices (ms): a site comes up as a whole. The AS takes it for new far longer. */
-const YOUNG_MS = 60_000;
+/** One that is younger serves many devices (ms), as the controller gives no adapter many; the AS takes it for new for five minutes. */
+const YOUNG_MS = 3 * 60_000;
 /** Longest delay a timer of the runtime takes. */
 const MAX_TIMER_MS = 2 ** 31 - 1;
 
