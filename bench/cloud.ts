@@ -8,6 +8,9 @@ import { join } from 'node:path';
 import { Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
 import { serviceAddress } from './cloud/processes.ts';
 
+const TELL_MS = 500;
+const LONGEST_MS = 3_600_000;
+
 const reason = whyNoLab();
 if (reason !== null) throw new Error(`no laboratory: ${reason}`);
 const lab = new Lab('cloud');
@@ -17,9 +20,16 @@ try {
   const measure = join(import.meta.dirname, 'cloud/measure.ts');
   const words = [process.execPath, '--disable-warning=ExperimentalWarning', measure, ...process.argv.slice(2)];
   const program = host.spawn(words);
-  const { code } = await program.ended(1_800_000);
+  let told = 0;
+  const tell = (): void => {
+    process.stdout.write(program.stdout.slice(told));
+    told = program.stdout.length;
+  };
+  const telling = setInterval(tell, TELL_MS);
+  const { code } = await program.ended(LONGEST_MS);
+  clearInterval(telling);
+  tell();
   process.stderr.write(program.stderr);
-  process.stdout.write(program.stdout);
   process.exitCode = code ?? 1;
 } finally {
   await lab.close();

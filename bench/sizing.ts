@@ -11,7 +11,7 @@ const { values: flags } = parseArgs({
   options: {
     devices: { type: 'string', default: '10000,100000,1000000,10000000' },
     // What `npm run bench:cloud` measures.
-    'keep-alive': { type: 'string', default: '30' },
+    'keep-alive': { type: 'string', default: '35' },
     registration: { type: 'string', default: '65' },
     direction: { type: 'string', default: '280' },
     login: { type: 'string', default: '3400' },

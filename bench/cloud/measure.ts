@@ -110,24 +110,32 @@ async function measure(
   return { what, cpu, highest, half: await offer((highest || kept / 2) / 2, seconds * 2) };
 }
 
-function print(rows: readonly Row[]): void {
+function sayHead(): void {
   console.log(
     '| requests | CPU of the service, µs each | per CPU second | kept up with here, 1/s | at half of it: p50, ms | p99, ms | errors |',
   );
   console.log('| --- | --- | --- | --- | --- | --- | --- |');
-  for (const { what, cpu, highest, half } of rows) {
-    const errors = Object.entries(half.errors).map(([name, count]) => `${name}: ${count}`);
-    const cells = [
-      what,
-      (cpu * 1e6).toFixed(0),
-      (1 / cpu).toFixed(0),
-      highest.toFixed(0),
-      half.p50.toFixed(2),
-      half.p99.toFixed(2),
-      errors.join(', ') || 'none',
-    ];
-    console.log(`| ${cells.join(' | ')} |`);
-  }
+}
+
+function say({ what, cpu, highest, half }: Row): void {
+  const errors = Object.entries(half.errors).map(([name, count]) => `${name}: ${count}`);
+  const cells = [
+    what,
+    (cpu * 1e6).toFixed(0),
+    (1 / cpu).toFixed(0),
+    highest.toFixed(0),
+    half.p50.toFixed(2),
+    half.p99.toFixed(2),
+    errors.join(', ') || 'none',
+  ];
+  console.log(`| ${cells.join(' | ')} |`);
+}
+
+function sayAbsorbed({ what, seconds, cpu, timeouts }: Absorbed): void {
+  const each = ((cpu * 1e6) / nodes).toFixed(0);
+  console.log(
+    `${nodes} nodes ${what}, all at once: registered after ${seconds.toFixed(1)} s, ${cpu.toFixed(1)} s of CPU (${each} µs each); ${timeouts} requests had been given up after six tries`,
+  );
 }
 
 async function main(): Promise<void> {
@@ -141,27 +149,32 @@ async function main(): Promise<void> {
     const [trs, nms, as] = services as [Service, Service, Service];
     const wire = new TunWire(nodeRange);
     population = await Population.open(devices, { address: serviceAddress, port: ports.nms }, wire);
-    const all = population.nodes;
+    const all = population;
+    const nodeOf = (i: number) => all.nodes[i % nodes]!;
     const idle = nms.memory;
-    const herd = [await absorb('that it has not heard of before', nms, population)];
+    const herd: Absorbed[] = [];
+    const come = async (what: string): Promise<void> => {
+      const absorbed = await absorb(what, nms, all);
+      herd.push(absorbed);
+      sayAbsorbed(absorbed);
+    };
+    await come('that it has not heard of before');
     const present = nms.memory;
-    herd.push(await absorb('that it knows', nms, population));
-    const rows = [
-      await measure('registration', 1, nms, population, (i) => () => all[i]!.register()),
-      await measure('keep-alive', 1, nms, population, (i) => () => all[i]!.keepAlive()),
-      await measure('direction, with a relay', 2, nms, population, (i) => () => {
-        const peer = all[(i + 1 + Math.floor(Math.random() * (all.length - 1))) % all.length]!;
-        all[i]!.direct(peer.device.fqdn, primitives.random(16).toHex());
-      }),
-    ];
+    await come('that it knows');
+    sayHead();
+    const rows: Row[] = [];
+    const load = async (what: string, weight: number, ask: (i: number) => () => void): Promise<void> => {
+      const row = await measure(what, weight, nms, all, ask);
+      rows.push(row);
+      say(row);
+    };
+    await load('registration', 1, (i) => () => nodeOf(i).register());
+    await load('keep-alive', 1, (i) => () => nodeOf(i).keepAlive());
+    await load('direction, with a relay', 2, (i) => () => {
+      const peer = nodeOf(i + 1 + Math.floor(Math.random() * (nodes - 1)));
+      nodeOf(i).direct(peer.device.fqdn, primitives.random(16).toHex());
+    });
     const memory = { nms: nms.memory, trs: trs.memory, as: as.memory, perNode: ((present - idle) * 1024) / nodes };
-    print(rows);
-    for (const { what, seconds, cpu, timeouts } of herd) {
-      const each = ((cpu * 1e6) / nodes).toFixed(0);
-      console.log(
-        `\n${nodes} nodes ${what}, all at once: registered after ${seconds.toFixed(1)} s, ${cpu.toFixed(1)} s of CPU (${each} µs each); ${timeouts} of their requests had been given up after six tries`,
-      );
-    }
     console.log(
       `resident memory, MiB: NMS ${memory.nms.toFixed(0)} in the end, ${present.toFixed(0)} with ${nodes} nodes (${memory.perNode.toFixed(1)} KiB each above the start), TRS ${memory.trs.toFixed(0)}, AS ${memory.as.toFixed(0)}`,
     );
