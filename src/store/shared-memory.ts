@@ -8,16 +8,16 @@ type Kept<T> = { readonly value: T; readonly until: number };
 /** Expired records are looked for after so many additions. */
 const SWEEP_EVERY = 1_024;
 
-export class MemoryShared implements Shared {
+export class MemoryShared extends LocalChannels implements Shared {
   readonly #clock: () => number;
   readonly #records = new Map<string, Kept<string>>();
   readonly #sets = new Map<string, Kept<Set<string>>>();
-  readonly #channels = new LocalChannels();
   #additions = 0;
   readonly reachable = true;
   readonly alone = false;
 
   constructor(clock: () => number = () => performance.now()) {
+    super();
     this.#clock = clock;
   }
 
@@ -56,18 +56,10 @@ export class MemoryShared implements Shared {
     return taken;
   }
 
-  async publish(channel: string, message: string): Promise<void> {
-    this.#channels.publish(channel, message);
-  }
-
-  async subscribe(channel: string, listener: (message: string) => void): Promise<() => void> {
-    return this.#channels.subscribe(channel, listener);
-  }
-
-  async close(): Promise<void> {
+  override async close(): Promise<void> {
     this.#records.clear();
     this.#sets.clear();
-    this.#channels.close();
+    await super.close();
   }
 
   #alive<T>(from: ReadonlyMap<string, Kept<T>>, key: string): T | undefined {

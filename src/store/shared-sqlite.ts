@@ -19,17 +19,17 @@ const schema = `
     name TEXT NOT NULL REFERENCES sets ON DELETE CASCADE, member TEXT NOT NULL, PRIMARY KEY (name, member)
   ) STRICT, WITHOUT ROWID`;
 
-export class SqliteShared implements Shared {
+export class SqliteShared extends LocalChannels implements Shared {
   readonly #clock: () => number;
   readonly #database: Database;
   readonly #statements: ReturnType<typeof prepare>;
-  readonly #channels = new LocalChannels();
   #commit: NodeJS.Timeout | undefined;
   readonly alone = true;
   #reachable = true;
 
   /** The clock is the wall's, as times outlive the process. */
   constructor(file: string, clock: () => number = Date.now) {
+    super();
     this.#clock = clock;
     this.#database = openScratch(file, schema);
     this.#database.pragma('foreign_keys = ON');
@@ -80,18 +80,10 @@ export class SqliteShared implements Shared {
     return taken;
   }
 
-  async publish(channel: string, message: string): Promise<void> {
-    this.#channels.publish(channel, message);
-  }
-
-  async subscribe(channel: string, listener: (message: string) => void): Promise<() => void> {
-    return this.#channels.subscribe(channel, listener);
-  }
-
-  async close(): Promise<void> {
-    this.#channels.close();
+  override async close(): Promise<void> {
     this.#flush();
     this.#database.close();
+    await super.close();
   }
 
   /** Throws if the file cannot be written. */
