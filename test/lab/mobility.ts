@@ -113,6 +113,8 @@ const events: { readonly [name: string]: Event } = {
 type Outcome = { readonly gaps: readonly number[]; readonly lost: readonly number[]; readonly equal: boolean };
 
 const PATIENCE_MS = 10 * 60_000;
+/** What all downloads bring together (MiB). */
+const PER_SECOND = 8;
 
 /** All runs of one event, in one laboratory. */
 async function measure(
@@ -122,7 +124,7 @@ async function measure(
 ): Promise<Outcome> {
   const scene = await open(lab, { pairs });
   const ready = () => Promise.all(scene.pairs.map(([a, b]) => a.reaches(b, scene.path, 90_000)));
-  const load = { mebibytes: 200, perSecond: 8, again: true, patienceMs: PATIENCE_MS };
+  const load = { mebibytes: 200, perSecond: PER_SECOND / pairs, again: true, patienceMs: PATIENCE_MS };
   const watches = await Promise.all(scene.pairs.map(([a, b]) => Watch.start(a, b, load)));
   const gaps: number[] = [];
   const lost: Gap['missing'][] = [];

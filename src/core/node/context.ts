@@ -341,7 +341,9 @@ export class NodeContext {
   /** Everything we may be reached at, as far as we know. */
   announced(): Candidate[] {
     const mapped = this.mapped().map((endpoint): Candidate => ({ ...endpoint, kind: 'mapped' }));
-    const all = [...mapped, ...this.offered()];
+    // A NAT that keeps ports gave what went to the peer first ours, if an earlier life of it was in the way to the NMS only.
+    const kept = mapped.flatMap((seen) => this.local.slice(0, 1).map(({ port }) => ({ ...seen, port })));
+    const all = [...mapped, ...this.offered(), ...kept];
     return all.filter((c, i) => all.findIndex((d) => sameEndpoint(c, d)) === i).slice(0, MAX_CANDIDATES);
   }
 
