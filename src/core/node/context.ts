@@ -341,7 +341,7 @@ export class NodeContext {
   /** Everything we may be reached at, as far as we know. */
   announced(): Candidate[] {
     const mapped = this.mapped().map((endpoint): Candidate => ({ ...endpoint, kind: 'mapped' }));
-    // A NAT that keeps ports gave what went to the peer first ours, if an earlier life of it was in the way to the NMS only.
+    // A NAT that keeps ports may do so towards the peer where an older mapping was in the way towards the NMS alone.
     const kept = mapped.flatMap((seen) => this.local.slice(0, 1).map(({ port }) => ({ ...seen, port })));
     const all = [...mapped, ...this.offered(), ...kept];
     return all.filter((c, i) => all.findIndex((d) => sameEndpoint(c, d)) === i).slice(0, MAX_CANDIDATES);

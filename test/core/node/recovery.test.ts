@@ -111,6 +111,22 @@ describe('a node that moves', () => {
     expect(lab.count(b, 'holePunching', last)).toBeGreaterThan(0);
   });
 
+  it('is looked for at its own port as well, which its NAT may have kept for the peer alone', async () => {
+    const lab = await Lab.open();
+    const { nat, socket } = lab.router('portRestricted');
+    await lab.node('neighbour', socket('10.0.0.2'));
+    const a = await lab.node('a', socket('10.0.0.3'));
+    const b = await lab.node('b', lab.home('portRestricted')('10.0.0.2'));
+    expect(lab.reaches(a, b)).toBe(true);
+    lab.pass(3_000);
+    expect(lab.peer(b, a)!.endpoint).not.toBe(`${nat.outside}:${Port.node}`);
+    const kept = { address: nat.outside, port: Port.node };
+    expect(lab.count(b, 'holePunching', kept)).toBe(0);
+    a.move(socket('10.0.0.4'));
+    expect(outage(lab, a, b)).toBeLessThan(1_000);
+    expect(lab.count(b, 'holePunching', kept)).toBeGreaterThan(0);
+  });
+
   it('may go to another family and back', async () => {
     const { lab, a, b } = await pair((l) => [l.publicly('4'), l.publicly('46')]);
     for (const family of ['6', '4', '6'] as const) {
