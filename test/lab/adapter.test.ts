@@ -3,6 +3,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFailed } from 'vitest';
+import { modulePath } from '../support/remote.ts';
 import { Adapter, type Device } from './toolkit/adapter.ts';
 import { until } from './toolkit/command.ts';
 import { Lab } from './toolkit/lab.ts';
@@ -12,6 +13,9 @@ import { describeLab } from './toolkit/suite.ts';
 import { stream } from './toolkit/traffic.ts';
 
 const DEVICES = 5;
+/** Of one camera: 4 s, 25 frames a second, 8 packets each. */
+const PACKETS = 800;
+const cameraFile = modulePath('test/lab/toolkit/camera.ts');
 
 describeLab('an adapter', () => {
   let lab: Lab;
@@ -85,6 +89,20 @@ describeLab('an adapter', () => {
     const refused = camera.host.spawn(['ping', '-c', '2', '-s', '1472', '-M', 'do', '-W', '2', String(far)]);
     await refused.ended();
     expect(refused.stdout).toMatch(/Frag needed|message too long/i);
+  });
+
+  it('shows five cameras at once, each packet in its order', async () => {
+    failing();
+    const cameras = devices.map(({ host }) => host.spawn([process.execPath, cameraFile, 'serve'], { input: '' }));
+    await Promise.all(cameras.map((camera) => camera.output(/^ready$/m)));
+    const names = devices.map(({ fqdn }) => fqdn);
+    const seen = JSON.parse(await peer.host.run([process.execPath, cameraFile, 'watch', ...names])) as {
+      came: number;
+      late: number;
+    }[];
+    await Promise.all(cameras.map((camera) => camera.stop()));
+    expect(seen.map(({ late }) => late)).toEqual(new Array(DEVICES).fill(0));
+    for (const { came } of seen) expect(came).toBeGreaterThan(0.99 * PACKETS);
   });
 
   it('leaves two devices of one link to each other', async () => {
