@@ -136,6 +136,9 @@ chmod +x ${script}; : >${file('leases6')}`);
       { what: 'both addresses', timeoutMs: 30_000 },
     );
     await counts('lease-bound', () => client.signal('SIGHUP'));
+    // Before it has both again it would give back what it does not hold.
+    const again = /RECONFIGURE[\s\S]*leased/;
+    await until(() => again.test(client.stderr), { what: 'the same addresses again', timeoutMs: 30_000 });
     await counts('lease-released', () => client.signal('SIGALRM'));
     await client.ended();
   });

@@ -6,6 +6,12 @@ import { until } from './toolkit/command.ts';
 import { Pinger, smallNetwork } from './toolkit/small.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
 
+const succeeds = (work: Promise<unknown>): Promise<boolean> =>
+  work.then(
+    () => true,
+    () => false,
+  );
+
 describeLab('cloud migrate', () => {
   it.skipIf(noPostgres)('is not noticed by devices', () =>
     inLab('migrate', async (lab) => {
@@ -25,18 +31,16 @@ describeLab('cloud migrate', () => {
 
         // A pair that never talked: the NMS knows nobody until each has spoken to it.
         const both = () => Promise.all([a.systemPing(c.fqdn), c.systemPing(a.fqdn)]);
-        const talk = () =>
-          both().then(
-            () => true,
-            () => false,
-          );
-        await until(talk, { what: 'two that never talked to do so', timeoutMs: 60_000 });
+        await until(() => succeeds(both()), { what: 'two that never talked to do so', timeoutMs: 60_000 });
         const { nodeId, fqdn, vip4, vip6 } = before;
         expect(await a.status()).toMatchObject({ nodeId, fqdn, vip4, vip6, state: 'online' });
         const { sent, received } = await pings.stop();
         expect(sent - received).toBeLessThanOrEqual(2);
         const d = await network.addNode(lab.host('d', internet, { v4: '192.0.2.19' }));
-        await d.systemPing(b.fqdn);
+        await until(() => succeeds(d.systemPing(b.fqdn)), {
+          what: 'a new device to reach an old one',
+          timeoutMs: 60_000,
+        });
       } finally {
         await postgres.stop();
       }

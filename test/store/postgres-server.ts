@@ -28,6 +28,8 @@ export type PostgresServer = {
   start(): Promise<void>;
 };
 
+const START_MS = 20_000;
+
 /** `durable`: what is committed is on the disk, which tests have no use for. */
 export async function startPostgres({ durable = false } = {}): Promise<PostgresServer> {
   const directory = mkdtempSync(join(tmpdir(), 'cyphonic-pg-'));
@@ -53,6 +55,7 @@ export async function startPostgres({ durable = false } = {}): Promise<PostgresS
       '-c',
       'max_connections=200',
     ];
+    const deadline = performance.now() + START_MS;
     server = spawn(join(programs!, 'postgres'), words, options);
     for (;;) {
       const client = new pg.Client(url('postgres'));
@@ -62,7 +65,11 @@ export async function startPostgres({ durable = false } = {}): Promise<PostgresS
         () => false,
       );
       if (connected) return client.end();
-      if (server.exitCode !== null) throw new RangeError(`postgres ended with ${server.exitCode}`);
+      // What a crash left may still be in use for a moment: a process of the killed server, its shared memory.
+      if (server.exitCode !== null) {
+        if (performance.now() > deadline) throw new RangeError(`postgres ended with ${server.exitCode}`);
+        server = spawn(join(programs!, 'postgres'), words, options);
+      }
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
   };
