@@ -27,6 +27,7 @@ import {
   type NewRoute,
   type Route,
 } from './netlink-codec.ts';
+import { SOL_SOCKET, setOption } from './socket-option.ts';
 
 export type { Link, LinkAddress, LinkSettings, NetworkEvent, NewRoute, Route } from './netlink-codec.ts';
 export { hostPrefix } from './netlink-codec.ts';
@@ -37,7 +38,6 @@ const NETLINK_ROUTE = 0;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
-const SOL_SOCKET = 1;
 const SO_RCVBUF = 8;
 const MSG_DONTWAIT = 0x40;
 const EAGAIN = 11;
@@ -70,10 +70,8 @@ class NetlinkSocket {
   }
 
   option(level: number, option: number, value: number): void {
-    const octets = Buffer.allocUnsafeSlow(4);
-    octets.writeInt32LE(value);
     // Every option set here only makes things better; an older kernel without it still works.
-    libc().setsockopt(this.#fd, level, option, addressOf(octets), octets.length);
+    setOption(this.#fd, level, option, value);
   }
 
   send(octets: Buffer): void {

@@ -11,6 +11,7 @@ import { errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
 import { allocate, type Memory } from './memory.ts';
 import { type FilterProgram, incoming, programMemory, rejectAll } from './packet-filter.ts';
+import { SOL_SOCKET, setOption, setReceiveBuffer } from './socket-option.ts';
 
 const AF_PACKET = 17;
 /** SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC */
@@ -27,10 +28,7 @@ const PACKET_MR_ALLMULTI = 2;
 const FANOUT_PROGRAM = 6;
 /** PACKET_FANOUT_FLAG_UNIQUEID, for the first one, and _IGNORE_OUTGOING, which kernels before 6.2 pass over. */
 const Fanout = { uniqueId: 0x2000, ignoreOutgoing: 0x4000 } as const;
-const SOL_SOCKET = 1;
-const SO_RCVBUF = 8;
 const SO_ATTACH_FILTER = 26;
-const SO_RCVBUFFORCE = 33;
 const ETH_P_ALL = 0x0003;
 const SOCKADDR_LL = 20;
 const MEMBERSHIP = 16;
@@ -80,25 +78,18 @@ export function openPacketSocket(
   const index = interfaceIndex(interfaceName);
   // Protocol 0 until bound: nothing of other interfaces, and nothing past the filter, is received in between.
   const fd = check(libc().socket(AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0), 'socket(AF_PACKET)', 'run as root');
-  const trySet = (level: number, option: number, value: Memory): boolean =>
-    libc().setsockopt(fd, level, option, value.address, value.bytes.length) === 0;
-  const set = (option: number, value: Memory): void => {
-    if (!trySet(SOL_PACKET, option, value)) raiseErrno(`setsockopt(SOL_PACKET, ${option})`);
-  };
   try {
     for (const option of [PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING, ...(link ? [PACKET_AUXDATA] : [])]) {
-      set(option, int(1));
+      if (!setOption(fd, SOL_PACKET, option, 1)) raiseErrno(`setsockopt(SOL_PACKET, ${option})`);
     }
     if (link) {
       const membership = allocate(MEMBERSHIP);
       membership.view.setInt32(0, index, true);
       membership.view.setUint16(4, PACKET_MR_ALLMULTI, true);
-      set(PACKET_ADD_MEMBERSHIP, membership);
+      give(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership);
     }
-    if (filter !== undefined) attachFilter(fd, filter);
-    // Past the system's limit takes real root, which a user namespace has not.
-    const buffer = int(RECEIVE_BUFFER / among);
-    if (!trySet(SOL_SOCKET, SO_RCVBUFFORCE, buffer)) trySet(SOL_SOCKET, SO_RCVBUF, buffer);
+    if (filter !== undefined) give(fd, SOL_SOCKET, SO_ATTACH_FILTER, programMemory(filter));
+    setReceiveBuffer(fd, RECEIVE_BUFFER / among);
     const { view, address } = allocate(SOCKADDR_LL);
     view.setUint16(0, AF_PACKET, true);
     view.setUint16(2, ETH_P_ALL);
@@ -111,10 +102,9 @@ export function openPacketSocket(
   }
 }
 
-function attachFilter(fd: number, filter: FilterProgram): void {
-  const { address, bytes } = programMemory(filter);
-  const result = libc().setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, address, bytes.length);
-  check(result, 'setsockopt(SO_ATTACH_FILTER)');
+/** Sets an option that is a structure. */
+function give(fd: number, level: number, option: number, { address, bytes }: Memory): void {
+  check(libc().setsockopt(fd, level, option, address, bytes.length), `setsockopt(${level}, ${option})`);
 }
 
 /**
@@ -127,11 +117,6 @@ export function openPacketGroup(
   { filter, choose }: { readonly filter: FilterProgram; readonly choose: FilterProgram },
 ): number[] {
   const opened: number[] = [];
-  const set = (fd: number, option: number, value: Memory): number =>
-    check(
-      libc().setsockopt(fd, SOL_PACKET, option, value.address, value.bytes.length),
-      `setsockopt(SOL_PACKET, ${option})`,
-    );
   try {
     let group = (FANOUT_PROGRAM | Fanout.uniqueId | Fanout.ignoreOutgoing) << 16;
     for (let i = 0; i < count; i++) {
@@ -139,17 +124,17 @@ export function openPacketGroup(
       const fd = openPacketSocket(interfaceName, { filter: rejectAll(), link: true, among: count });
       opened.push(fd);
       const value = int(group);
-      set(fd, PACKET_FANOUT, value);
+      give(fd, SOL_PACKET, PACKET_FANOUT, value);
       if (i > 0) continue;
       check(
         libc().getsockopt(fd, SOL_PACKET, PACKET_FANOUT, value.address, int(4).address),
         'getsockopt(PACKET_FANOUT)',
       );
       group = ((FANOUT_PROGRAM | Fanout.ignoreOutgoing) << 16) | value.view.getUint16(0, true);
-      set(fd, PACKET_FANOUT_DATA, programMemory(choose));
+      give(fd, SOL_PACKET, PACKET_FANOUT_DATA, programMemory(choose));
     }
     // Up to Linux 6.1 a group hears what is sent here, whatever its sockets want.
-    for (const fd of opened) attachFilter(fd, incoming(filter));
+    for (const fd of opened) give(fd, SOL_SOCKET, SO_ATTACH_FILTER, programMemory(incoming(filter)));
     return opened;
   } catch (error) {
     for (const fd of opened) libc().close(fd);

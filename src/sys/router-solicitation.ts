@@ -6,6 +6,7 @@
 import { addressOf } from './ffi.ts';
 import { libc } from './libc.ts';
 import { AF_INET6, encodeSockaddr } from './sockaddr.ts';
+import { setOption } from './socket-option.ts';
 
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
 const IPPROTO_ICMPV6 = 58;
@@ -19,14 +20,9 @@ const LENGTH = 8;
 export function solicitRouters(index: number): void {
   const fd = libc().socket(AF_INET6, SOCK_RAW_CLOEXEC, IPPROTO_ICMPV6);
   if (fd < 0) return;
-  const option = (name: number, value: number): void => {
-    const octets = Buffer.allocUnsafeSlow(4);
-    octets.writeInt32LE(value);
-    libc().setsockopt(fd, IPPROTO_IPV6, name, addressOf(octets), octets.length);
-  };
-  option(IPV6_MULTICAST_IF, index);
+  setOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, index);
   // Proof that it comes from this link.
-  option(IPV6_MULTICAST_HOPS, 255);
+  setOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 255);
   const to = Buffer.allocUnsafeSlow(28);
   to.set(encodeSockaddr(ALL_ROUTERS));
   // The kernel adds the checksum.

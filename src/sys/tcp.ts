@@ -2,7 +2,7 @@
 
 import { Socket } from 'node:net';
 import { libc } from './libc.ts';
-import { allocate } from './memory.ts';
+import { setOption } from './socket-option.ts';
 
 const IPPROTO_TCP = 6;
 const TCP_NOTSENT_LOWAT = 25;
@@ -14,9 +14,7 @@ const UNSENT = 128 << 10;
 export function limitUnsent(socket: Socket): void {
   const fd = descriptorOf(socket);
   if (fd === null) return;
-  const memory = allocate(4);
-  memory.view.setInt32(0, UNSENT, true);
-  libc().setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, memory.address, 4);
+  setOption(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT);
 }
 
 /**

@@ -10,19 +10,17 @@ import type { Address, Endpoint } from '../lib/ip.ts';
 import { errnoName, raiseErrno } from './errno.ts';
 import { errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
-import { allocate } from './memory.ts';
+import { allocate, type Memory } from './memory.ts';
 import { MMSGHDR, type ReceiveBatch, type SendBatch, unfoldedBatch } from './mmsg.ts';
 import { waitWritable } from './poll.ts';
 import { AF_INET, AF_INET6, decodeSockaddr, encodeSockaddr, SOCKADDR_ROOM } from './sockaddr.ts';
+import { SOL_SOCKET, setOption, setReceiveBuffer } from './socket-option.ts';
 
 const { EADDRINUSE, EAFNOSUPPORT, EAGAIN, EADDRNOTAVAIL, EINTR, EINVAL, EIO, EMSGSIZE } = constants.errno;
 
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0o2004000;
-const SOL_SOCKET = 1;
 const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
 const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
 const SOL_IP = 0;
 const IP_MTU_DISCOVER = 10;
 const IP_RECVTOS = 13;
@@ -108,6 +106,16 @@ function openBoth(options: UdpOptions, wanted: number): UdpSockets | null {
   };
 }
 
+/** Behind a socket's name. */
+const LENGTH_AT = 32;
+let named: Memory | undefined;
+
+/** Room for one name and its length, the same for all sockets: memory is for the life of the process. */
+function nameMemory(): Memory {
+  named ??= allocate(LENGTH_AT + 4);
+  return named;
+}
+
 /** A bound socket, -1 if the family does not exist on this machine and no address of it was insisted on, null if the port is taken. */
 function openSocket(family: number, address: Address, port: number): number | null {
   const any = address === '0.0.0.0' || address === '::';
@@ -119,11 +127,11 @@ function openSocket(family: number, address: Address, port: number): number | nu
     setOption(fd, SOL_IPV6, IPV6_V6ONLY, 1);
     setOption(fd, SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_PROBE);
   } else setOption(fd, SOL_IP, IP_MTU_DISCOVER, PMTUDISC_PROBE);
-  if (!setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, SOCKET_BUFFER)) setOption(fd, SOL_SOCKET, SO_RCVBUF, SOCKET_BUFFER);
+  setReceiveBuffer(fd, SOCKET_BUFFER);
   if (!setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, SOCKET_BUFFER)) setOption(fd, SOL_SOCKET, SO_SNDBUF, SOCKET_BUFFER);
   if (family === AF_INET) setOption(fd, SOL_IP, IP_RECVTOS, 1);
   else setOption(fd, SOL_IPV6, IPV6_RECVTCLASS, 1);
-  const name = allocate(SOCKADDR_ROOM);
+  const name = nameMemory();
   const octets = encodeSockaddr({ address, port });
   name.bytes.set(octets);
   if (libc().bind(fd, name.address, octets.length) === 0) return fd;
@@ -134,16 +142,10 @@ function openSocket(family: number, address: Address, port: number): number | nu
   return raise('SYS_BIND', { address, port, errno: errnoName(code) });
 }
 
-function setOption(fd: number, level: number, option: number, value: number): boolean {
-  const memory = allocate(4);
-  memory.view.setInt32(0, value, true);
-  return libc().setsockopt(fd, level, option, memory.address, 4) === 0;
-}
-
 function boundPort(fd: number): number {
-  const name = allocate(32 + 4);
-  name.view.setUint32(32, SOCKADDR_ROOM, true);
-  check(libc().getsockname(fd, name.address, name.address + 32), 'getsockname');
+  const name = nameMemory();
+  name.view.setUint32(LENGTH_AT, SOCKADDR_ROOM, true);
+  check(libc().getsockname(fd, name.address, name.address + LENGTH_AT), 'getsockname');
   return decodeSockaddr(name.bytes).port;
 }
 

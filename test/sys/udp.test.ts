@@ -5,6 +5,8 @@ import { Poller } from '../../src/sys/poll.ts';
 import { decodeSockaddr, encodeSockaddr } from '../../src/sys/sockaddr.ts';
 import { closeUdp, openUdp, type UdpOptions, UdpPort, type UdpSockets } from '../../src/sys/udp.ts';
 
+/** What any allocation takes. */
+const PAGE = 4_096;
 const opened: UdpSockets[] = [];
 
 afterEach(() => {
@@ -186,4 +188,11 @@ describe('a batch to send', () => {
     expect(counts(batch)).toEqual([6, 1]);
     expect(batch.add(message, to, 0, memory.address, 150, 50)).toBe(2);
   });
+});
+
+it('takes memory once, however many ports are opened', () => {
+  open();
+  const before = allocate(1).address;
+  for (let i = 0; i < 20; i++) open();
+  expect(allocate(1).address - before).toBe(PAGE);
 });
