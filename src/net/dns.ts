@@ -17,8 +17,7 @@ export type Rcode = (typeof rcode)[keyof typeof rcode];
 const HEADER = 12;
 /** RFC 1035 section 4.2.1: what every UDP client takes. */
 export const MIN_UDP_SIZE = 512;
-/** What we ask others to send at most: no IP fragments anywhere (DNS flag day 2020). */
-/** RFC 9715 section 3: what needs no fragments on any path; whoever gets less asks again by TCP. */
+/** What we send at most, and ask others to: needs no fragments on any path (RFC 9715 section 3); what is longer goes by TCP. */
 const MAX_UDP_SIZE = 1232;
 /** One question of 255 + 4 octets and a generous OPT: no stub's query is larger. */
 const MAX_QUERY = 4096;

@@ -16,8 +16,8 @@ const names = new Map<string, string>();
 
 /** The rows that answer a question. The server reads and plans it once for each connection, which else is most of the work. */
 async function ask<T extends object>(client: Client, question: string, values: unknown[]): Promise<T[]> {
-  let name = names.get(question);
-  if (name === undefined) names.set(question, (name = hash('sha256', question).slice(0, 32)));
+  const name = names.get(question) ?? hash('sha256', question).slice(0, 32);
+  names.set(question, name);
   return (await client.query<T>({ name, text: question, values })).rows;
 }
 

@@ -39,7 +39,7 @@ export type NmsOptions = {
   /** Families this service can send in. */
   readonly ipv4: boolean;
   readonly ipv6: boolean;
-  /** Which of several replicas this is, 0 to 255, drawn by lot; absent = the only one. */
+  /** Which of several replicas this is at the moment, 0 to 255; absent = the only one. */
   readonly replica?: () => number;
   /** See there; absent = replicas share one address, and any of them may send from it. */
   readonly behindBalancer?: boolean;

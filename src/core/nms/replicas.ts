@@ -22,7 +22,7 @@ type Values = readonly (string | null)[] | null;
 type Then = (values: Values, now: Now) => Action[];
 
 export type ReplicasOptions = {
-  /** This replica's, 0 to 255; null = it is the only one. */
+  /** This replica's at the moment, 0 to 255; null = it is the only one. */
   readonly number: (() => number) | null;
   /** A node takes datagrams only from the replica that hears it, as a balancer in front translates addresses. */
   readonly behindBalancer: boolean;

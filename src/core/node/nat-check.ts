@@ -125,13 +125,8 @@ export class NatCheck {
     const options = filtering ? { answerTo: { endpoint: this.#quiet! } } : {};
     const request = { type: 'keepAlive', id: this.#nodeId, body: {}, options } as const;
     const channel = this.#channel(mirror);
-    const actions = filtering
-      ? this.#exchanges[socket].start(channel, request, mirror, question, now, {
-          tries: FILTERING_TRIES,
-          delay: () => FILTERING_WAIT_MS,
-        })
-      : this.#exchanges[socket].start(channel, request, mirror, question, now, { tries: TRIES });
-    return sendsOf(socket, actions);
+    const pace = filtering ? { tries: FILTERING_TRIES, delay: () => FILTERING_WAIT_MS } : { tries: TRIES };
+    return sendsOf(socket, this.#exchanges[socket].start(channel, request, mirror, question, now, pace));
   }
 
   #answered({ mirror, about }: Question, mapped: Endpoint, rttMs: number | null): void {

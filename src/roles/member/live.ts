@@ -254,15 +254,8 @@ export class LiveNode {
     if (extension === null) return;
     const attachment = await extension.attach({
       ...{ stateDirectory: state, state: this.#options.daemonState, session, suite, mtu, rekeyAfterMs, natType, plane },
-      ...{
-        members: this.#members,
-        netlink: this.#netlink,
-        primitives,
-        counters,
-        log,
-        upstreams: setup.upstreams,
-        environment,
-      },
+      ...{ members: this.#members, netlink: this.#netlink, upstreams: setup.upstreams },
+      ...{ environment, primitives, counters, log },
     });
     this.#attachment = attachment;
     this.#cleanup.defer(() => attachment.close());

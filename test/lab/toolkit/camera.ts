@@ -14,6 +14,8 @@ const FRAME_MS = 40;
 const PACKETS_PER_FRAME = 8;
 const PACKET = 1_200;
 const PACKETS = FRAMES * PACKETS_PER_FRAME;
+/** How much later than its sender's last word a packet may come. */
+const LATE_MS = 2_000;
 
 async function play(address: string, port: number): Promise<void> {
   const socket = createSocket('udp4');
@@ -38,17 +40,19 @@ function serve(): void {
 async function watch(name: string): Promise<{ readonly came: number; readonly late: number }> {
   const socket = createSocket('udp4');
   let [came, late, last] = [0, 0, -1];
+  const ended = Promise.withResolvers<void>();
   socket.on('message', (packet) => {
     const number = packet.readUInt32BE();
     came++;
     if (number < last) late++;
     last = Math.max(last, number);
+    if (number === PACKETS - 1) ended.resolve();
   });
   await new Promise<void>((bound) => socket.bind(0, bound));
   const control = connect(RTSP_PORT, name, () => control.write(`PLAY ${socket.address().port}`));
-  await new Promise((ended, failed) => control.resume().once('end', ended).once('error', failed));
-  // The last frame is behind the word that it was the last.
-  await pause(500);
+  await new Promise((told, failed) => control.resume().once('end', told).once('error', failed));
+  // The last packet may be behind the word that it was the last, or lost.
+  await Promise.race([ended.promise, pause(LATE_MS, null, { ref: false })]);
   socket.close();
   return { came, late };
 }
