@@ -73,6 +73,8 @@ describeLab('a device behind a NAT64', () => {
         advertised.advertiser!.write('1800\n');
         await until(() => ways().length === 3, { what: 'the prefix to be heard of again' });
         expect(ways()).toEqual([way, null, way]);
+        // The wall stands in its direct way too.
+        await told.reaches(four, 'relay');
         await told.systemPing(four.fqdn);
       }),
     120_000,
