@@ -35,7 +35,7 @@ export class Load {
     const begin = this.#program.stdout.length;
     const said = (pattern: RegExp) => pattern.exec(this.#program.stdout.slice(begin));
     this.#program.write(`${JSON.stringify({ kinds, seconds } satisfies LoadOrder)}\n`);
-    await until(() => said(/^answered/m), { what: 'first answers' });
+    await until(() => said(/^flowing$/m), { what: 'the first answer' });
     await event();
     const timeoutMs = (seconds + 60) * 1_000;
     const [report] = await until(() => said(/^\{.*\}$/m), { what: 'the results', timeoutMs });
