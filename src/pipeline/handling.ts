@@ -5,12 +5,12 @@ import { CapsuleFlag } from '../proto/messages.ts';
 import type { EvpAead } from '../sys/evp.ts';
 import { PREFACE, sealCapsule } from './capsule.ts';
 import { type BoardMemory, JobHands, recordAt } from './jobs.ts';
-import { BorrowedKeys } from './key-slots.ts';
-import { endKey } from './keys.ts';
+import { BorrowedKeys } from './keys.ts';
 import { Splitter } from './segment.ts';
 
 /** Cells of a record: one packet as read from the TUN, with its virtio-net header. */
 export const SealField = {
+  /** Its address. */
   key: 0,
   header: 1,
   end: 2,
@@ -31,16 +31,20 @@ export const SealField = {
   tos: 16,
   /** The longest inner packet, for flows that can be cut anywhere. */
   limit: 17,
+  suite: 18,
 } as const;
 
 /** Cells of a record: one capsule. */
 export const OpenField = {
+  /** Its address. */
   key: 0,
   at: 1,
   body: 2,
   length: 3,
   sequence: 4,
-  /** Result, -1 = refused. */ plain: 5,
+  /** Result, -1 = refused. */
+  plain: 5,
+  suite: 6,
 } as const;
 
 export type PoolMemory = {
@@ -50,18 +54,14 @@ export type PoolMemory = {
   readonly work: SharedArrayBuffer;
 };
 
-const unusedKey = new Uint8Array(32);
-const newKey = (suite: number) => endKey(suite, unusedKey, 'both');
-
 export class Sealer {
   readonly #hands: JobHands;
-  readonly #keys: BorrowedKeys;
+  readonly #keys = new BorrowedKeys();
   readonly #id = new DataView(new ArrayBuffer(16));
   #splitter: Splitter | null = null;
 
   constructor(board: BoardMemory, worker: number) {
     this.#hands = new JobHands(board, worker);
-    this.#keys = new BorrowedKeys(board.keys, worker, newKey);
   }
 
   /** Handles one job; false if none waits. */
@@ -70,6 +70,7 @@ export class Sealer {
     if (slot < 0) return false;
     const count = this.#hands.count(slot);
     for (let i = 0; i < count; i++) this.#record(recordAt(slot, i));
+    this.#keys.giveBack();
     this.#hands.finish(slot);
     return true;
   }
@@ -77,7 +78,7 @@ export class Sealer {
   #record(at: number): void {
     const { records, area } = this.#hands;
     const splitter = (this.#splitter ??= new Splitter(area.view));
-    const aead = this.#keys.get(records[at + SealField.key]!);
+    const aead = this.#keys.get(records[at + SealField.suite]!, records[at + SealField.key]!);
     const relayed = records[at + SealField.relayed] === 1;
     const epoch = records[at + SealField.epoch]!;
     const start = records[at + SealField.out]!;
@@ -110,11 +111,10 @@ export function sealedBound(datagrams: number, largest: number, aead: EvpAead): 
 
 export class Opener {
   readonly #hands: JobHands;
-  readonly #keys: BorrowedKeys;
+  readonly #keys = new BorrowedKeys();
 
   constructor(board: BoardMemory, worker: number) {
     this.#hands = new JobHands(board, worker);
-    this.#keys = new BorrowedKeys(board.keys, worker, newKey);
   }
 
   handle(): boolean {
@@ -124,12 +124,13 @@ export class Opener {
     const count = this.#hands.count(slot);
     for (let i = 0; i < count; i++) {
       const at = recordAt(slot, i);
-      const aead = this.#keys.get(records[at + OpenField.key]!);
+      const aead = this.#keys.get(records[at + OpenField.suite]!, records[at + OpenField.key]!);
       const capsule = area.address + records[at + OpenField.at]!;
       const body = records[at + OpenField.body]!;
       const length = records[at + OpenField.length]!;
       records[at + OpenField.plain] = aead.openAt(capsule, body, length, records[at + OpenField.sequence]!);
     }
+    this.#keys.giveBack();
     this.#hands.finish(slot);
     return true;
   }

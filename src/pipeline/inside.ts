@@ -105,7 +105,7 @@ export class Inside {
     this.#view = this.#memory.view;
     this.#splitter = new Splitter(this.#memory.view);
     this.#jobs = pool === null ? null : new SealJobs(pool, this.#memory, jobsAt, READ_ROOM);
-    this.#paths = new SendPaths(parts.traffic, this.#jobs?.keys ?? null);
+    this.#paths = new SendPaths(parts.traffic);
     this.#tooBig = new TooBig(parts.device, parts.now);
   }
 
@@ -184,14 +184,15 @@ export class Inside {
   /** Numbers the packets of a read and leaves them to the workers. */
   #enqueue(jobs: SealJobs<SendPath>, path: SendPath, end: number): DropReason | null {
     const key = path.active;
-    if (key === null || key.slot < 0 || path.destination === null) return 'no-route';
+    if (key === null || path.destination === null) return 'no-route';
     const { count, largest } = this.#splitter;
     if (key.next + count - 1 > REJECT_AFTER_PACKETS) return 'key-exhausted';
     const bound = sealedBound(count, largest, key.aead);
     if (bound / count > MAX_DATAGRAM || !jobs.fits(bound)) return 'inner-too-large';
     const at = jobs.add(path, end, bound);
     const { records } = jobs.board;
-    records[at + SealField.key] = key.slot;
+    records[at + SealField.suite] = key.aead.suite;
+    records[at + SealField.key] = key.aead.key;
     records[at + SealField.sequence] = key.next;
     records[at + SealField.partial] = key.partial ? 1 : 0;
     records[at + SealField.relayed] = path.relayed ? 1 : 0;

@@ -10,14 +10,13 @@
  */
 
 import { type Memory, memoryAt } from '../sys/memory.ts';
-import { keyMemory } from './key-slots.ts';
 
 /** Jobs under way at most. */
 export const SLOTS = 16;
 /** Records (reads or datagrams) of one job at most. */
 export const RECORDS = 256;
 /** Numbers of one record; what they mean is the handling's business. */
-export const FIELDS = 17;
+export const FIELDS = 19;
 
 const LONGEST_WAIT_MS = 20;
 
@@ -34,17 +33,14 @@ export type BoardMemory = {
   readonly records: SharedArrayBuffer;
   /** Address and length of the memory in which the packets are, written by the I/O thread. */
   readonly area: SharedArrayBuffer;
-  /** The keys' contexts, see `KeySlots`. */
-  readonly keys: SharedArrayBuffer;
 };
 
-export function boardMemory(workers: number): BoardMemory {
+export function boardMemory(): BoardMemory {
   const cells = CONTROL_CELLS + SLOTS * SLOT_CELLS;
   return {
     control: new SharedArrayBuffer(cells * Int32Array.BYTES_PER_ELEMENT),
     records: new SharedArrayBuffer(SLOTS * RECORDS * FIELDS * Float64Array.BYTES_PER_ELEMENT),
     area: new SharedArrayBuffer(2 * Float64Array.BYTES_PER_ELEMENT),
-    keys: keyMemory(workers),
   };
 }
 

@@ -30,7 +30,6 @@ import { Coalescer } from './coalesce.ts';
 import type { EventWriter } from './event-ring.ts';
 import { OpenField } from './handling.ts';
 import { JobBoard, RECORDS, recordAt, SLOTS } from './jobs.ts';
-import { KeySlots } from './key-slots.ts';
 import { Ranges } from './ranges.ts';
 import type { ReceiveKey, ReceivePath } from './receive-path.ts';
 import { ReceivePaths } from './receive-paths.ts';
@@ -102,7 +101,7 @@ export class Outside {
     this.#view = this.#memory.view;
     this.#names = this.#batch.names;
     this.#jobs = pool === null ? null : new JobBoard(pool.board, pool.work, this.#memory, pool.ordered);
-    this.#paths = new ReceivePaths(parts.traffic, pool === null ? null : new KeySlots(pool.board.keys));
+    this.#paths = new ReceivePaths(parts.traffic);
     if (pool !== null) {
       this.#openings = Array.from({ length: SLOTS * RECORDS }, () => ({ path: null, key: null, from: 0, ecn: 0 }));
     }
@@ -270,7 +269,7 @@ export class Outside {
     }
     const body = capsuleBody(view, at, length);
     if (body < 0) return this.#rejected(path, body === -1 ? 'option-malformed' : 'option-critical');
-    if (this.#jobs !== null && key.slot >= 0) {
+    if (this.#jobs !== null) {
       this.#enqueue(this.#jobs, path, key, at, body, length - body, sequence, from);
       return null;
     }
@@ -295,7 +294,8 @@ export class Outside {
     opening.key = key;
     opening.from = from;
     opening.ecn = this.#ecn;
-    jobs.records[record + OpenField.key] = key.slot;
+    jobs.records[record + OpenField.suite] = key.aead.suite;
+    jobs.records[record + OpenField.key] = key.aead.key;
     jobs.records[record + OpenField.at] = at;
     jobs.records[record + OpenField.body] = body;
     jobs.records[record + OpenField.length] = length;

@@ -13,8 +13,6 @@ export type ReceiveKey = {
   readonly epoch: number;
   readonly aead: EvpAead;
   readonly window: ReplayWindow;
-  /** Where the workers find it; -1 without workers. */
-  readonly slot: number;
   opened: boolean;
 };
 

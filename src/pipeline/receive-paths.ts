@@ -3,7 +3,6 @@
 import { ReplayWindow } from '../crypto/replay.ts';
 import type { PathCommand } from '../lib/path.ts';
 import { CAPSULE_WINDOW } from '../proto/constants.ts';
-import type { KeySlots } from './key-slots.ts';
 import { endKey, retireKey } from './keys.ts';
 import { ReceivePath } from './receive-path.ts';
 import { PathTable } from './table.ts';
@@ -12,12 +11,9 @@ import { TRAFFIC_END, TRAFFIC_RECEIVED, type TrafficCounters } from './tally.ts'
 export class ReceivePaths {
   readonly #paths = new PathTable<ReceivePath>();
   readonly #traffic: TrafficCounters;
-  /** Where workers find keys; null without workers. */
-  readonly #slots: KeySlots | null;
 
-  constructor(traffic: TrafficCounters, slots: KeySlots | null) {
+  constructor(traffic: TrafficCounters) {
     this.#traffic = traffic;
-    this.#slots = slots;
   }
 
   /** The path whose PathID stands at `at`. */
@@ -37,19 +33,18 @@ export class ReceivePaths {
     if (path === undefined) return;
     switch (command.do) {
       case 'installKey': {
-        retireKey(path, command.epoch, this.#slots);
-        const aead = endKey(command.suite, command.receiveKey, 'open');
+        retireKey(path, command.epoch);
+        const aead = endKey(command.suite, command.receiveKey);
         path.keys.push({
           epoch: command.epoch,
           aead,
-          slot: this.#slots?.add(aead) ?? -1,
           window: new ReplayWindow(CAPSULE_WINDOW),
           opened: false,
         });
         break;
       }
       case 'retireKey':
-        retireKey(path, command.epoch, this.#slots);
+        retireKey(path, command.epoch);
         break;
       case 'setMtu':
         path.mtu = command.mtu;
@@ -62,7 +57,7 @@ export class ReceivePaths {
   #remove(pathId: string): void {
     const path = this.#paths.get(pathId);
     if (path === undefined) return;
-    for (const { epoch } of path.keys) retireKey(path, epoch, this.#slots);
+    for (const { epoch } of path.keys) retireKey(path, epoch);
     this.#paths.remove(pathId);
   }
 }

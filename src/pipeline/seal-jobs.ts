@@ -3,7 +3,6 @@
 import type { Memory } from '../sys/memory.ts';
 import { SealField } from './handling.ts';
 import { type BoardMemory, JobBoard, RECORDS, recordAt, SLOTS } from './jobs.ts';
-import { KeySlots } from './key-slots.ts';
 
 /** Two of the largest reads, and what they become in the smallest segments that TCP uses. */
 const OUT_ROOM = 512 * 1024;
@@ -13,7 +12,6 @@ export type PoolSide = { readonly board: BoardMemory; readonly work: SharedArray
 
 export class SealJobs<Owner> {
   readonly board: JobBoard;
-  readonly keys: KeySlots;
   /** Where the next read of the job begins. */
   readAt = 0;
   readonly #start: number;
@@ -28,7 +26,6 @@ export class SealJobs<Owner> {
   /** `start`: where in `area` the jobs' memory begins. */
   constructor(side: PoolSide, area: Memory, start: number, readRoom: number) {
     this.board = new JobBoard(side.board, side.work, area, side.ordered);
-    this.keys = new KeySlots(side.board.keys);
     this.#start = start;
     this.#readRoom = readRoom;
   }

@@ -10,8 +10,6 @@ export type SendKey = {
   readonly partial: boolean;
   readonly ecn: boolean;
   readonly parts: boolean;
-  /** Where the workers find it; -1 without workers. */
-  readonly slot: number;
   next: number;
 };
 

@@ -2,7 +2,6 @@
 
 import type { PathCommand } from '../lib/path.ts';
 import { encodeSockaddr } from '../sys/sockaddr.ts';
-import type { KeySlots } from './key-slots.ts';
 import { endKey, retireKey } from './keys.ts';
 import { type SendKey, SendPath } from './send-path.ts';
 import { PathTable, RouteTable } from './table.ts';
@@ -12,12 +11,9 @@ export class SendPaths {
   readonly routes = new RouteTable<SendPath>();
   readonly #paths = new PathTable<SendPath>();
   readonly #traffic: TrafficCounters;
-  /** Where workers find keys; null without workers. */
-  readonly #slots: KeySlots | null;
 
-  constructor(traffic: TrafficCounters, slots: KeySlots | null) {
+  constructor(traffic: TrafficCounters) {
     this.#traffic = traffic;
-    this.#slots = slots;
   }
 
   get(pathId: string): SendPath | undefined {
@@ -41,12 +37,11 @@ export class SendPaths {
     if (path === undefined) return;
     switch (command.do) {
       case 'installKey': {
-        retireKey(path, command.epoch, this.#slots);
-        const aead = endKey(command.suite, command.sendKey, 'seal');
+        retireKey(path, command.epoch);
+        const aead = endKey(command.suite, command.sendKey);
         const key: SendKey = {
           epoch: command.epoch,
           aead,
-          slot: this.#slots?.add(aead) ?? -1,
           partial: command.partialChecksum === true,
           ecn: command.ecn === true,
           parts: command.parts === true,
@@ -60,7 +55,7 @@ export class SendPaths {
         path.active = path.key(command.epoch) ?? path.active;
         break;
       case 'retireKey':
-        retireKey(path, command.epoch, this.#slots);
+        retireKey(path, command.epoch);
         break;
       case 'setEndpoint':
         path.destination = command.endpoint === null ? null : encodeSockaddr(command.endpoint);
@@ -81,7 +76,7 @@ export class SendPaths {
   #remove(pathId: string): void {
     const path = this.#paths.get(pathId);
     if (path === undefined) return;
-    for (const { epoch } of path.keys) retireKey(path, epoch, this.#slots);
+    for (const { epoch } of path.keys) retireKey(path, epoch);
     this.routes.removeIf(path.local, path.peer, path);
     this.#paths.remove(pathId);
   }

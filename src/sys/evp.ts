@@ -1,159 +1,101 @@
 /**
- * The cipher suites (protocol section 2.2) on the OpenSSL inside Node's own binary, called directly: a packet costs five
- * calls and no allocation, a twentieth of what a node:crypto cipher object costs. One context per key and direction, the
- * IV set per packet. Octets are addressed in memory (`sealAt`, `openAt`) or in a buffer (`seal`, `open`).
+ * The cipher suites (protocol section 2.2) on OpenSSL: a packet costs five calls and no allocation, a twentieth of what a
+ * node:crypto cipher object costs. A key has a context while it is in use, the IV is set per packet. Octets are addressed
+ * in memory (`sealAt`, `openAt`) or in a buffer (`seal`, `open`).
  */
 
 import { hkdfSync } from 'node:crypto';
 import { raise } from '../lib/errors.ts';
-import { addressOf, bind, library } from './ffi.ts';
-import { allocate } from './memory.ts';
+import { CBC_MD5, type Context, Contexts, KEY_LENGTH, MOST_CONTEXTS, noContext } from './contexts.ts';
+import { addressOf } from './ffi.ts';
+import { KeyMemory } from './key-memory.ts';
+import { must, NONCE_LENGTH, type OpenSsl, openSsl, type SuiteNumber, scratchAt, type Update } from './openssl.ts';
 
-const KEY_LENGTH = 32;
 const TAG_LENGTH = 16;
-const NONCE_LENGTH = 12;
 const BLOCK_LENGTH = 16;
 
 const EVP_CTRL_AEAD_GET_TAG = 0x10;
 const EVP_CTRL_AEAD_SET_TAG = 0x11;
-const OSSL_PARAM_UTF8_STRING = 4;
 
-/** EVP_CIPHER_fetch names by Cipher Type number. */
-const cipherNames = { 1: 'AES-256-CBC', 2: 'AES-256-GCM', 3: 'ChaCha20-Poly1305' } as const;
-type SuiteNumber = keyof typeof cipherNames;
-const CBC_MD5 = 1;
+/** Contexts of one suite. */
+type Lenders = { readonly encrypt: Contexts; readonly decrypt: Contexts };
 
-type Init = (context: number, cipher: number, engine: number, key: number, iv: number) => number;
-type Update = (context: number, out: number, outLength: number, input: number, length: number) => number;
-type Final = (context: number, out: number, outLength: number) => number;
-
-function loadOpenSsl() {
-  const program = library(null);
-  const init = 'int64_t context, int64_t cipher, int64_t engine, int64_t key, int64_t iv';
-  const update = 'int64_t context, int64_t out, int64_t outLength, int64_t input, int length';
-  const final = 'int64_t context, int64_t out, int64_t outLength';
-  return {
-    fetchCipher: bind<(library: number, name: string, properties: number) => number>(
-      program,
-      'int64_t EVP_CIPHER_fetch(int64_t library, const char *name, int64_t properties)',
-    ),
-    newContext: bind<() => number>(program, 'int64_t EVP_CIPHER_CTX_new()'),
-    copyContext: bind<(to: number, from: number) => number>(
-      program,
-      'int EVP_CIPHER_CTX_copy(int64_t to, int64_t from)',
-    ),
-    freeContext: bind<(context: number) => void>(program, 'void EVP_CIPHER_CTX_free(int64_t context)'),
-    control: bind<(context: number, type: number, argument: number, pointer: number) => number>(
-      program,
-      'int EVP_CIPHER_CTX_ctrl(int64_t context, int type, int argument, int64_t pointer)',
-    ),
-    encryptInit: bind<Init>(program, `int EVP_EncryptInit_ex(${init})`),
-    encryptUpdate: bind<Update>(program, `int EVP_EncryptUpdate(${update})`),
-    encryptFinal: bind<Final>(program, `int EVP_EncryptFinal_ex(${final})`),
-    decryptInit: bind<Init>(program, `int EVP_DecryptInit_ex(${init})`),
-    decryptUpdate: bind<Update>(program, `int EVP_DecryptUpdate(${update})`),
-    decryptFinal: bind<Final>(program, `int EVP_DecryptFinal_ex(${final})`),
-    fetchMac: bind<(library: number, name: string, properties: number) => number>(
-      program,
-      'int64_t EVP_MAC_fetch(int64_t library, const char *name, int64_t properties)',
-    ),
-    newMac: bind<(mac: number) => number>(program, 'int64_t EVP_MAC_CTX_new(int64_t mac)'),
-    copyMac: bind<(context: number) => number>(program, 'int64_t EVP_MAC_CTX_dup(int64_t context)'),
-    freeMac: bind<(context: number) => void>(program, 'void EVP_MAC_CTX_free(int64_t context)'),
-    macInit: bind<(context: number, key: number, keyLength: number, parameters: number) => number>(
-      program,
-      'int EVP_MAC_init(int64_t context, int64_t key, int64_t keyLength, int64_t parameters)',
-    ),
-    macUpdate: bind<(context: number, data: number, length: number) => number>(
-      program,
-      'int EVP_MAC_update(int64_t context, int64_t data, int64_t length)',
-    ),
-    macFinal: bind<(context: number, out: number, outLength: number, room: number) => number>(
-      program,
-      'int EVP_MAC_final(int64_t context, int64_t out, int64_t outLength, int64_t room)',
-    ),
-    randomBytes: bind<(out: number, length: number) => number>(program, 'int RAND_bytes(int64_t out, int length)'),
-    /** Constant time; 0 = equal. */
-    compare: bind<(a: number, b: number, length: number) => number>(
-      program,
-      'int CRYPTO_memcmp(int64_t a, int64_t b, int64_t length)',
-    ),
-  };
+function newLenders(suite: SuiteNumber, most: number): Lenders {
+  return { encrypt: new Contexts(suite, 'encryptInit', most), decrypt: new Contexts(suite, 'decryptInit', most) };
 }
 
-/** Offsets in a scratch area that never moves. The key stands there only while a context is set up. */
-const scratchAt = { key: 0, outLength: 32, nonce: 48, tag: 64, macParameters: 80 } as const;
-const SCRATCH_LENGTH = 192;
+const memory = new KeyMemory();
+/** Those of all keys of this thread, by suite. */
+const common: (Lenders | undefined)[] = [];
 
-/** What all keys of a thread share. */
-function loadShared() {
-  const openSsl = loadOpenSsl();
-  const { bytes, address } = allocate(SCRATCH_LENGTH);
-  const scratch = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const macParametersAddress = address + scratchAt.macParameters;
-  scratch.set(digestParameter(macParametersAddress), scratchAt.macParameters);
-  const cipher = (suite: SuiteNumber): number =>
-    fetched(openSsl.fetchCipher(0, cipherNames[suite], 0), cipherNames[suite]);
-  return {
-    ...openSsl,
-    ciphers: { 1: cipher(1), 2: cipher(2), 3: cipher(3) },
-    hmac: fetched(openSsl.fetchMac(0, 'HMAC', 0), 'HMAC'),
-    scratch,
-    key: address + scratchAt.key,
-    outLength: address + scratchAt.outLength,
-    nonce: address + scratchAt.nonce,
-    tag: address + scratchAt.tag,
-    macParameters: macParametersAddress,
-  };
+/** Overwrites a key of this thread, and what was set up for it. */
+function release(key: number): void {
+  for (const lenders of common) {
+    lenders?.encrypt.discard(key);
+    lenders?.decrypt.discard(key);
+  }
+  memory.forget(key);
 }
 
-type Shared = ReturnType<typeof loadShared>;
-let shared: Shared | undefined;
-
-/**
- * Native contexts of one key; zeroed and freed by `close`, or by the collector should that be forgotten. They lie above
- * 2^31, where a number is an object: beginning as null, the fields refer to it instead of making a new one at every use.
- */
-export type Contexts = { encrypt: number | null; decrypt: number | null; mac: number | null };
-
-function noContexts(): Contexts {
-  return { encrypt: null, decrypt: null, mac: null };
-}
-
-/** Frees contexts that `fork` made. */
-export function releaseContexts(contexts: Contexts): void {
-  shared?.freeContext(contexts.encrypt ?? 0);
-  shared?.freeContext(contexts.decrypt ?? 0);
-  shared?.freeMac(contexts.mac ?? 0);
-  contexts.encrypt = contexts.decrypt = contexts.mac = null;
-}
-
-const forgotten = new FinalizationRegistry(releaseContexts);
-
-/** What a key is for: a context for the other direction would only take memory, of which ten thousand paths need enough. */
-export type KeyUse = 'seal' | 'open' | 'both';
+const forgotten = new FinalizationRegistry(release);
 
 /** One key, sealing and opening in place; the buffer-based half is the interface `Aead` of the crypto layer. */
 export abstract class EvpAead {
   readonly suite: SuiteNumber;
   abstract readonly lead: number;
-  protected readonly evp: Shared;
-  protected readonly contexts: Contexts = noContexts();
+  protected readonly evp: OpenSsl = openSsl();
+  readonly #lenders: Lenders;
+  /** Where the key is, by which other threads may know it; 0 = there is none. */
+  #key = 0;
+  /** What it was last set up in, and still is if the context says so. */
+  #sealing = noContext;
+  #opening = noContext;
 
-  constructor(suite: SuiteNumber, cipherKey: Uint8Array, use: KeyUse) {
+  constructor(suite: SuiteNumber, lenders: Lenders) {
     this.suite = suite;
-    shared ??= loadShared();
-    this.evp = shared;
-    const { evp, contexts } = this;
-    if (use !== 'open') contexts.encrypt = evp.newContext();
-    if (use !== 'seal') contexts.decrypt = evp.newContext();
-    forgotten.register(this, contexts, contexts);
-    evp.scratch.set(cipherKey);
-    const cipher = evp.ciphers[suite];
-    const { encrypt, decrypt } = contexts;
-    if (encrypt !== null) must(evp.encryptInit(encrypt, cipher, 0, evp.key, 0), 'EVP_EncryptInit_ex');
-    if (decrypt !== null) must(evp.decryptInit(decrypt, cipher, 0, evp.key, 0), 'EVP_DecryptInit_ex');
-    evp.scratch.fill(0, 0, KEY_LENGTH);
+    this.#lenders = lenders;
+  }
+
+  get key(): number {
+    return this.#key;
+  }
+
+  /** Takes a copy of the key, overwritten by `close`, or by the collector should that be forgotten. */
+  own(key: Uint8Array): this {
+    this.#key = memory.keep(key);
+    forgotten.register(this, this.#key, this);
+    return this;
+  }
+
+  close(): void {
+    if (forgotten.unregister(this)) release(this.#key);
+    this.#key = 0;
+  }
+
+  /** Seals and opens with a key that another thread owns, until `giveBack`. */
+  borrow(key: number): void {
+    this.#key = key;
+  }
+
+  /** Zeroes what was set up for borrowed keys: their owner may close them now. */
+  giveBack(): void {
+    this.#key = 0;
+    this.#lenders.encrypt.discardAll();
+    this.#lenders.decrypt.discardAll();
+  }
+
+  protected sealing(): Context {
+    const last = this.#sealing;
+    if (last.key !== this.#key) return (this.#sealing = this.#lenders.encrypt.lend(open(this.#key)));
+    last.used = true;
+    return last;
+  }
+
+  protected opening(): Context {
+    const last = this.#opening;
+    if (last.key !== this.#key) return (this.#opening = this.#lenders.decrypt.lend(open(this.#key)));
+    last.used = true;
+    return last;
   }
 
   abstract sealedSize(plain: number): number;
@@ -179,34 +121,6 @@ export abstract class EvpAead {
     checkRange(buffer, aadStart, bodyStart, end);
     return this.openAt(addressOf(buffer) + aadStart, bodyStart - aadStart, end - bodyStart, sequence);
   }
-
-  close(): void {
-    forgotten.unregister(this.contexts);
-    releaseContexts(this.contexts);
-  }
-
-  /** Copies of the contexts, for one more thread: each may be used by one thread at a time. */
-  fork(): Contexts {
-    const { evp, contexts } = this;
-    const copy = noContexts();
-    for (const direction of ['encrypt', 'decrypt'] as const) {
-      const original = contexts[direction];
-      if (original === null) continue;
-      const context = (copy[direction] = evp.newContext());
-      must(evp.copyContext(context, original), 'EVP_CIPHER_CTX_copy');
-    }
-    if (contexts.mac !== null) copy.mac = evp.copyMac(contexts.mac);
-    return copy;
-  }
-
-  /** Seals and opens with contexts that another thread forked and will release. */
-  borrow(encrypt: number, decrypt: number, mac: number): void {
-    const { contexts } = this;
-    if (forgotten.unregister(contexts)) releaseContexts(contexts);
-    contexts.encrypt = encrypt;
-    contexts.decrypt = decrypt;
-    contexts.mac = mac;
-  }
 }
 
 /** AES-256-GCM and ChaCha20-Poly1305: nonce of 8 zero octets and the sequence number (section 2.3). */
@@ -225,7 +139,7 @@ class TaggedCipher extends EvpAead {
     input = address + aadLength,
   ): number {
     const { evp } = this;
-    const context = open(this.contexts.encrypt);
+    const context = this.sealing().cipher!;
     const body = address + aadLength;
     setNonce(evp.scratch, sequence);
     must(evp.encryptInit(context, 0, 0, 0, evp.nonce), 'EVP_EncryptInit_ex');
@@ -238,7 +152,7 @@ class TaggedCipher extends EvpAead {
 
   openAt(address: number, aadLength: number, bodyLength: number, sequence: number): number {
     const { evp } = this;
-    const context = open(this.contexts.decrypt);
+    const context = this.opening().cipher!;
     const body = address + aadLength;
     const plainLength = bodyLength - TAG_LENGTH;
     if (plainLength < 0) return -1;
@@ -255,15 +169,6 @@ class TaggedCipher extends EvpAead {
 class CbcMd5 extends EvpAead {
   readonly lead = BLOCK_LENGTH;
 
-  constructor(key: Uint8Array, use: KeyUse) {
-    super(CBC_MD5, derive(key, 'cyphonic cbc-md5 cipher'), use);
-    const { evp, contexts } = this;
-    const mac = (contexts.mac = evp.newMac(evp.hmac));
-    evp.scratch.set(derive(key, 'cyphonic cbc-md5 mac'));
-    must(evp.macInit(mac, evp.key, KEY_LENGTH, evp.macParameters), 'EVP_MAC_init');
-    evp.scratch.fill(0, 0, KEY_LENGTH);
-  }
-
   sealedSize(plain: number): number {
     return BLOCK_LENGTH + plain + BLOCK_LENGTH - (plain % BLOCK_LENGTH) + TAG_LENGTH;
   }
@@ -276,31 +181,31 @@ class CbcMd5 extends EvpAead {
     input = address + aadLength + BLOCK_LENGTH,
   ): number {
     const { evp } = this;
-    const context = open(this.contexts.encrypt);
+    const { cipher, mac } = this.sealing();
     const iv = address + aadLength;
     const text = iv + BLOCK_LENGTH;
     const end = iv + this.sealedSize(plainLength) - TAG_LENGTH;
     must(evp.randomBytes(iv, BLOCK_LENGTH), 'RAND_bytes');
-    must(evp.encryptInit(context, 0, 0, 0, iv), 'EVP_EncryptInit_ex');
-    const written = this.#transform(evp.encryptUpdate, context, text, input, plainLength);
-    must(evp.encryptFinal(context, text + written, evp.outLength), 'EVP_EncryptFinal_ex');
-    this.#mac(address, end - address, end);
+    must(evp.encryptInit(cipher!, 0, 0, 0, iv), 'EVP_EncryptInit_ex');
+    const written = this.#transform(evp.encryptUpdate, cipher!, text, input, plainLength);
+    must(evp.encryptFinal(cipher!, text + written, evp.outLength), 'EVP_EncryptFinal_ex');
+    this.#mac(mac!, address, end - address, end);
     return end + TAG_LENGTH - address;
   }
 
   openAt(address: number, aadLength: number, bodyLength: number, _sequence: number): number {
     const { evp } = this;
-    const context = open(this.contexts.decrypt);
+    const { cipher, mac } = this.opening();
     const iv = address + aadLength;
     const text = iv + BLOCK_LENGTH;
     const textLength = bodyLength - BLOCK_LENGTH - TAG_LENGTH;
     if (textLength < BLOCK_LENGTH || textLength % BLOCK_LENGTH !== 0) return -1;
-    this.#mac(address, aadLength + bodyLength - TAG_LENGTH, evp.tag);
+    this.#mac(mac!, address, aadLength + bodyLength - TAG_LENGTH, evp.tag);
     // Checked before anything is decrypted: the padding must not become an oracle (section 2.2).
     if (evp.compare(evp.tag, text + textLength, TAG_LENGTH) !== 0) return -1;
-    must(evp.decryptInit(context, 0, 0, 0, iv), 'EVP_DecryptInit_ex');
-    const written = this.#transform(evp.decryptUpdate, context, text, text, textLength);
-    if (evp.decryptFinal(context, text + written, evp.outLength) !== 1) return -1;
+    must(evp.decryptInit(cipher!, 0, 0, 0, iv), 'EVP_DecryptInit_ex');
+    const written = this.#transform(evp.decryptUpdate, cipher!, text, text, textLength);
+    if (evp.decryptFinal(cipher!, text + written, evp.outLength) !== 1) return -1;
     return written + evp.scratch.readInt32LE(scratchAt.outLength);
   }
 
@@ -311,9 +216,8 @@ class CbcMd5 extends EvpAead {
     return this.evp.scratch.readInt32LE(scratchAt.outLength);
   }
 
-  #mac(address: number, length: number, out: number): void {
+  #mac(context: number, address: number, length: number, out: number): void {
     const { evp } = this;
-    const context = open(this.contexts.mac);
     // Without a key the context starts over with the one it has.
     must(evp.macInit(context, 0, 0, 0), 'EVP_MAC_init');
     must(evp.macUpdate(context, address, length), 'EVP_MAC_update');
@@ -321,51 +225,42 @@ class CbcMd5 extends EvpAead {
   }
 }
 
+function make(suite: SuiteNumber, lenders: Lenders): EvpAead {
+  return suite === CBC_MD5 ? new CbcMd5(suite, lenders) : new TaggedCipher(suite, lenders);
+}
+
 /** A key of a suite, by its Cipher Type number. */
-export function evpAead(suite: SuiteNumber, key: Uint8Array, use: KeyUse = 'both'): EvpAead {
+export function evpAead(suite: SuiteNumber, key: Uint8Array): EvpAead {
   if (key.length !== KEY_LENGTH) raise('BUG_ARGUMENT', { what: `a key of ${key.length} octets` });
-  return suite === CBC_MD5 ? new CbcMd5(key, use) : new TaggedCipher(suite, key, use);
+  const aead = make(suite, (common[suite] ??= newLenders(suite, MOST_CONTEXTS)));
+  if (suite !== CBC_MD5) return aead.own(key);
+  const halves = new Uint8Array(2 * KEY_LENGTH);
+  halves.set(derive(key, 'cyphonic cbc-md5 cipher'));
+  halves.set(derive(key, 'cyphonic cbc-md5 mac'), KEY_LENGTH);
+  aead.own(halves);
+  halves.fill(0);
+  return aead;
+}
+
+/** What seals and opens with keys that another thread owns, one at a time. */
+export function borrowingAead(suite: SuiteNumber): EvpAead {
+  return make(suite, newLenders(suite, 1));
 }
 
 function derive(key: Uint8Array, info: string): Uint8Array {
   return new Uint8Array(hkdfSync('sha256', key, '', info, KEY_LENGTH));
 }
 
-/**
- * OSSL_PARAM[2] that names MD5: { char *key; unsigned type; void *data; size_t dataSize; size_t returnSize } of 40 octets,
- * then one whose key is NULL; the two strings stand behind. `address` is where the result will be copied to.
- */
-function digestParameter(address: number): Buffer {
-  const name = 80;
-  const value = 88;
-  const octets = Buffer.alloc(96);
-  octets.write('digest', name);
-  octets.write('MD5', value);
-  octets.writeBigUInt64LE(BigInt(address + name), 0);
-  octets.writeUInt32LE(OSSL_PARAM_UTF8_STRING, 8);
-  octets.writeBigUInt64LE(BigInt(address + value), 16);
-  octets.writeBigUInt64LE(BigInt('MD5'.length), 24);
-  return octets;
-}
-
 function setNonce(scratch: Buffer, sequence: number): void {
   scratch.writeUInt32BE(sequence, scratchAt.nonce + NONCE_LENGTH - 4);
 }
 
-/** The context, unless the key was closed: OpenSSL would follow the null pointer. */
-function open(context: number | null): number {
-  return context === null ? raise('BUG_ARGUMENT', { what: 'the use of a closed key' }) : context;
+/** The key, unless it was closed: OpenSSL would follow the null pointer. */
+function open(key: number): number {
+  return key === 0 ? raise('BUG_ARGUMENT', { what: 'the use of a closed key' }) : key;
 }
 
 function checkRange(buffer: Uint8Array, aadStart: number, bodyStart: number, end: number): void {
   if (!(aadStart >= 0 && aadStart <= bodyStart && bodyStart <= end && end <= buffer.length))
     raise('BUG_ARGUMENT', { what: `octets ${aadStart}, ${bodyStart}, ${end} in a buffer of ${buffer.length}` });
-}
-
-function fetched(algorithm: number, name: string): number {
-  return algorithm === 0 ? raise('SYS_OPENSSL', { call: name }) : algorithm;
-}
-
-function must(result: number, call: string): void {
-  if (result !== 1) raise('SYS_OPENSSL', { call });
 }

@@ -7,7 +7,7 @@ const WORKERS = 4;
 const area = allocate(4096);
 
 function makeBoard(ordered = true) {
-  const memory = boardMemory(WORKERS);
+  const memory = boardMemory();
   const board = new JobBoard(memory, new SharedArrayBuffer(4), area, ordered);
   const hands = Array.from({ length: WORKERS }, (_, worker) => new JobHands(memory, worker));
   return { board, hands };
