@@ -16,11 +16,11 @@ export const CAPSULE_TYPE = messageTable.capsule.type;
 /** Payload length and capsule flags, in front of the inner packet. */
 export const PREFACE = 4;
 
-/** Writes the Base Header of a capsule; `id` holds the PathID's 16 octets. */
+/** Writes the Base Header of a capsule; `id` holds the four words of the PathID. */
 export function writeCapsuleHeader(
   view: DataView,
   at: number,
-  id: DataView,
+  id: readonly number[],
   relayed: boolean,
   sequence: number,
   length: number,
@@ -33,7 +33,7 @@ export function writeCapsuleHeader(
   );
   view.setInt32(at + HeaderOffset.sequence, sequence);
   view.setInt32(at + HeaderOffset.length, (length << 16) | epoch);
-  for (let i = 0; i < 16; i += 4) view.setInt32(at + HeaderOffset.id + i, id.getInt32(i));
+  for (let i = 0; i < 4; i++) view.setInt32(at + HeaderOffset.id + 4 * i, id[i]!);
 }
 
 /**
@@ -47,7 +47,7 @@ export function sealCapsule(
   length: number,
   flags: number,
   out: number,
-  id: DataView,
+  id: readonly number[],
   relayed: boolean,
   sequence: number,
   epoch: number,

@@ -57,7 +57,7 @@ export type PoolMemory = {
 export class Sealer {
   readonly #hands: JobHands;
   readonly #keys = new BorrowedKeys();
-  readonly #id = new DataView(new ArrayBuffer(16));
+  readonly #id = [0, 0, 0, 0];
   #splitter: Splitter | null = null;
 
   constructor(board: BoardMemory, worker: number) {
@@ -82,7 +82,7 @@ export class Sealer {
     const relayed = records[at + SealField.relayed] === 1;
     const epoch = records[at + SealField.epoch]!;
     const start = records[at + SealField.out]!;
-    for (let i = 0; i < 4; i++) this.#id.setInt32(4 * i, records[at + SealField.id + i]!);
+    for (let i = 0; i < 4; i++) this.#id[i] = records[at + SealField.id + i]!;
     let sequence = records[at + SealField.sequence]!;
     let out = start;
     let size = 0;

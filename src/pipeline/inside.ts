@@ -200,7 +200,7 @@ export class Inside {
     records[at + SealField.datagrams] = count;
     records[at + SealField.limit] = path.mtu;
     records[at + SealField.tos] = outerTos(key, this.#view, this.#readAt + VIRTIO_HEADER, this.#copyDscp);
-    for (let i = 0; i < 4; i++) records[at + SealField.id + i] = path.id.getInt32(4 * i);
+    for (let i = 0; i < 4; i++) records[at + SealField.id + i] = path.id[i]!;
     key.next += count;
     return null;
   }

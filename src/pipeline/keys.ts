@@ -26,6 +26,12 @@ export function retireKey(path: Keyed, epoch: number): void {
   path.retire(epoch);
 }
 
+/** The other keys, in an array with room for no more. */
+export function without<Key extends { readonly epoch: number }>(keys: readonly Key[], epoch: number): readonly Key[] {
+  const at = keys.findIndex((key) => key.epoch === epoch);
+  return at < 0 ? keys : keys.toSpliced(at, 1);
+}
+
 /** A worker's side of the keys, which I/O threads own: jobs name them by suite and address. */
 export class BorrowedKeys {
   readonly #bySuite: (EvpAead | undefined)[] = [];

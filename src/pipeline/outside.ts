@@ -384,7 +384,7 @@ export class Outside {
     if (!told) return;
     if (key.opened) path.movedAt = now;
     key.opened = true;
-    for (let i = 0; i < SOCKADDR_ROOM; i += 4) path.from.setInt32(i, this.#names.getInt32(from + i));
+    for (let i = 0; i < path.from.length; i++) path.from[i] = this.#names.getInt32(from + 4 * i);
   }
 
   #rejected(path: ReceivePath, reason: DropReason): DropReason {

@@ -1,12 +1,15 @@
 /** What the way in knows of a path. */
 
 import type { ReplayWindow } from '../crypto/replay.ts';
+import { wordsOf } from '../lib/bytes.ts';
+import type { Address } from '../lib/ip.ts';
 import { LARGEST_PACKET, type VirtualAddresses } from '../lib/path.ts';
 import { Ip4, Ip6, isIp6 } from '../net/packet.ts';
 import type { DropReason } from '../proto/drop.ts';
 import type { EvpAead } from '../sys/evp.ts';
 import { SOCKADDR_ROOM } from '../sys/sockaddr.ts';
 import type { Assembly } from './assembly.ts';
+import { without } from './keys.ts';
 import { pairOf } from './table.ts';
 
 export type ReceiveKey = {
@@ -19,12 +22,12 @@ export type ReceiveKey = {
 export class ReceivePath {
   readonly pathId: string;
   readonly place: number;
-  /** Source and destination that inner packets must have, as they stand side by side in the header. */
-  readonly pair4: DataView | null;
-  readonly pair6: DataView | null;
-  keys: ReceiveKey[] = [];
+  /** The words of source and destination that inner packets must have, as they stand side by side in the header. */
+  readonly pair4: readonly number[] | null;
+  readonly pair6: readonly number[] | null;
+  keys: readonly ReceiveKey[] = [];
   /** Where the control plane knows capsules to come from. */
-  readonly from = new DataView(new ArrayBuffer(SOCKADDR_ROOM));
+  readonly from = wordsOf(new Uint8Array(SOCKADDR_ROOM));
   /** Of our packets to the peer; theirs to us are as large as may be. */
   mtu = LARGEST_PACKET;
   /** Once a packet comes in parts. */
@@ -34,8 +37,8 @@ export class ReceivePath {
   constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {
     this.pathId = pathId;
     this.place = place;
-    this.pair4 = viewOf(pairOf(peer.vip4, local.vip4));
-    this.pair6 = viewOf(pairOf(peer.vip6, local.vip6));
+    this.pair4 = pairWords(peer.vip4, local.vip4);
+    this.pair6 = pairWords(peer.vip6, local.vip6);
   }
 
   key(epoch: number): ReceiveKey | undefined {
@@ -45,7 +48,7 @@ export class ReceivePath {
   }
 
   retire(epoch: number): void {
-    this.keys = this.keys.filter((key) => key.epoch !== epoch);
+    this.keys = without(this.keys, epoch);
   }
 
   /** Protocol section 2.4: from the peer's virtual address to ours, nothing else. */
@@ -54,15 +57,16 @@ export class ReceivePath {
     const pair = v6 ? this.pair6 : this.pair4;
     if (pair === null) return 'inner-source';
     const source = inner + (v6 ? Ip6.source : Ip4.source);
-    const middle = pair.byteLength / 2;
-    for (let i = 0; i < middle; i += 4) if (view.getInt32(source + i) !== pair.getInt32(i)) return 'inner-source';
-    for (let i = middle; i < 2 * middle; i += 4) {
-      if (view.getInt32(source + i) !== pair.getInt32(i)) return 'inner-destination';
+    const middle = pair.length / 2;
+    for (let i = 0; i < middle; i++) if (view.getInt32(source + 4 * i) !== pair[i]) return 'inner-source';
+    for (let i = middle; i < pair.length; i++) {
+      if (view.getInt32(source + 4 * i) !== pair[i]) return 'inner-destination';
     }
     return null;
   }
 }
 
-function viewOf(octets: Uint8Array<ArrayBuffer> | null): DataView | null {
-  return octets === null ? null : new DataView(octets.buffer);
+function pairWords(source: Address | null, destination: Address | null): number[] | null {
+  const pair = pairOf(source, destination);
+  return pair === null ? null : wordsOf(pair);
 }

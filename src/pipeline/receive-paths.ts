@@ -35,12 +35,8 @@ export class ReceivePaths {
       case 'installKey': {
         retireKey(path, command.epoch);
         const aead = endKey(command.suite, command.receiveKey);
-        path.keys.push({
-          epoch: command.epoch,
-          aead,
-          window: new ReplayWindow(CAPSULE_WINDOW),
-          opened: false,
-        });
+        const window = new ReplayWindow(CAPSULE_WINDOW);
+        path.keys = path.keys.concat({ epoch: command.epoch, aead, window, opened: false });
         break;
       }
       case 'retireKey':

@@ -3,6 +3,7 @@
  * for byte and without cryptography; what the kernel put together on receiving stays together on sending.
  */
 
+import { wordsOf } from '../lib/bytes.ts';
 import type { RelayCommand } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { HeaderOffset, plausible } from '../proto/header.ts';
@@ -20,7 +21,8 @@ const MESSAGES = 256;
 
 class RelayPath {
   readonly place: number;
-  readonly sides: (DataView<ArrayBuffer> | null)[] = [null, null];
+  /** Proven addresses: for the kernel, and to be compared. */
+  readonly sides: ({ readonly octets: Uint8Array; readonly words: readonly number[] } | null)[] = [null, null];
   /** The message of the current batch that the next datagram towards a side may join. */
   readonly messages = [-1, -1];
   round = -1;
@@ -82,10 +84,9 @@ export class Relay {
       path.messages.fill(-1);
       path.round = batch.round;
     }
-    const to = new Uint8Array(destination.buffer);
     const message = path.messages[1 - side]!;
     const size = Math.min(segment, octets);
-    path.messages[1 - side] = batch.add(message, to, path.place, address + at, octets, size, tos);
+    path.messages[1 - side] = batch.add(message, destination.octets, path.place, address + at, octets, size, tos);
     this.#traffic.add(path.place, relayCounter.packets[side]!, Math.ceil(octets / segment));
     this.#traffic.add(path.place, relayCounter.bytes[side]!, octets);
     this.#octets += octets;
@@ -98,7 +99,7 @@ export class Relay {
   #sideOf(path: RelayPath, from: number): number {
     for (let side = 0; side < 2; side++) {
       const bound = path.sides[side]!;
-      if (bound !== null && isSockaddr(this.#received.names, from, bound)) return side;
+      if (bound !== null && isSockaddr(this.#received.names, from, bound.words)) return side;
     }
     return -1;
   }
@@ -124,7 +125,8 @@ export class Relay {
       this.#paths.set(command.pathId, new RelayPath(place));
     } else if (command.do === 'bindSide' && path !== undefined) {
       const { endpoint } = command;
-      path.sides[command.side] = endpoint === null ? null : new DataView(encodeSockaddr(endpoint).buffer);
+      const octets = endpoint === null ? null : encodeSockaddr(endpoint);
+      path.sides[command.side] = octets === null ? null : { octets, words: wordsOf(octets) };
       path.messages.fill(-1);
     } else if (command.do === 'removeRelay') {
       this.#paths.remove(command.pathId);

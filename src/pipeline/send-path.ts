@@ -1,8 +1,10 @@
 /** What the way out knows of a path. */
 
+import { wordsOf } from '../lib/bytes.ts';
 import { LARGEST_PACKET, type VirtualAddresses } from '../lib/path.ts';
 import { Ecn, trafficClass } from '../net/packet.ts';
 import type { EvpAead } from '../sys/evp.ts';
+import { without } from './keys.ts';
 
 export type SendKey = {
   readonly epoch: number;
@@ -16,10 +18,12 @@ export type SendKey = {
 export class SendPath {
   readonly pathId: string;
   readonly place: number;
-  readonly id: DataView;
+  /** The PathID, as words. */
+  readonly id: readonly number[];
   readonly local: VirtualAddresses;
   readonly peer: VirtualAddresses;
-  keys: SendKey[] = [];
+  /** One or two, so copied and not grown: an array that grows has room for seventeen. */
+  keys: readonly SendKey[] = [];
   active: SendKey | null = null;
   destination: Uint8Array | null = null;
   relayed = false;
@@ -35,7 +39,7 @@ export class SendPath {
   constructor(pathId: string, place: number, local: VirtualAddresses, peer: VirtualAddresses) {
     this.pathId = pathId;
     this.place = place;
-    this.id = new DataView(Uint8Array.fromHex(pathId).buffer);
+    this.id = wordsOf(Uint8Array.fromHex(pathId));
     this.local = local;
     this.peer = peer;
   }
@@ -45,7 +49,7 @@ export class SendPath {
   }
 
   retire(epoch: number): void {
-    this.keys = this.keys.filter((key) => key.epoch !== epoch);
+    this.keys = without(this.keys, epoch);
     if (this.active?.epoch === epoch) this.active = null;
   }
 }

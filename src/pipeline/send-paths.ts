@@ -47,7 +47,7 @@ export class SendPaths {
           parts: command.parts === true,
           next: 1,
         };
-        path.keys.push(key);
+        path.keys = path.keys.concat(key);
         if (command.activate) path.active = key;
         break;
       }

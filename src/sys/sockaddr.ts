@@ -29,10 +29,11 @@ export function decodeSockaddr(octets: Uint8Array, at = 0): Endpoint {
   return { address, port: (octets[at + 2]! << 8) | octets[at + 3]! };
 }
 
-/** Whether the socket address at `at` is `known`; flow label and scope don't count. */
-export function isSockaddr(view: DataView, at: number, known: DataView): boolean {
-  if (view.getInt32(at) !== known.getInt32(0)) return false;
-  if (known.getUint8(0) === AF_INET) return view.getInt32(at + 4) === known.getInt32(4);
-  for (let i = 8; i < 24; i += 4) if (view.getInt32(at + i) !== known.getInt32(i)) return false;
+/** Whether the socket address at `at` is the one in the words `known`; flow label and scope don't count. */
+export function isSockaddr(view: DataView, at: number, known: readonly number[]): boolean {
+  const first = known[0]!;
+  if (view.getInt32(at) !== first) return false;
+  if (first >>> 24 === AF_INET) return view.getInt32(at + 4) === known[1];
+  for (let i = 2; i < 6; i++) if (view.getInt32(at + 4 * i) !== known[i]) return false;
   return true;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { wordsOf } from '../../src/lib/bytes.ts';
 import { decodeSockaddr, encodeSockaddr, isSockaddr } from '../../src/sys/sockaddr.ts';
 
 const endpoints = [
@@ -25,8 +26,8 @@ describe('socket addresses', () => {
   it('are told apart, and recognised, in the room of either family', () => {
     for (const [i, one] of endpoints.entries()) {
       for (const [j, other] of endpoints.entries()) {
-        const exact = new DataView(encodeSockaddr(other).buffer);
-        const roomy = new DataView(received(other).buffer, 4);
+        const exact = wordsOf(encodeSockaddr(other));
+        const roomy = wordsOf(new Uint8Array(received(other).buffer, 4));
         expect(isSockaddr(received(one), 4, exact)).toBe(i === j);
         expect(isSockaddr(received(one), 4, roomy)).toBe(i === j);
       }
@@ -34,7 +35,7 @@ describe('socket addresses', () => {
   });
 
   it('ignore flow label and scope', () => {
-    const known = new DataView(encodeSockaddr(endpoints[3]!).buffer);
+    const known = wordsOf(encodeSockaddr(endpoints[3]!));
     const same = received(endpoints[3]!);
     same.setInt32(4 + 4, 99);
     same.setInt32(4 + 24, 7);
