@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   type CertificateContent,
@@ -10,6 +9,7 @@ import {
 } from '../../src/crypto/certificate.ts';
 import { formatAddress } from '../../src/lib/ip.ts';
 import { CERTIFICATE_SKEW_MS, MAX_CERTIFICATE } from '../../src/proto/constants.ts';
+import fc from '../support/property.ts';
 import { DAY, memberOf, NOW, primitives, WALL } from './fixtures.ts';
 
 const ca = primitives.ed25519Generate();

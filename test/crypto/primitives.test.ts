@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { nodePrimitives } from '../../src/crypto/node.ts';
 import { readableAead } from '../../src/crypto/readable.ts';
+import fc from '../support/property.ts';
 import { hex, readVectors } from '../vectors/read.ts';
 
 const primitives = nodePrimitives(readableAead);

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ReplayWindow } from '../../src/crypto/replay.ts';
 import { CAPSULE_WINDOW, SIGNALLING_WINDOW } from '../../src/proto/constants.ts';
+import fc from '../support/property.ts';
 
 /** What the window is meant to be: everything accepted, and the highest of it. */
 class NaiveWindow {

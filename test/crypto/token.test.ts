@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { decodeToken, type EnrolmentToken, encodeToken } from '../../src/crypto/token.ts';
+import fc from '../support/property.ts';
 import { primitives } from './fixtures.ts';
 
 const token: EnrolmentToken = {

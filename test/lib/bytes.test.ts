@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concat, isZero, Reader, readU32, Writer } from '../../src/lib/bytes.ts';
+import fc from '../support/property.ts';
 
 type Step =
   | { readonly do: 'u8' | 'u16' | 'u32'; readonly value: number }

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { Counters, TIME_BOUNDS_MS } from '../../src/lib/counters.ts';
+import fc from '../support/property.ts';
 
 it('begin at zero', () => {
   const counters = new Counters();

@@ -1,5 +1,4 @@
 import { isIPv4, isIPv6 } from 'node:net';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   canonicalAddress,
@@ -19,6 +18,7 @@ import {
   parsePrefix,
   sameEndpoint,
 } from '../../src/lib/ip.ts';
+import fc from '../support/property.ts';
 
 const octetsOf = (length: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ minLength: length, maxLength: length });
 /** Groups that are often zero, so that runs to shorten appear. */

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { addressAt, contains, hostCount, parsePrefix } from '../../src/lib/ip.ts';
+import fc from '../support/property.ts';
 
 const prefix = (text: string) => parsePrefix(text)!;
 

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Arp, decodeArp, encodeArp, isAnnouncement, isProbe } from '../../src/net/arp.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { address4Arbitrary, decoded, macArbitrary, toHex, truncations } from './support/link.ts';
 

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type AuthenticatorAction, authenticatorTiming } from '../../src/net/authenticator.ts';
 import { encodeEap } from '../../src/net/eap.ts';
 import { encodeEapol } from '../../src/net/eapol.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import {
   ACK,

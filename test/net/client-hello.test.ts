@@ -1,9 +1,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { connect } from 'node:tls';
-import fc from 'fast-check';
 import { beforeAll, expect, it } from 'vitest';
 import { readHelloName } from '../../src/net/client-hello.ts';
+import fc from '../support/property.ts';
 
 /** What OpenSSL says first. */
 async function hello(servername: string): Promise<Uint8Array> {

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeIp, decodeUdp, encodeIp, encodeUdp, type UdpDatagram } from '../../src/net/datagram.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { address4Arbitrary, address6Arbitrary, decoded, toHex, truncations } from './support/link.ts';
 

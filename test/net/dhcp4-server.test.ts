@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { parsePrefix } from '../../src/lib/ip.ts';
 import { decodeIp, decodeUdp, type UdpDatagram } from '../../src/net/datagram.ts';
 import { type Dhcp4Message, type Dhcp4Options, decodeDhcp4, encodeDhcp4 } from '../../src/net/dhcp4.ts';
 import { Dhcp4Server, type Dhcp4Settings } from '../../src/net/dhcp4-server.ts';
+import fc from '../support/property.ts';
 import { camera, cameraMac, decoded, devices, gateway4, plcMac, range4, remote, strangerMac } from './support/link.ts';
 
 const settings: Dhcp4Settings = {

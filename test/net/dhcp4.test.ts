@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Dhcp4Message, decodeDhcp4, dhcp4Types, encodeDhcp4, serverTypes } from '../../src/net/dhcp4.ts';
+import fc from '../support/property.ts';
 import { address4Arbitrary, decoded, macArbitrary, octetsOf, toHex, truncations } from './support/link.ts';
 
 const zeros = (length: number): number[] => new Array<number>(length).fill(0);

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Dhcp6Message, decodeDhcp6, dhcp6Types, encodeDhcp6 } from '../../src/net/dhcp6.ts';
 import { decodeDuid, duidOf } from '../../src/net/duid.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { address6Arbitrary, decoded, octetsOf, toHex, truncations } from './support/link.ts';
 

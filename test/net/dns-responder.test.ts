@@ -1,8 +1,8 @@
 import { type DecodedPacket, decode, encode, type RecordType } from 'dns-packet';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { contains, formatAddress, parsePrefix } from '../../src/lib/ip.ts';
 import { DnsResponder, type LookupResult, type LookupTarget, reverseZones } from '../../src/net/dns-responder.ts';
+import fc from '../support/property.ts';
 
 const overlay = ['100.80.0.0/12', 'fd00:80::/64'].map((text) => parsePrefix(text)!);
 const devices: Record<string, LookupResult> = {

@@ -1,7 +1,7 @@
 import { decode, encode, type Packet } from 'dns-packet';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeQuery, encodeResponse, fitUdp, inspectAnswer, type Query, rcode, withId } from '../../src/net/dns.ts';
+import fc from '../support/property.ts';
 
 const question = (name: string, type: 'A' | 'AAAA' | 'PTR' | 'TXT' = 'A'): Packet => ({
   type: 'query',

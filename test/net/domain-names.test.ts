@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { decodeNames, encodeNames } from '../../src/net/domain-names.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { toHex } from './support/link.ts';
 

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   decodeTlsFragment,
@@ -11,6 +10,7 @@ import {
   tlsAcknowledgement,
   tlsStart,
 } from '../../src/net/eap-tls-framing.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { decoded, toHex } from './support/link.ts';
 

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeEap, type Eap, encodeEap } from '../../src/net/eap.ts';
 import { decodeEapol, encodeEapol } from '../../src/net/eapol.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { toHex, truncations } from './support/link.ts';
 

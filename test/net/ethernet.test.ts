@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeFrame, encodeFrame, multicastMac } from '../../src/net/ethernet.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { decoded, macArbitrary, toHex, truncations } from './support/link.ts';
 

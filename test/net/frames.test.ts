@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { concat } from '../../src/lib/bytes.ts';
 import { FRAME_HEAD, FrameReader, MAX_FRAME, writeFrameHead } from '../../src/net/frames.ts';
+import fc from '../support/property.ts';
 
 function framed(datagrams: readonly Uint8Array[]): Uint8Array {
   return concat(

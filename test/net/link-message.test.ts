@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { encodeArp } from '../../src/net/arp.ts';
 import { decodeIp, encodeIp, encodeUdp, type UdpDatagram } from '../../src/net/datagram.ts';
@@ -7,6 +6,7 @@ import { readFrame } from '../../src/net/link-message.ts';
 import { ALL_NODES, ALL_ROUTERS, encodeNdp } from '../../src/net/ndp.ts';
 import { noNdpOptions } from '../../src/net/ndp-options.ts';
 import { advertisement } from '../../src/net/router-advertiser.ts';
+import fc from '../support/property.ts';
 import { adapterMac, camera, cameraMac, decoded, gateway4, gateway6, range6, remote } from './support/link.ts';
 
 const read = (etherType: number, payload: Uint8Array) => {

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { clampMss } from '../../src/net/mss.ts';
 import { buildPacket, type Flow, ordinaryFlow } from '../pipeline/packets.ts';
+import fc from '../support/property.ts';
 
 const SYN = 2;
 const viewOf = (packet: Uint8Array): DataView => new DataView(packet.buffer, packet.byteOffset, packet.byteLength);

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Reader } from '../../src/lib/bytes.ts';
 import { parsePrefix } from '../../src/lib/ip.ts';
@@ -12,6 +11,7 @@ import {
   solicitedNode,
 } from '../../src/net/ndp.ts';
 import { decodeNdpOptions, type NdpOptions, noNdpOptions } from '../../src/net/ndp-options.ts';
+import fc from '../support/property.ts';
 import { address6Arbitrary, decoded, icmp6Packet, macArbitrary, octetsOf, toHex } from './support/link.ts';
 
 const read = (octets: Uint8Array) => decodeNdp(decoded(decodeIp(octets)));

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   checksumValid,
@@ -12,6 +11,7 @@ import {
   writeIp4Checksum,
 } from '../../src/net/packet.ts';
 import { ACK, buildPacket, flowArbitrary, internetChecksum, ordinaryFlow } from '../pipeline/packets.ts';
+import fc from '../support/property.ts';
 
 const viewOf = (octets: Uint8Array): DataView => new DataView(octets.buffer, octets.byteOffset, octets.length);
 const piece = { id: 5, sequence: 6, flags: ACK, payload: new Uint8Array(11).fill(0xee) };

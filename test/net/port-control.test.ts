@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeNatPmpResponse, encodeAddressRequest, encodeMapRequest } from '../../src/net/nat-pmp.ts';
 import { decodePcpResponse, encodePcpRequest, lostState } from '../../src/net/pcp.ts';
@@ -10,6 +9,7 @@ import {
   readExternalAddress,
   type UpnpControl,
 } from '../../src/net/upnp.ts';
+import fc from '../support/property.ts';
 
 const GATEWAY = '10.1.0.1';
 const nonce = Uint8Array.from({ length: 12 }, (_, i) => i);

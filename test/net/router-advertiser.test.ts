@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { decodeIp } from '../../src/net/datagram.ts';
 import { ALL_NODES, decodeNdp, encodeNdp } from '../../src/net/ndp.ts';
 import { type AdvertiserAction, advertisement, RouterAdvertiser } from '../../src/net/router-advertiser.ts';
+import fc from '../support/property.ts';
 import { adapterMac, cameraMac, decoded, gateway6, plcMac, range6, strangerMac } from './support/link.ts';
 
 const at = (ms: number) => ({ ms, wall: 0 });

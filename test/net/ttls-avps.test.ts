@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type Avp, avpCode, decodeAvps, encodeAvps, papCredentials } from '../../src/net/ttls-avps.ts';
+import fc from '../support/property.ts';
 import { hex } from '../vectors/read.ts';
 import { toHex } from './support/link.ts';
 

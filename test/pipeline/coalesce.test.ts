@@ -1,9 +1,9 @@
 import { constants } from 'node:os';
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Coalescer } from '../../src/pipeline/coalesce.ts';
 import { MemoryDevice } from '../../src/sys/edges.ts';
 import { allocate } from '../../src/sys/memory.ts';
+import fc from '../support/property.ts';
 import {
   ACK,
   bare,

@@ -1,12 +1,12 @@
 /** The fast path against the slow one (`reference.ts`): any traffic gives the same packets on the far side, whichever end is which. */
 
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { silentLog } from '../../src/lib/log.ts';
 import { Pool } from '../../src/pipeline/pool.ts';
 import type { Suite } from '../../src/proto/constants.ts';
 import type { DatagramRun } from '../../src/sys/edges.ts';
 import { encodeSockaddr } from '../../src/sys/sockaddr.ts';
+import fc from '../support/property.ts';
 import { mixedTraffic } from './mixed-traffic.ts';
 import { connectedPair, datagrams, type End, keyOf, PATH, real } from './pair.ts';
 import { packetsOf, ReferenceReceiver, ReferenceSender } from './reference.ts';

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { LinkEvent, PathEvent } from '../../src/lib/path.ts';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { encodeSockaddr } from '../../src/sys/sockaddr.ts';
+import fc from '../support/property.ts';
 import { ACK, buildPacket, ordinaryFlow } from './packets.ts';
 
 /** `position`: where writing and reading stand. */

@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { boardMemory, JobBoard, JobHands, recordAt, SLOTS } from '../../src/pipeline/jobs.ts';
 import { allocate } from '../../src/sys/memory.ts';
+import fc from '../support/property.ts';
 
 const WORKERS = 4;
 const area = allocate(4096);

@@ -1,10 +1,10 @@
 /** Packets larger than their path carries: cut, refused with the right message, or carried in parts. */
 
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { checksumValid, isWholePacket, Protocol } from '../../src/net/packet.ts';
 import { Assembly } from '../../src/pipeline/assembly.ts';
 import { VIRTIO_HEADER } from '../../src/sys/tun.ts';
+import fc from '../support/property.ts';
 import { ACK, bare, buildPacket, type Flow, flowArbitrary, ordinaryFlow, split, superPacket } from './packets.ts';
 import { type ConnectedPair, connectedPair, datagrams, PATH, type PairOptions, single } from './pair.ts';
 

@@ -1,6 +1,5 @@
 /** Frames of an inner link as packets of the data path, and back. */
 
-import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { EventReader, EventWriter, eventMemory } from '../../src/pipeline/event-ring.ts';
 import { HostTable } from '../../src/pipeline/hosts.ts';
@@ -10,6 +9,7 @@ import { MemoryDevice, MemoryFrames } from '../../src/sys/edges.ts';
 import { allocate } from '../../src/sys/memory.ts';
 import { VIRTIO_HEADER } from '../../src/sys/tun.ts';
 import { IOVEC, setVector } from '../../src/sys/vectors.ts';
+import fc from '../support/property.ts';
 import { buildPacket, type Flow, flowArbitrary, pieces, sendArbitrary, split, superPacket } from './packets.ts';
 
 const own = '02:ff:00:00:00:01';

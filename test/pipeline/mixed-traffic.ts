@@ -1,6 +1,6 @@
 /** Everything that a TUN may hand out between two virtual hosts, in any order: what a data path has to carry unchanged. */
 
-import fc from 'fast-check';
+import fc from '../support/property.ts';
 import { bare, buildPacket, type Flow, flowArbitrary, internetChecksum, superPacket, virtioHeader } from './packets.ts';
 
 /** From the header without payload to beyond what a datagram holds, with what networks have in use in between. */

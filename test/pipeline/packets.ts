@@ -1,7 +1,7 @@
 /** Packets of flows, built from nothing by slow and readable code that shares none with the data path. */
 
-import fc from 'fast-check';
 import { Splitter } from '../../src/pipeline/segment.ts';
+import fc from '../support/property.ts';
 
 export type Flow = {
   readonly v6: boolean;

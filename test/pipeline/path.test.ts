@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Flag } from '../../src/proto/messages.ts';
 import { decodeSockaddr, encodeSockaddr } from '../../src/sys/sockaddr.ts';
+import fc from '../support/property.ts';
 import { ACK, bare, buildPacket, flowArbitrary, ordinaryFlow, sendArbitrary, split, superPacket } from './packets.ts';
 import { connectedPair, datagrams, End, installKey, overlay, PATH, real, single, virtual } from './pair.ts';
 

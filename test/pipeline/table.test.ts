@@ -1,9 +1,9 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { contains, formatAddress, parseAddress, parsePrefix } from '../../src/lib/ip.ts';
 import { OctetMap } from '../../src/pipeline/octet-map.ts';
 import { AddressSet, Ranges } from '../../src/pipeline/ranges.ts';
 import { PathTable, RouteTable } from '../../src/pipeline/table.ts';
+import fc from '../support/property.ts';
 
 const at = (octets: Uint8Array): DataView => new DataView(Uint8Array.from([9, ...octets]).buffer);
 const key = (n: number): Uint8Array => Uint8Array.of(n >> 8, n, 0, 0, 0, 0, 0, n % 3);

@@ -1,6 +1,5 @@
 /** Random messages of every kind, generated from the tables that the codec itself derives from. */
 
-import fc from 'fast-check';
 import { formatAddress } from '../../src/lib/ip.ts';
 import type { Draft, Laid, Sizes } from '../../src/proto/codec.ts';
 import type { Fields } from '../../src/proto/fields.ts';
@@ -15,6 +14,7 @@ import {
   type OptionValues,
   optionTable,
 } from '../../src/proto/options.ts';
+import fc from '../support/property.ts';
 
 export const messageNames = Object.keys(messageTable) as MessageName[];
 export const optionNames = Object.keys(optionTable) as OptionName[];

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   type Draft,
@@ -14,6 +13,7 @@ import { HEADER_LENGTH, MAX_SIGNALLING } from '../../src/proto/constants.ts';
 import { HeaderOffset, plausible } from '../../src/proto/header.ts';
 import { optionTable } from '../../src/proto/options.ts';
 import { PartBuffer } from '../../src/proto/parts.ts';
+import fc from '../support/property.ts';
 import { aeadSizes, anyDraft, cbcSizes, draftOf, messageNames, optionNames, plainOf } from './arbitraries.ts';
 import { brokenPromise, decode } from './reencode.ts';
 

@@ -1,10 +1,10 @@
 /** Datagrams without end: half random octets, half valid ones spoiled; each must keep the codec's promise. */
 
-import fc from 'fast-check';
 import { layout, plainSizes, readEnvelope } from '../../src/proto/codec.ts';
 import { HEADER_LENGTH, MAX_SIGNALLING, VERSION } from '../../src/proto/constants.ts';
 import { HeaderOffset, plausible } from '../../src/proto/header.ts';
 import { PartBuffer } from '../../src/proto/parts.ts';
+import fc from '../support/property.ts';
 import { Random, spoilOne, type Tally } from '../support/spoil.ts';
 import { anyDraft } from './arbitraries.ts';
 import { brokenPromise } from './reencode.ts';

@@ -1,8 +1,8 @@
-import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { type Draft, type Envelope, layout, readEnvelope } from '../../src/proto/codec.ts';
 import { MAX_SIGNALLING } from '../../src/proto/constants.ts';
 import { PartBuffer, type PartLimits } from '../../src/proto/parts.ts';
+import fc from '../support/property.ts';
 import { aeadSizes, anyDraft, plainOf } from './arbitraries.ts';
 
 type Part = { readonly envelope: Envelope; readonly plain: Uint8Array };

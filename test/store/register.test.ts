@@ -3,14 +3,15 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Device, DeviceSelector, Network, Service } from '../../src/lib/device.ts';
 import { contains, parsePrefix } from '../../src/lib/ip.ts';
 import { openMemory } from '../../src/store/memory.ts';
 import { openPostgres } from '../../src/store/postgres.ts';
 import type { Register } from '../../src/store/register.ts';
 import { createSqlite, openSqlite } from '../../src/store/sqlite.ts';
+import { eventually } from '../support/eventually.ts';
+import fc from '../support/property.ts';
 import { key, login, network, newDevice } from './network.ts';
 import { makePostgres, noPostgres, type PostgresServer, startPostgres } from './postgres-server.ts';
 
@@ -354,10 +355,10 @@ describe.each(Object.entries(stores))('register in %s', (_, open) => {
     const seen: number[] = [];
     const stop = register.watch((revision) => seen.push(revision), 10);
     const a = await register.add(newDevice('a'));
-    await vi.waitFor(() => expect(seen).toEqual([1]));
+    await eventually(() => expect(seen).toEqual([1]));
     await register.change({ set: 'seen', nodes: [{ nodeId: a.nodeId, at: 1 }] });
     await register.setEnabled('a', false);
-    await vi.waitFor(() => expect(seen).toEqual([1, 2]));
+    await eventually(() => expect(seen).toEqual([1, 2]));
     stop();
     await register.setEnabled('a', true);
     await new Promise((resolve) => setImmediate(resolve));

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { formatAddress, parsePrefix } from '../../src/lib/ip.ts';
 import {
@@ -11,6 +10,7 @@ import {
   hostPrefix,
   messageType,
 } from '../../src/sys/netlink-codec.ts';
+import fc from '../support/property.ts';
 
 const address = fc
   .oneof(fc.uint8Array({ minLength: 4, maxLength: 4 }), fc.uint8Array({ minLength: 16, maxLength: 16 }))

@@ -1,12 +1,12 @@
 /** A link, a register and an AS that do what they like in any order: who is active, and who is in the end. */
 
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { AdapterMachine } from '../../../src/core/adapter/machine.ts';
 import type { AdapterAction, LoginResult, RegisteredDevice } from '../../../src/core/adapter/types.ts';
 import { formatMac } from '../../../src/lib/mac.ts';
 import { encodeArp } from '../../../src/net/arp.ts';
 import { EtherType, encodeFrame } from '../../../src/net/ethernet.ts';
+import fc from '../../support/property.ts';
 
 /** Few, so that much happens to each. */
 const DEVICES = 2;

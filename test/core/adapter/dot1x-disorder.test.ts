@@ -1,11 +1,11 @@
 /** A device with 802.1X, its cable, the register and the AS in any order: never in without a yes, in the end always in. */
 
-import fc from 'fast-check';
 import { it } from 'vitest';
 import { encodeArp } from '../../../src/net/arp.ts';
 import { encodeEapol } from '../../../src/net/eapol.ts';
 import { EtherType } from '../../../src/net/ethernet.ts';
 import { camera, cameraMac, gateway4 } from '../../net/support/link.ts';
+import fc from '../../support/property.ts';
 import { AdapterBench, general } from './bench.ts';
 
 const payload = encodeArp({

@@ -1,6 +1,5 @@
 /** Whatever frame comes, in whatever state a device is: the adapter's machine takes note of it or drops it, and goes on. */
 
-import fc from 'fast-check';
 import { it } from 'vitest';
 import { encodeArp } from '../../../src/net/arp.ts';
 import { encodeIp, encodeUdp } from '../../../src/net/datagram.ts';
@@ -10,6 +9,7 @@ import { EtherType } from '../../../src/net/ethernet.ts';
 import { encodeNdp, solicitedNode } from '../../../src/net/ndp.ts';
 import { noNdpOptions } from '../../../src/net/ndp-options.ts';
 import { camera, cameraMac, gateway4, gateway6, remote } from '../../net/support/link.ts';
+import fc from '../../support/property.ts';
 import { AdapterBench } from './bench.ts';
 
 const { ipv4, ipv6, arp, eapol } = EtherType;

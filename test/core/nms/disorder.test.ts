@@ -1,11 +1,11 @@
 /** Whatever happens in whatever order: no number twice under one key, nothing thrown, nothing left behind. */
 
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import type { Endpoint } from '../../../src/lib/ip.ts';
 import type { MessageOf } from '../../../src/proto/codec.ts';
 import { Flag } from '../../../src/proto/messages.ts';
 import { SenderKind } from '../../../src/proto/options.ts';
+import fc from '../../support/property.ts';
 import { Cloud, nmsEndpoint } from '../support/cloud.ts';
 import type { FakeNode } from '../support/node.ts';
 

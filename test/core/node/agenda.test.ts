@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Agenda } from '../../../src/core/node/agenda.ts';
 import { Timers } from '../../../src/core/node/timers.ts';
+import fc from '../../support/property.ts';
 
 describe('an agenda', () => {
   it('calls everybody at the earliest time asked for, in order', () => {

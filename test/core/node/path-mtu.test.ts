@@ -1,11 +1,11 @@
 /** What fits into a datagram, by every suite, against what sealing makes of it. */
 
-import fc from 'fast-check';
 import { expect, it } from 'vitest';
 import { datagramOf, innerOf } from '../../../src/core/node/path-mtu.ts';
 import { layout } from '../../../src/proto/codec.ts';
 import { Suite } from '../../../src/proto/constants.ts';
 import { evpAead } from '../../../src/sys/evp.ts';
+import fc from '../../support/property.ts';
 
 const id = '0'.repeat(32);
 

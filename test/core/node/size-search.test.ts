@@ -1,9 +1,9 @@
 /** The search for a path's MTU against ways of any size, loss and delay, in simulated time. */
 
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type SizeProbe, SizeSearch } from '../../../src/core/node/size-search.ts';
 import { Random } from '../../sim/random.ts';
+import fc from '../../support/property.ts';
 
 const BASE = 1_252;
 const FULL = 1_472;

@@ -1,9 +1,9 @@
 /** Addresses, devices and helpers that tests of the inner link share. */
 
-import fc from 'fast-check';
 import { canonicalAddress, formatAddress, parsePrefix } from '../../../src/lib/ip.ts';
 import type { Mac } from '../../../src/lib/mac.ts';
 import { internetChecksum } from '../../pipeline/packets.ts';
+import fc from '../../support/property.ts';
 
 export const adapterMac = '02:00:00:00:00:fe';
 export const cameraMac = '02:00:00:00:00:01';

@@ -1,4 +1,3 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { familyOf, parsePrefix } from '../../../src/lib/ip.ts';
 import {
@@ -12,6 +11,7 @@ import {
   uplinksOf,
 } from '../../../src/roles/member/local-addresses.ts';
 import type { Link, LinkAddress, Route } from '../../../src/sys/netlink.ts';
+import fc from '../../support/property.ts';
 
 const overlay = ['100.80.0.0/16', 'fd00:80::/64'].map((text) => parsePrefix(text)!);
 const options = { overlay, ownInterface: 'cyp0' };
