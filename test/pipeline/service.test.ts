@@ -1,9 +1,10 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { afterEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import type { Endpoint } from '../../src/lib/ip.ts';
 import { silentLog } from '../../src/lib/log.ts';
 import { openServicePort, type ServicePort, type ServicePortOptions } from '../../src/pipeline/service.ts';
+import { eventually } from '../support/eventually.ts';
 
 const PATH = '5a'.repeat(16);
 const open: { close(): unknown }[] = [];
@@ -56,9 +57,9 @@ describe('a service port', () => {
     for (const type of ['udp4', 'udp6'] as const) {
       const device = await client(type);
       device.send(datagram(), port.localPort, device.endpoint.address);
-      await vi.waitFor(() => expect(port.received.splice(0)).toEqual([[datagram().toHex(), device.endpoint]]));
+      await eventually(() => expect(port.received.splice(0)).toEqual([[datagram().toHex(), device.endpoint]]));
       port.send(device.endpoint, Uint8Array.of(1, 2, 3));
-      await vi.waitFor(() => expect(device.received).toEqual(['010203']));
+      await eventually(() => expect(device.received).toEqual(['010203']));
     }
     expect(port.counters()).toMatchObject({ udpReceivedDatagrams: 2, udpSentDatagrams: 2, handedOver: 2 });
   });
@@ -74,7 +75,7 @@ describe('a service port', () => {
       port.send(b.endpoint, number);
     }
     const all = numbers.map((number) => number.toHex());
-    await vi.waitFor(() => expect([a.received, b.received]).toEqual([all, all]));
+    await eventually(() => expect([a.received, b.received]).toEqual([all, all]));
     expect(port.counters()).toMatchObject({ udpSentDatagrams: 300, udpSentBytes: 300 });
     expect(port.drops).toEqual({ 'not-sent': 3 });
   });
@@ -91,7 +92,7 @@ describe('a service port', () => {
     ];
     for (const octets of wrong) device.send(octets, port.localPort, '127.0.0.1');
     device.send(datagram(), port.localPort, '127.0.0.1');
-    await vi.waitFor(() => expect(port.received).toHaveLength(1));
+    await eventually(() => expect(port.received).toHaveLength(1));
     expect(port.drops).toEqual({ version: 1, type: 1, count: 1, length: 1, short: 1 });
   });
 
@@ -101,16 +102,16 @@ describe('a service port', () => {
     port.addRelay(PATH);
     port.bindSide(PATH, 0, a.endpoint);
     port.bindSide(PATH, 1, b.endpoint);
-    await vi.waitFor(() => {
+    await eventually(() => {
       a.send(datagram(8), port.localPort, '127.0.0.1');
       expect(b.received[0]).toBe(datagram(8).toHex());
     });
     b.send(datagram(8, 99), port.localPort, '127.0.0.1');
-    await vi.waitFor(() => expect(a.received).toEqual([datagram(8, 99).toHex()]));
+    await eventually(() => expect(a.received).toEqual([datagram(8, 99).toHex()]));
     const [traffic] = port.relayTraffic();
     expect(traffic).toMatchObject({ pathId: PATH, bytes: [64 * b.received.length, 99] });
     port.removeRelay(PATH);
-    await vi.waitFor(() => {
+    await eventually(() => {
       a.send(datagram(8), port.localPort, '127.0.0.1');
       expect(port.drops['relay-not-announced']).toBeGreaterThan(0);
     });

@@ -4,6 +4,7 @@ import { expect, it, vi } from 'vitest';
 import type { RelayReplica } from '../../src/core/nms/relays.ts';
 import { announceRelay, watchRelays } from '../../src/roles/relay-presence.ts';
 import { MemoryShared } from '../../src/store/shared-memory.ts';
+import { eventually } from '../support/eventually.ts';
 
 const replica: RelayReplica = {
   service: 'e0'.repeat(16),
@@ -25,7 +26,7 @@ it('takes those that can be spoken to, and no others', async () => {
   }
   const tell = vi.fn();
   const unwatch = watchRelays(shared, tell);
-  await vi.waitFor(() => expect(tell).toHaveBeenCalledWith([replica]));
+  await eventually(() => expect(tell).toHaveBeenCalledWith([replica]));
   unwatch();
   stop();
 });

@@ -23,6 +23,8 @@ import { readClock } from '../../src/sys/clock.ts';
 import { evpAead } from '../../src/sys/evp.ts';
 import { Cloud, type FakeRegister } from '../core/support/cloud.ts';
 import { FakeNode } from '../core/support/node.ts';
+import { eventually } from '../support/eventually.ts';
+import { freeUdpPorts } from './cloud/port.ts';
 
 const LOOPBACK = '127.0.0.1';
 const network = { domain: 'lab.example', range4: parsePrefix('100.80.0.0/16')!, range6: parsePrefix('fd00:1::/64')! };
@@ -60,9 +62,7 @@ async function openSocket(): Promise<Socket & { readonly endpoint: Endpoint }> {
 }
 
 async function start(role: ServiceRole): Promise<Endpoint> {
-  const reserved = await openSocket();
-  const { port } = reserved.endpoint;
-  reserved.close();
+  const [port] = (await freeUdpPorts(1)) as [number];
   const keys = primitives.x25519Generate();
   const keyFile = join(directory, `${role}.key`);
   writeFileSync(keyFile, `${encodeKey(keys.privateKey)}\n`);
@@ -147,14 +147,14 @@ describe('the services on their ports', () => {
       .path(direction, SenderKind.initiator)
       .seal({ type: 'holePunching', id, transactionId: 7, flags: Flag.relayed, body: {} });
     const before = b.raw.length;
-    await vi.waitFor(() => {
+    await eventually(() => {
       sockets[0]!.send(relayed!, trs.port, trs.address);
       expect(b.raw.slice(before).some((datagram) => datagram.equals(relayed!))).toBe(true);
     });
 
     register.remove(b.device.nodeId);
     for (const look of watchers) look();
-    await vi.waitFor(() => {
+    await eventually(() => {
       expect(a.notices).toContainEqual({ reason: NoticeReason.peerRevoked, subject: b.device.nodeId });
       expect(b.notices).toContainEqual({ reason: NoticeReason.refused, subject: b.device.nodeId });
     });

@@ -1,10 +1,11 @@
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import type { Action } from '../../src/core/actions.ts';
 import type { Machine } from '../../src/core/machine.ts';
 import { Counters } from '../../src/lib/counters.ts';
 import type { Log } from '../../src/lib/log.ts';
 import { type RegisterAccess, Shell } from '../../src/roles/shell.ts';
 import { readClock } from '../../src/sys/clock.ts';
+import { eventually } from '../support/eventually.ts';
 
 type Special = { readonly do: 'special'; readonly value: number };
 
@@ -65,7 +66,7 @@ describe('a shell', () => {
       { do: 'wake', at: Number.POSITIVE_INFINITY },
     ]);
     shell.run([{ do: 'wake', at: ms + 30 }]);
-    await vi.waitFor(() => expect(inputs).toEqual([['tick']]));
+    await eventually(() => expect(inputs).toEqual([['tick']]));
     expect(readClock().ms).toBeGreaterThanOrEqual(ms + 29);
     shell.stop();
   });
@@ -118,7 +119,7 @@ describe('a shell', () => {
     const { shell, inputs, said } = setup(register);
     shell.run(loads);
     shell.run(loads);
-    await vi.waitFor(() => expect(inputs).toHaveLength(2));
+    await eventually(() => expect(inputs).toHaveLength(2));
     expect(inputs).toEqual([
       ['loaded', 4, null],
       ['loaded', 4, null],
@@ -127,7 +128,7 @@ describe('a shell', () => {
     works = true;
     shell.run(loads);
     shell.run([{ do: 'save', ticket: 5, change: { set: 'seen', nodes: [{ nodeId: 'a', at: 1 }] } }]);
-    await vi.waitFor(() => expect(inputs).toHaveLength(4));
+    await eventually(() => expect(inputs).toHaveLength(4));
     expect(inputs.slice(2)).toEqual([
       ['loaded', 4, { got: 'services', services: [] }],
       ['saved', 5, 'saved'],

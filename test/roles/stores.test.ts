@@ -6,6 +6,7 @@ import { readServiceFile } from '../../src/roles/network-files.ts';
 import { identityOf } from '../../src/roles/service.ts';
 import { awaitRegister, awaitShared } from '../../src/roles/stores.ts';
 import { noRedis, type RedisServer, startRedis } from '../store/redis-server.ts';
+import { eventually } from '../support/eventually.ts';
 import { useNetworks } from './cloud/run.ts';
 
 const network = { domain: 'lab.example', range4: parsePrefix('100.80.0.0/16')!, range6: parsePrefix('fd00:1::/64')! };
@@ -45,7 +46,7 @@ describe.skipIf(noRedis)('services with replicas', () => {
       got = shared;
       return shared;
     });
-    await vi.waitFor(() => expect(warn.mock.calls.length).toBeGreaterThan(1), { timeout: 10_000 });
+    await eventually(() => expect(warn.mock.calls.length).toBeGreaterThan(1));
     const why = expect.stringMatching(/^no Redis at unix:.*replicas share nothing without one/);
     expect(warn).toHaveBeenCalledWith('what replicas share is not there yet', { why, againInMs: expect.any(Number) });
     expect(got).toBe('nothing yet');

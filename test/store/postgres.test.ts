@@ -1,12 +1,13 @@
 /** What only a register on a server has: other processes, failures of the server, and roles. */
 
 import pg from 'pg';
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { describePostgres, openPostgres, transaction } from '../../src/store/postgres.ts';
 import { POSTGRES_SCHEMA } from '../../src/store/postgres-schema.ts';
 import { fillPostgres, type RoleUrls, updatePostgres } from '../../src/store/postgres-setup.ts';
 import type { Register } from '../../src/store/register.ts';
 import type { Snapshot } from '../../src/store/sqlite.ts';
+import { eventually } from '../support/eventually.ts';
 import { key, login, network, newDevice } from './network.ts';
 import { makePostgres, noPostgres, type PostgresServer, startPostgres } from './postgres-server.ts';
 
@@ -118,7 +119,7 @@ describe.skipIf(noPostgres)('a register on PostgreSQL', () => {
     const seen: number[] = [];
     mine.watch((revision) => seen.push(revision), 20);
     await mine.revision();
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       await others.add(newDevice(`d${seen.length}${await others.revision()}`));
       expect(seen.length).toBeGreaterThan(0);
     });
@@ -137,7 +138,7 @@ describe.skipIf(noPostgres)('a register on PostgreSQL', () => {
         if (deviceId !== null) kept.push(deviceId);
       }
     })();
-    await vi.waitFor(() => expect(kept.length).toBeGreaterThan(5));
+    await eventually(() => expect(kept.length).toBeGreaterThan(5));
     await server.crash();
     crashed = true;
     await writer;

@@ -9,6 +9,7 @@ import { createInterface } from 'node:readline';
 import Database from 'better-sqlite3';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { copySqlite, createSqlite, openSqlite } from '../../src/store/sqlite.ts';
+import { eventually } from '../support/eventually.ts';
 import { key, login, network, newDevice } from './network.ts';
 
 let directory: string;
@@ -71,7 +72,7 @@ test('several processes write at once; each sees the others and is told', async 
   }
   expect(new Set(devices.map((device) => device.vip4)).size).toBe(devices.length);
   const revision = await register.revision();
-  await vi.waitFor(() => expect(told.at(-1)).toBe(revision));
+  await eventually(() => expect(told.at(-1)).toBe(revision));
   expect(told).toEqual([...told].sort((a, b) => a - b));
   stop();
   await register.close();

@@ -149,7 +149,10 @@ describe('a UDP port', () => {
     const next = open({ port: first.port, orNext: true });
     expect(next.port).toBeGreaterThan(first.port);
     expect(() => open({ port: first.port })).toThrow(`UDP port ${first.port} is already in use`);
-    const only6 = open({ address4: null });
+    // One that is free in both.
+    const { port } = first;
+    for (const sockets of opened.splice(0)) closeUdp(sockets);
+    const only6 = open({ address4: null, port });
     expect(() => open({ port: only6.port })).toThrow('already in use');
     expect(open({ port: only6.port, address6: null }).fd6).toBe(-1);
   });

@@ -3,7 +3,7 @@ import { connect as connectTcp } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Counters } from '../../../src/lib/counters.ts';
 import type { Log } from '../../../src/lib/log.ts';
 import { startAs } from '../../../src/roles/as/serve.ts';
@@ -11,6 +11,7 @@ import type { Running } from '../../../src/roles/context.ts';
 import { type NetworkFile, readNetworkFile } from '../../../src/roles/network-files.ts';
 import type { Register } from '../../../src/store/register.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
+import { eventually } from '../../support/eventually.ts';
 import { freePort } from '../cloud/port.ts';
 import { done, run } from '../cloud/run.ts';
 import { Client, reasonOf } from './client.ts';
@@ -72,7 +73,7 @@ test('a device enrols by its token over IPv4 and IPv6, once', async () => {
       status: 'accepted',
       session: { fqdn: `${deviceId}.lab.example`, domain: 'lab.example', nms4: { address: '127.0.0.1', port: 7441 } },
     });
-    await vi.waitFor(async () => expect(await stateOf(deviceId)).toBe('enrolled'));
+    await eventually(async () => expect(await stateOf(deviceId)).toBe('enrolled'));
     expect(reasonOf(await client.login())).toBe('secretSpent');
     expect(reasonOf(await new Client(token, address).login())).toBe('secretSpent');
   }
@@ -98,10 +99,10 @@ test('TLS 1.2, and what is no TLS, is refused, counted and logged', async () => 
   );
   await attempt(old);
   expect(secured).toBe(false);
-  await vi.waitFor(() => expect(counters.get('tls-refused')).toBe(1));
+  await eventually(() => expect(counters.get('tls-refused')).toBe(1));
   const plain = connectTcp(file.asPort, '127.0.0.1', () => plain.write('GET / HTTP/1.0\r\n\r\n'));
   await attempt(plain);
-  await vi.waitFor(() => expect(counters.snapshot()).toEqual({ 'tls-refused': 2 }));
+  await eventually(() => expect(counters.snapshot()).toEqual({ 'tls-refused': 2 }));
   expect(lines).toEqual([
     expect.stringContaining('TLS connection refused'),
     expect.stringContaining('TLS connection refused'),
@@ -132,13 +133,13 @@ test('one site cannot hold all connections', async () => {
   const client = new Client(await tokenOf('a'), '::1');
   const held = Array.from({ length: 300 }, () => connectTcp(file.asPort, '127.0.0.1').on('error', () => {}));
   try {
-    await vi.waitFor(() => expect(counters.get('site-limit')).toBe(300 - 256));
+    await eventually(() => expect(counters.get('site-limit')).toBe(300 - 256));
     expect((await client.login()).status).toBe('accepted');
   } finally {
     for (const socket of held) socket.destroy();
   }
   const other = new Client(await tokenOf('b'));
-  await vi.waitFor(async () => expect((await other.login()).status).toBe('accepted'), 5_000);
+  await eventually(async () => expect((await other.login()).status).toBe('accepted'));
 });
 
 test('no number of sites holds all connections: where most of them come from, one gives way', async () => {
@@ -148,9 +149,9 @@ test('no number of sites holds all connections: where most of them come from, on
     connectTcp({ port: file.asPort, host: '127.0.0.1', localAddress }).on('error', () => {});
   const held = [1, 2, 3].flatMap((site) => [1, 2, 3, 4].map((host) => hold(`127.9.${site}.${host}`)));
   try {
-    await vi.waitFor(() => expect(counters.get('connection-gave-way')).toBe(4));
+    await eventually(() => expect(counters.get('connection-gave-way')).toBe(4));
     const client = new Client(await tokenOf('a'));
-    await vi.waitFor(async () => expect((await client.login()).status).toBe('accepted'), 5_000);
+    await eventually(async () => expect((await client.login()).status).toBe('accepted'));
   } finally {
     for (const socket of held) socket.destroy();
   }
@@ -215,7 +216,7 @@ test('`as serve` serves until it is stopped', async () => {
       stop = resolve;
     }),
   });
-  await vi.waitFor(() =>
+  await eventually(() =>
     expect(printed).toEqual([`ready as: port ${file.asPort}/tcp, controller ${file.controllerPort}/tcp`]),
   );
   expect((await new Client(await tokenOf('a')).login()).status).toBe('accepted');

@@ -2,13 +2,14 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readNetworkFile, readServiceFile } from '../../../src/roles/network-files.ts';
 import { awaitRegister } from '../../../src/roles/stores.ts';
 import { openRegister } from '../../../src/store/open.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
 import { login } from '../../store/network.ts';
 import { noPostgres, type PostgresServer, startPostgres } from '../../store/postgres-server.ts';
+import { eventually } from '../../support/eventually.ts';
 import { Client, reasonOf } from '../as/client.ts';
 import { freePort, freeUdpPorts } from './port.ts';
 import { done, json, run, useNetworks } from './run.ts';
@@ -143,12 +144,12 @@ describe.skipIf(noPostgres)('cloud migrate', () => {
     const stateOf = async (id: string) => (await json('device', 'show', id, '--dir', dir)).state;
     await serving(async () => {
       expect(reasonOf(await early.login())).toBe('accepted');
-      await vi.waitFor(async () => expect(await stateOf('early')).toBe('enrolled'));
+      await eventually(async () => expect(await stateOf('early')).toBe('enrolled'));
     });
     await done('cloud', 'migrate', '--dir', dir, '--to', await server.freshUrl());
     await serving(async () => {
       expect(reasonOf(await late.login())).toBe('accepted');
-      await vi.waitFor(async () => expect(await stateOf('late')).toBe('enrolled'));
+      await eventually(async () => expect(await stateOf('late')).toBe('enrolled'));
       expect(reasonOf(await new Client(enrolledBefore!).login())).toBe('secretSpent');
       await done('device', 'disable', 'late', '--dir', dir);
       expect(reasonOf(await late.login())).toBe('disabled');

@@ -6,11 +6,12 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { LoginOutcome } from '../../../src/core/node/login.ts';
 import { readNetworkFile } from '../../../src/roles/network-files.ts';
 import type { Register } from '../../../src/store/register.ts';
 import { openSqlite } from '../../../src/store/sqlite.ts';
+import { eventually } from '../../support/eventually.ts';
 import { Client, reasonOf } from '../as/client.ts';
 import { freePort, freeUdpPorts } from './port.ts';
 import { done } from './run.ts';
@@ -70,7 +71,7 @@ test('says ready when all of it listens, logs devices in, and ends cleanly when 
   );
   const [token] = await done('device', 'add', 'a', '--dir', dir);
   expect((await new Client(token!).login()).status).toBe('accepted');
-  await vi.waitFor(async () => expect((await deviceOf('a'))?.state).toBe('enrolled'));
+  await eventually(async () => expect((await deviceOf('a'))?.state).toBe('enrolled'));
   expect(await end('SIGTERM')).toBe(0);
 });
 
@@ -124,7 +125,7 @@ test('kill -9 between saving a login and answering it: what was answered is kept
     await serve();
     expect(reasonOf(await new Client(token!).login())).toBe('keyMismatch');
     expect(reasonOf(await client.login())).toBe('accepted');
-    await vi.waitFor(async () => expect((await deviceOf(deviceId))?.state).toBe('enrolled'));
+    await eventually(async () => expect((await deviceOf(deviceId))?.state).toBe('enrolled'));
     await end('SIGTERM');
   }
 }, 180_000);

@@ -8,6 +8,7 @@ import type { Endpoint } from '../../../src/lib/ip.ts';
 import { silentLog } from '../../../src/lib/log.ts';
 import { type Input, Replica } from '../../../src/roles/nms/replicas.ts';
 import { MemoryShared } from '../../../src/store/shared-memory.ts';
+import { eventually } from '../../support/eventually.ts';
 
 const from: Endpoint = { address: '2001:db8::7', port: 7444 };
 const datagram = Uint8Array.of(1, 2, 255);
@@ -47,9 +48,9 @@ describe('a replica', () => {
   it('hands over what answers another, and sends what another says', async () => {
     const [a, b] = [await open(), await open()];
     a.perform({ do: 'pass', replica: b.number, datagram, from });
-    await vi.waitFor(() => expect(b.passed).toHaveBeenCalledWith(datagram, from, expect.anything()));
+    await eventually(() => expect(b.passed).toHaveBeenCalledWith(datagram, from, expect.anything()));
     a.perform({ do: 'sendFrom', replica: b.number, to: from, datagram });
-    await vi.waitFor(() => expect(b.send).toHaveBeenCalledExactlyOnceWith(from, datagram));
+    await eventually(() => expect(b.send).toHaveBeenCalledExactlyOnceWith(from, datagram));
     expect(b.passed).toHaveBeenCalledTimes(1);
     for (const { stop } of [a, b]) stop();
   });
@@ -60,7 +61,7 @@ describe('a replica', () => {
   ])('counts a message like %j and does nothing about it', async (message) => {
     const { number, passed, send, stop } = await open();
     await shared.publish(`nms ${'e0'.repeat(16)} replica ${number}`, message);
-    await vi.waitFor(() => expect(counters.snapshot()).toEqual({ 'passed-unreadable': 1 }));
+    await eventually(() => expect(counters.snapshot()).toEqual({ 'passed-unreadable': 1 }));
     expect(passed.mock.calls.length + send.mock.calls.length).toBe(0);
     stop();
   });
@@ -71,7 +72,7 @@ describe('a replica', () => {
     perform({ do: 'include', set: 'peers 1', member: '2', lifeMs: 60_000 });
     perform({ do: 'recall', ticket: 1, keys: ['node 1', 'node 2'] });
     perform({ do: 'take', ticket: 2, set: 'peers 1' });
-    await vi.waitFor(() => expect(recalled).toHaveBeenCalledTimes(2));
+    await eventually(() => expect(recalled).toHaveBeenCalledTimes(2));
     expect(recalled.mock.calls.map((call: unknown[]) => call.slice(0, 2))).toEqual([
       [1, ['here', null]],
       [2, ['2']],
@@ -79,11 +80,11 @@ describe('a replica', () => {
     const failing = vi.spyOn(shared, 'recall').mockRejectedValue(new RangeError('gone'));
     perform({ do: 'recall', ticket: 3, keys: ['node 1'] });
     perform({ do: 'recall', ticket: 4, keys: ['node 1'] });
-    await vi.waitFor(() => expect(recalled).toHaveBeenLastCalledWith(4, null, expect.anything()));
+    await eventually(() => expect(recalled).toHaveBeenLastCalledWith(4, null, expect.anything()));
     expect(error).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('cannot be reached'), { why: 'gone' });
     failing.mockRestore();
     perform({ do: 'recall', ticket: 5, keys: ['node 1'] });
-    await vi.waitFor(() => expect(info).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('reached again')));
+    await eventually(() => expect(info).toHaveBeenCalledExactlyOnceWith(expect.stringContaining('reached again')));
     stop();
   });
 
@@ -95,17 +96,17 @@ describe('a replica', () => {
     // As it comes back to a store where others were meanwhile.
     await shared.keep(numberOf(77), 'somebody', 60_000);
     await shared.keep(numberOf(200), 'nobody', 0);
-    await vi.waitFor(() => expect(replica.number).toBe(200), { timeout: 10_000 });
+    await eventually(() => expect(replica.number).toBe(200));
     const other = await open();
     other.perform({ do: 'pass', replica: 200, datagram, from });
-    await vi.waitFor(() => expect(replica.passed).toHaveBeenCalled());
+    await eventually(() => expect(replica.passed).toHaveBeenCalled());
     for (const { stop } of [replica, other]) stop();
   });
 
   it('notices that the store was emptied', async () => {
     const { sharedEmptied, stop } = await open();
     await shared.close();
-    await vi.waitFor(() => expect(sharedEmptied).toHaveBeenCalledTimes(1), { timeout: 10_000 });
+    await eventually(() => expect(sharedEmptied).toHaveBeenCalledTimes(1));
     stop();
   });
 });

@@ -13,6 +13,7 @@ import { SenderKind } from '../../../src/proto/options.ts';
 import { Conduit } from '../../../src/roles/carriage.ts';
 import { Guest, type Targets } from '../../../src/roles/trs/guest.ts';
 import * as udp from '../../../src/sys/udp.ts';
+import { eventually } from '../../support/eventually.ts';
 import { World } from '../../support/primitives.ts';
 
 vi.mock('../../../src/sys/udp.ts', { spy: true });
@@ -72,7 +73,7 @@ it('a stranger says to an NMS no more than strangers of its site may', async () 
   const { connection, counters } = guestOf(targets, () => left-- > 0);
   const said = registration();
   for (let i = 0; i < 200; i++) connection.push(said);
-  await vi.waitFor(() => expect(heard).toHaveBeenCalledTimes(5));
+  await eventually(() => expect(heard).toHaveBeenCalledTimes(5));
   expect(counters.snapshot()).toMatchObject({ 'stream-drop-rate-limited': 195 });
   connection.destroy();
   nms.close();
@@ -84,7 +85,7 @@ it('one for whom no port is left is hung up on', async () => {
   });
   const { connection, counters, closed } = guestOf({ trs: null, nms: [nowhere] }, () => true);
   connection.push(registration());
-  await vi.waitFor(() => expect(closed).toHaveBeenCalledOnce());
+  await eventually(() => expect(closed).toHaveBeenCalledOnce());
   expect(counters.snapshot()).toMatchObject({ 'streams-hung-up-no-port': 1 });
 });
 
@@ -94,7 +95,7 @@ it('drops what is for an NMS that no way leads to, and tries again with what com
   const lost = (): number => counters.snapshot()['stream-drop-not-sent'] ?? 0;
   for (const count of [1, 2, 3]) {
     conduit.send(Uint8Array.of(1));
-    await vi.waitFor(() => expect(lost()).toBe(count));
+    await eventually(() => expect(lost()).toBe(count));
   }
   conduit.close();
 });

@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { duplexPair } from 'node:stream';
 import { connect, createServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { StreamState } from '../../../src/core/node/streams.ts';
 import { issueTlsServer, makeTlsRoot } from '../../../src/crypto/tls-certificate.ts';
 import { concat } from '../../../src/lib/bytes.ts';
@@ -20,6 +20,7 @@ import { Flag } from '../../../src/proto/messages.ts';
 import { SenderKind } from '../../../src/proto/options.ts';
 import { Carriers } from '../../../src/roles/member/carriers.ts';
 import { startTerminal, type Terminal } from '../../../src/roles/trs/terminal.ts';
+import { eventually } from '../../support/eventually.ts';
 import { freePort } from '../cloud/port.ts';
 import { startProxy } from '../member/proxy.ts';
 
@@ -131,7 +132,7 @@ describe('datagrams over TLS', () => {
       expect(new Uint8Array(octets)).toEqual(datagram);
       target.send(Uint8Array.of(answers.length + 1), from.port, LOOPBACK);
       const count = answers.length + 1;
-      await vi.waitFor(() => expect(answers).toHaveLength(count));
+      await eventually(() => expect(answers).toHaveLength(count));
     }
     expect(answers.map(([octet]) => octet)).toEqual([1, 2, 3, 4]);
     // A change of the register, whatever it is about, changes no port.
@@ -157,19 +158,17 @@ describe('datagrams over TLS', () => {
     // What came before it in the stream was looked at before it.
     const [octets, from] = await arrived;
     expect(new Uint8Array(octets)).toEqual(keepAlive(SenderKind.node));
-    await vi.waitFor(
-      () =>
-        expect(terminal.counters()).toMatchObject({
-          'stream-drop-sender-kind': 3,
-          'stream-drop-no-instance': 1,
-          'stream-drop-version': 1,
-        }),
-      { timeout: 5_000 },
+    await eventually(() =>
+      expect(terminal.counters()).toMatchObject({
+        'stream-drop-sender-kind': 3,
+        'stream-drop-no-instance': 1,
+        'stream-drop-version': 1,
+      }),
     );
     const stranger = await udp();
     stranger.send('stranger', from.port, LOOPBACK);
     nms.send('nms', from.port, LOOPBACK);
-    await vi.waitFor(() => expect(Buffer.concat(heard).toString('latin1')).toContain('nms'));
+    await eventually(() => expect(Buffer.concat(heard).toString('latin1')).toContain('nms'));
     expect(Buffer.concat(heard).toString('latin1')).not.toContain('stranger');
     stranger.close();
   });
@@ -207,9 +206,7 @@ describe('connections', () => {
       expect(seen).toHaveLength(i);
       expect(seen.at(-1)).toBe(socket.localPort);
     }
-    await vi.waitFor(() => expect(terminal.counters()).toMatchObject({ 'connections-handed-on': 5 }), {
-      timeout: 5_000,
-    });
+    await eventually(() => expect(terminal.counters()).toMatchObject({ 'connections-handed-on': 5 }));
     expect(terminal.connections).toBe(0);
   });
 
@@ -268,7 +265,7 @@ describe("a node's stream", () => {
     const tlsRoot = new Uint8Array(new X509Certificate(root).raw);
     carriers = new Carriers({ plane, tlsRoot, domain, environment, nat64: () => null, log: silentLog });
     carriers.connect({ address: LOOPBACK, port, over: 'tls' }, watcher);
-    await vi.waitFor(() => expect(states).toHaveLength(1), { timeout: 10_000 });
+    await eventually(() => expect(states).toHaveLength(1));
     return states[0]!;
   }
 
@@ -313,7 +310,7 @@ describe("a node's stream", () => {
   it('ends when the TRS does, and says so', async () => {
     await begin({});
     await terminal.stop();
-    await vi.waitFor(() => expect(states).toHaveLength(2), { timeout: 10_000 });
+    await eventually(() => expect(states).toHaveLength(2));
     expect(local).toBe(null);
   });
 });
