@@ -5,8 +5,9 @@ const alone = ['data-plane', 'failure', 'flood', 'mobility', 'replicas'].map((na
 
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
+    testTimeout: 120_000,
     hookTimeout: 120_000,
+    expect: { poll: { timeout: 20_000 } },
     pool: 'forks',
     projects: [
       {

@@ -45,7 +45,7 @@ describeLab('general nodes get their addresses', () => {
   const counts = async (name: string, cause: () => void): Promise<void> => {
     const before = await counted(name);
     cause();
-    await until(async () => (await counted(name)) > before, { what: `another ${name}`, timeoutMs: 20_000 });
+    await until(async () => (await counted(name)) > before, { what: `another ${name}` });
   };
 
   const dhclient = (device: Device, family: '-4' | '-6', leases: string): Program => {
@@ -93,7 +93,6 @@ chmod +x ${script}; : >${file('leases6')}`);
     const again = device.host.spawn(['dhclient', '-6', '-d', '-v', ...files, 'eth0']);
     await until(() => /XMT: Confirm[\s\S]*RCV: Reply/.test(again.stderr), {
       what: 'a confirmation',
-      timeoutMs: 20_000,
     });
     await again.stop();
     await counts('lease-released', () => void device.host.spawn(['dhclient', '-6', '-r', '-v', ...files, 'eth0']));
@@ -104,7 +103,7 @@ chmod +x ${script}; : >${file('leases6')}`);
     device.host.resolver('');
     const words = ['-i', 'eth0', '-s', adapter.leaseScript, '-f', '-R', '-B', '-t', '10', '-T', '1', '-A', '1'];
     const client = device.host.spawn(['udhcpc', ...words]);
-    await until(() => client.stderr.includes('lease of'), { what: 'a lease', timeoutMs: 20_000 });
+    await until(() => client.stderr.includes('lease of'), { what: 'a lease' });
     const { vip4 } = await device.is('active');
     await counts('lease-bound', () => client.signal('SIGUSR1'));
     await counts('lease-released', () => client.signal('SIGUSR2'));
@@ -160,7 +159,6 @@ chmod +x ${script}; : >${file('leases6')}`);
     const client = four.host.spawn(['dhcpcd', ...words, 'eth0']);
     await until(() => /approval|acknowledged/.test(client.stderr), {
       what: 'what else it may know',
-      timeoutMs: 20_000,
     });
     await client.stop();
   });

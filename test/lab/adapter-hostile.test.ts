@@ -163,7 +163,7 @@ describeLab('an adapter with hostile devices', () => {
   it('keeps a stream whole through kill -9 and a pulled cable', async () => {
     failing();
     const { vip4 } = await peer.status();
-    const running = stream(camera.host, peer.host, String(vip4), { mebibytes: 24, perSecond: 4 });
+    const running = stream(camera.host, peer.host, String(vip4), { mebibytes: 24, perSecond: 4, patienceMs: 100_000 });
     await until(async () => ((await camera.status())?.peers[0]?.tx.packets ?? 0) > 500, { what: 'the stream' });
     adapter.daemon.signal('SIGKILL');
     await adapter.daemon.ended();

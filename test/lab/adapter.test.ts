@@ -56,7 +56,7 @@ describeLab('an adapter', () => {
           const status = await device.is('active');
           return status.peers[0]?.path === 'direct' ? status : undefined;
         },
-        { what: `${device.deviceId} to reach the peer directly`, timeoutMs: 20_000 },
+        { what: `${device.deviceId} to reach the peer directly` },
       );
       expect(peers.map(({ fqdn }) => fqdn)).toEqual([peer.fqdn]);
     }
@@ -155,7 +155,7 @@ describeLab('an adapter', () => {
       expect(await reaches(device)).toBe(false);
       await network.device('enable', 'plc');
       await soon('enabled', async () => (await entry())?.state !== 'refused');
-      await until(() => reaches(device), { what: 'a way back in', timeoutMs: 20_000 });
+      await until(() => reaches(device), { what: 'a way back in' });
       await network.device('remove', 'plc');
       await soon('removed', async () => (await entry()) === undefined);
       expect(await reaches(device)).toBe(false);
@@ -184,7 +184,7 @@ describeLab('an adapter', () => {
     await adapter.daemon.exited;
     adapter.start();
     const before = pinger.answered.length;
-    await until(() => pinger.answered.length > before + 5, { what: 'answers again', timeoutMs: 20_000 });
+    await until(() => pinger.answered.length > before + 5, { what: 'answers again' });
     await pinger.stop();
     // It has forgotten everything itself.
     other.host.sh('ip address flush dev eth0; ip neigh flush dev eth0');

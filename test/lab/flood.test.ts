@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
 import { HeaderOffset } from '../../src/proto/header.ts';
+import { until } from './toolkit/command.ts';
 import { type Host, Lab } from './toolkit/lab.ts';
 import { Network, type Node } from './toolkit/network.ts';
 import type { Program } from './toolkit/program.ts';
@@ -65,6 +66,7 @@ describeLab('a flood', () => {
     await Promise.all([a.systemPing(b.fqdn), a.systemPing(six.fqdn)]);
     const statuses = await Promise.all(nodes.map((node) => node.status()));
     const pingers = [1, 2].map((i) => new Pinger(a.host, String(statuses[i]!.vip4), PING_INTERVAL_S));
+    await until(() => pingers.every(({ answered }) => answered.length > 2), { what: 'pings' });
     const paths = await pathIds(a);
     expect(paths).toHaveLength(2);
     const ids = [...paths, ...statuses.flatMap(({ nodeId }) => (nodeId === null ? [] : [nodeId]))];

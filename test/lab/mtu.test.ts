@@ -67,7 +67,7 @@ async function carries(node: Node, other: Node, mtu: number): Promise<void> {
 
 /** What a ping that must not be fragmented says. */
 async function ping(node: Node, flags: readonly string[], target: string): Promise<string> {
-  const program = node.host.spawn(['ping', '-n', '-c', '3', '-i', '0.2', '-W', '1', ...flags, target], { input: '' });
+  const program = node.host.spawn(['ping', '-n', '-c', '3', '-i', '0.2', '-W', '2', ...flags, target], { input: '' });
   await program.ended();
   return program.stdout + program.stderr;
 }
@@ -129,7 +129,7 @@ describeLab('a road narrower than its ends', () => {
         input: '',
       });
       const file = stream(a.host, b.host, vip4, { mebibytes: 24, perSecond: 4 });
-      await until(() => /2\.50-3\.00 /.test(client.stdout), { what: 'the connection to be in full swing' });
+      await until(() => /-\s*3\.\d+ +sec/.test(client.stdout), { what: 'the connection to be in full swing' });
       narrow(net, 1_350);
       await client.done();
       // Half seconds in a row in which nothing came: 3 s, one at either end, and what TCP's own timer adds.

@@ -60,13 +60,13 @@ describeLab('the resolver of a node', () => {
     expect((await dig(transport, '-x', '100.80.255.254')).status).toBe('NXDOMAIN');
   });
 
-  it('says SERVFAIL within 4 s for a device that is there but silent', async () => {
+  it('says SERVFAIL for a device that is there but silent, before a stub asks again', async () => {
     onTestFailed(() => console.error(lab.report()));
     const silent = await network.addNode(small.outsider, 'silent');
     process.kill(silent.daemon.pid, 'SIGSTOP');
     const reply = await dig(silent.fqdn, 'A');
     expect(reply.status).toBe('SERVFAIL');
-    expect(Number(/Query time: (\d+) msec/.exec(reply.text)?.[1])).toBeLessThanOrEqual(4_000);
+    expect(Number(/Query time: (\d+) msec/.exec(reply.text)?.[1])).toBeLessThan(5_000);
     // Others are answered meanwhile.
     const [held, quick] = await Promise.all([dig(silent.fqdn, 'AAAA'), dig(b.fqdn, 'A')]);
     expect(held.status).toBe('SERVFAIL');

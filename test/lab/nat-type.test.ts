@@ -49,8 +49,9 @@ describeLab('a node', () => {
         { title: 'none', host: lab.host('none', internet, { v4: '192.0.2.30' }), expected: open },
         { title: 'six', host: lab.host('six', internet, { v6: '2001:db8:6::30' }), expected: open },
       ];
-      for (const { title, host, expected } of hosts) {
-        const node = await network.addNode(host);
+      const nodes = await Promise.all(hosts.map(({ host }) => network.addNode(host)));
+      for (const [i, { title, expected }] of hosts.entries()) {
+        const node = nodes[i]!;
         const report = await netcheck(node);
         expect(report, title).toMatchObject({
           ipv4: title !== 'six',

@@ -5,6 +5,7 @@ import { until } from './toolkit/command.ts';
 import { noUdpRules } from './toolkit/nat.ts';
 import { NAT64_PREFIX, Nat64Network } from './toolkit/nat64.ts';
 import { Network, type Node } from './toolkit/network.ts';
+import { Pinger } from './toolkit/small.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
 
 describeLab('a device behind a NAT64', () => {
@@ -58,6 +59,9 @@ describeLab('a device behind a NAT64', () => {
             ip saddr 203.0.113.0/24 drop
           }
         }`);
+        // Who says nothing notices late.
+        const { vip4 } = await four.status();
+        for (const { host } of [node, told]) new Pinger(host, String(vip4));
         await node.reaches(four, 'relay');
         await node.systemPing(four.fqdn);
         expect((await node.status()).counters['drop-forbidden-address'] ?? 0).toBe(0);

@@ -16,8 +16,9 @@ async function twoHosts(lab: Lab): Promise<{ cable: SlowCable; here: Host; there
 }
 
 /** Loss in percent and the shortest round trip of many pings. */
-async function ping(from: Host, to: string, count: number): Promise<{ received: number; minMs: number }> {
-  const program = from.spawn(['ping', '-q', '-i', '0.01', '-W', '0.3', '-c', String(count), to], { input: '' });
+async function ping(from: Host, to: string, count: number, waitS = 5): Promise<{ received: number; minMs: number }> {
+  const words = ['ping', '-q', '-i', '0.01', '-W', String(waitS), '-c', String(count), to];
+  const program = from.spawn(words, { input: '' });
   await program.exited;
   return {
     received: Number(/(\d+) received/.exec(program.stdout)?.[1]),
@@ -35,7 +36,7 @@ describeLab('a slow cable', () => {
       expect(slow.minMs).toBeGreaterThanOrEqual(30);
       await cable.set({ delayMs: 0, lossPercent: 20 });
       // Each way loses a fifth: 64 % come back.
-      const lossy = await ping(here, '2001:db8:20::3', 300);
+      const lossy = await ping(here, '2001:db8:20::3', 300, 1);
       expect(lossy.received).toBeGreaterThan(120);
       expect(lossy.received).toBeLessThan(260);
       await cable.set({ lossPercent: 0 });
@@ -52,9 +53,9 @@ describeLab('a slow cable', () => {
         await here.run(['iperf3', '-c', '10.20.0.3', '-n', `${megabytes}M`]);
         return performance.now() - began;
       };
-      const unlimited = await transfer(8);
+      await transfer(8);
       await cable.set({ rateMbit: 20 });
-      const limited = await transfer(2);
-      expect(limited / 2).toBeGreaterThan(3 * (unlimited / 8));
+      // 2 MiB last 839 ms on such a cable, at least.
+      expect(await transfer(2)).toBeGreaterThan(800);
     }));
 });

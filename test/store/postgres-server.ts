@@ -95,9 +95,15 @@ export async function startPostgres({ durable = false } = {}): Promise<PostgresS
     },
     async crash() {
       // The server's own processes would outlive it for a moment and keep the next one from starting.
-      const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8').trim().split(' ');
+      const children = readFileSync(`/proc/${server.pid}/task/${server.pid}/children`, 'utf8').match(/\d+/g) ?? [];
       const ended = end('SIGKILL');
-      for (const child of children) process.kill(Number(child), 'SIGKILL');
+      for (const child of children) {
+        try {
+          process.kill(Number(child), 'SIGKILL');
+        } catch {
+          // Ended in the meantime.
+        }
+      }
       await ended;
     },
     async stop() {

@@ -56,7 +56,7 @@ export class Device {
     return (await this.adapter.status()).generalNodes.find(({ mac }) => mac === this.mac);
   }
 
-  is(state: string, timeoutMs = 10_000): Promise<GeneralNodeStatus> {
+  is(state: string, timeoutMs = 40_000): Promise<GeneralNodeStatus> {
     return until(
       async () => {
         const status = await this.status();
@@ -79,7 +79,7 @@ export class Device {
       '-q',
       '-f',
       '-t',
-      '10',
+      '30',
       '-T',
       '1',
     ]);

@@ -27,7 +27,7 @@ export type Patience = {
 /** Polls until `condition` gives a value other than undefined, null or false, and returns it. */
 export async function until<T>(
   condition: () => T | Promise<T>,
-  { what, timeoutMs = 20_000, intervalMs = 20 }: Patience,
+  { what, timeoutMs = 40_000, intervalMs = 20 }: Patience,
 ): Promise<Exclude<T, undefined | null | false>> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {

@@ -46,9 +46,17 @@ function removeLeftovers(): void {
     for (const name of listed(directory)) {
       const [, pid, started] = namePattern.exec(name) ?? [];
       if (pid === undefined || startTime(Number(pid)) === started) continue;
-      if (directory === '/run/netns') removeNamespace(name);
+      if (directory === '/run/netns') removeLeftover(name);
       else removeFiles(join(directory, name));
     }
+  }
+}
+
+function removeLeftover(name: string): void {
+  try {
+    removeNamespace(name);
+  } catch {
+    // Another laboratory that begins at the same time removes it.
   }
 }
 
@@ -67,6 +75,9 @@ function listed(directory: string): string[] {
     return [];
   }
 }
+
+/** For programs at the end of their laboratory, where nobody minds how they end. */
+const GRACE_MS = 5_000;
 
 const open = new Set<Lab>();
 let made = 0;
@@ -172,7 +183,7 @@ export class Lab {
   /** Ends all programs and removes everything. */
   async close(): Promise<void> {
     const programs = [...this.#namespaces.values()].flatMap((namespace) => namespace.programs);
-    await Promise.all(programs.map((program) => program.stop()));
+    await Promise.all(programs.map((program) => program.stop(GRACE_MS)));
     this.demolish();
   }
 

@@ -6,20 +6,23 @@ import { type Arrival, UdpAgent } from './udp.ts';
 
 /** `near` and `far` are two public hosts; the inside host's ports from `port` on are used. */
 export async function classify(inside: Host, near: Host, far: Host, port = 7444): Promise<NatBehaviour> {
-  const [nearOne, nearTwo, farOne] = await Promise.all([
+  const [nearOne, nearTwo, nearThree, farOne, farTwo] = await Promise.all([
     UdpAgent.start(near, 1001),
     UdpAgent.start(near, 1002),
+    UdpAgent.start(near, 1005),
     UdpAgent.start(far, 1003),
+    UdpAgent.start(far, 1004),
   ]);
 
   const mapper = await UdpAgent.start(inside, port);
   const first = await mapper.reach(nearOne, 'mapped 1');
-  const otherPort = await mapper.reach(nearTwo, 'mapped 2');
-  const otherAddress = await mapper.reach(farOne, 'mapped 3');
+  // Two of each: a NAT that draws lots draws one of them again now and then.
+  const otherPorts = [await mapper.reach(nearTwo, 'mapped 2'), await mapper.reach(nearThree, 'mapped 3')];
+  const otherAddresses = [await mapper.reach(farOne, 'mapped 4'), await mapper.reach(farTwo, 'mapped 5')];
   const same = (seen: Arrival) => seen.port === first.port && seen.from === first.from;
-  const mapping = same(otherAddress)
+  const mapping = otherAddresses.every(same)
     ? 'endpoint-independent'
-    : same(otherPort)
+    : otherPorts.every(same)
       ? 'address-dependent'
       : 'address-and-port-dependent';
 
@@ -30,6 +33,7 @@ export async function classify(inside: Host, near: Host, far: Host, port = 7444)
   for (let attempt = 0; attempt < 3; attempt++) {
     farOne.send(mapped, 'from another address');
     nearTwo.send(mapped, 'from another port');
+    await Promise.all([farOne.sent(), nearTwo.sent()]);
     await nearOne.reach(filter, `answer ${attempt}`, mapped);
   }
   const filtering = filter.got('from another address')

@@ -260,7 +260,7 @@ export class Node {
   }
 
   /** Waits until the peer is reached by a path of this kind; null: of any. */
-  async reaches(other: Node, path: PeerStatus['path'], timeoutMs = 20_000): Promise<PeerStatus> {
+  async reaches(other: Node, path: PeerStatus['path'], timeoutMs = 40_000): Promise<PeerStatus> {
     return until(
       async () => {
         const peer = await this.peer(other);
@@ -272,7 +272,7 @@ export class Node {
 
   /** The system's own ping by name, through the node's resolver. Fails unless every packet came back. */
   async systemPing(target: string, flags: readonly string[] = []): Promise<void> {
-    const output = await this.host.run(['ping', '-c', '1', '-W', '4', ...flags, target]);
+    const output = await this.host.run(['ping', '-c', '1', '-W', '10', ...flags, target]);
     if (!/ 0% packet loss/.test(output)) throw new Error(output);
   }
 }

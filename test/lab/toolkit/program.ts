@@ -102,7 +102,7 @@ export class Program {
   }
 
   /** SIGTERM, and SIGKILL if that does not end it in time. */
-  async stop(graceMs = 5_000): Promise<Exit> {
+  async stop(graceMs = 20_000): Promise<Exit> {
     this.signal('SIGTERM');
     const kill = setTimeout(() => this.signal('SIGKILL'), graceMs);
     const exit = await this.exited;

@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'vitest';
+import { until } from './command.ts';
 import type { Host, Lab } from './lab.ts';
 import type { Namespace } from './namespace.ts';
 import { type Ended, Network, type NetworkOptions, type Node } from './network.ts';
@@ -69,11 +70,13 @@ export class Pinger {
     return [...this.#program.stdout.matchAll(/bytes from .*icmp_seq=(\d+)/g)].map(([, seq]) => Number(seq));
   }
 
-  /** Ends it and returns its own count. */
+  /** Ends it after one more answer; what was sent after that one was still on its way and does not count. */
   async stop(): Promise<{ readonly sent: number; readonly received: number }> {
+    const before = this.answered.length;
+    await until(() => this.answered.length > before, { what: 'a last answer' });
+    const { answered } = this;
     this.#program.signal('SIGINT');
     await this.#program.ended();
-    const [, sent, received] = /(\d+) packets transmitted, (\d+) received/.exec(this.#program.stdout) ?? [];
-    return { sent: Number(sent), received: Number(received) };
+    return { sent: Math.max(...answered), received: new Set(answered).size };
   }
 }

@@ -1,6 +1,7 @@
 /**
  * A UDP socket by remote control, to be run in a namespace: `udp-agent.ts ADDRESS PORT`.
- * A line `{"to":…,"port":…,"text":…}` on stdin is sent; what arrives is printed as `{"from":…,"port":…,"text":…}`.
+ * A line `{"to":…,"port":…,"text":…}` on stdin is sent, of which `sent` tells; what arrives is printed as
+ * `{"from":…,"port":…,"text":…}`.
  */
 
 import { createSocket } from 'node:dgram';
@@ -18,5 +19,5 @@ socket.on('error', (error) => console.error(error.message));
 socket.bind(Number(port), address, () => console.log('ready'));
 createInterface(process.stdin).on('line', (line) => {
   const order = JSON.parse(line) as { to: string; port: number; text: string };
-  socket.send(order.text, order.port, order.to);
+  socket.send(order.text, order.port, order.to, () => console.log('sent'));
 });

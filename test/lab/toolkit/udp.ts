@@ -12,6 +12,7 @@ export class UdpAgent {
   readonly address: string;
   readonly port: number;
   readonly #program: Program;
+  #orders = 0;
 
   private constructor(program: Program, address: string, port: number) {
     this.#program = program;
@@ -36,7 +37,14 @@ export class UdpAgent {
   }
 
   send(to: { readonly address: string; readonly port: number }, text: string): void {
+    this.#orders++;
     this.#program.write(`${JSON.stringify({ to: to.address, port: to.port, text })}\n`);
+  }
+
+  /** All of them have left. */
+  async sent(): Promise<void> {
+    const count = () => this.#program.stdout.match(/^sent$/gm)?.length ?? 0;
+    await until(() => count() >= this.#orders, { what: `${this.#orders} datagrams to leave` });
   }
 
   got(text: string): Arrival | undefined {
