@@ -13,11 +13,10 @@ const INTERVAL_MS = 1_000;
 const schema = `
   CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
   CREATE INDEX records_until ON records (until);
-  CREATE TABLE sets (name TEXT PRIMARY KEY, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-  CREATE INDEX sets_until ON sets (until);
   CREATE TABLE members (
-    name TEXT NOT NULL REFERENCES sets ON DELETE CASCADE, member TEXT NOT NULL, PRIMARY KEY (name, member)
-  ) STRICT, WITHOUT ROWID`;
+    name TEXT NOT NULL, member TEXT NOT NULL, until INTEGER NOT NULL, PRIMARY KEY (name, member)
+  ) STRICT, WITHOUT ROWID;
+  CREATE INDEX members_until ON members (until)`;
 
 export class SqliteShared extends LocalChannels implements Shared {
   readonly #clock: () => number;
@@ -32,7 +31,6 @@ export class SqliteShared extends LocalChannels implements Shared {
     super();
     this.#clock = clock;
     this.#database = openScratch(file, schema);
-    this.#database.pragma('foreign_keys = ON');
     this.#statements = prepare(this.#database);
   }
 
@@ -58,10 +56,7 @@ export class SqliteShared extends LocalChannels implements Shared {
 
   async include(set: string, member: string, lifeMs: number): Promise<void> {
     this.#change();
-    const now = this.#clock();
-    this.#statements.expire.run(set, now);
-    this.#statements.renew.run(set, now + lifeMs);
-    this.#statements.include.run(set, member);
+    this.#statements.include.run(set, member, this.#clock() + lifeMs);
   }
 
   async members(set: string): Promise<string[]> {
@@ -99,7 +94,7 @@ export class SqliteShared extends LocalChannels implements Shared {
     try {
       const now = this.#clock();
       this.#statements.sweepRecords.run(now);
-      this.#statements.sweepSets.run(now);
+      this.#statements.sweepMembers.run(now);
       this.#database.exec('COMMIT');
       this.#reachable = true;
     } catch {
@@ -118,19 +113,15 @@ function prepare(database: Database) {
        ON CONFLICT (key) DO UPDATE SET value = excluded.value, until = excluded.until WHERE until <= @now`,
     ),
     recall: database.prepare<[string, number], string>('SELECT value FROM records WHERE key = ? AND until > ?').pluck(),
-    expire: database.prepare<[string, number]>('DELETE FROM sets WHERE name = ? AND until <= ?'),
-    renew: database.prepare<[string, number]>(
-      'INSERT INTO sets VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET until = excluded.until',
+    include: database.prepare<[string, string, number]>(
+      'INSERT INTO members VALUES (?, ?, ?) ON CONFLICT (name, member) DO UPDATE SET until = excluded.until',
     ),
-    include: database.prepare<[string, string]>('INSERT OR IGNORE INTO members VALUES (?, ?)'),
     members: database
-      .prepare<[string, number], string>(
-        'SELECT member FROM members JOIN sets USING (name) WHERE name = ? AND until > ?',
-      )
+      .prepare<[string, number], string>('SELECT member FROM members WHERE name = ? AND until > ?')
       .pluck(),
     exclude: database.prepare<[string, string]>('DELETE FROM members WHERE name = ? AND member = ?'),
-    remove: database.prepare<[string]>('DELETE FROM sets WHERE name = ?'),
+    remove: database.prepare<[string]>('DELETE FROM members WHERE name = ?'),
     sweepRecords: database.prepare<[number]>('DELETE FROM records WHERE until <= ?'),
-    sweepSets: database.prepare<[number]>('DELETE FROM sets WHERE until <= ?'),
+    sweepMembers: database.prepare<[number]>('DELETE FROM members WHERE until <= ?'),
   };
 }

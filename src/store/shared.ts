@@ -12,7 +12,7 @@ export interface Shared {
   claim(key: string, value: string, lifeMs: number): Promise<boolean>;
   /** Records by their keys, null where there is none. */
   recall(keys: readonly string[]): Promise<(string | null)[]>;
-  /** Adds to a set, which lives for so long after the latest addition. */
+  /** Adds to a set for so long; what was added before may live on as long. */
   include(set: string, member: string, lifeMs: number): Promise<void>;
   members(set: string): Promise<string[]>;
   exclude(set: string, member: string): Promise<void>;

@@ -1,6 +1,6 @@
 /** How SQLite files are opened. The only importer of better-sqlite3. */
 
-import { closeSync, openSync, rmSync } from 'node:fs';
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { crc32 } from 'node:zlib';
 import Sqlite, { type Database } from 'better-sqlite3';
 import { CyphonicError, raise } from '../lib/errors.ts';
@@ -48,20 +48,24 @@ function migrate(database: Database, file: string, empty: boolean): void {
 
 /**
  * Opens a file beside the register, of what can be made again: one that cannot be read, or that has another schema, gives way
- * to an empty one. It outlives the process; the last moments before a power failure may be lost. Nobody is waited for.
+ * to an empty one. It outlives the process, but the disk is waited for by nobody: after a power failure it may be damaged,
+ * so that who first opens it after the system's start looks through it.
  */
 export function openScratch(file: string, schema: string): Database {
   const version = crc32(schema) & 0x7fffffff;
+  const boot = crc32(readFileSync('/proc/sys/kernel/random/boot_id')) & 0x7fffffff;
   const attempt = (): Database | null => {
     closeSync(openSync(file, 'a', 0o600));
     const database = new Sqlite(file, { timeout: 0 });
     try {
       database.pragma('journal_mode = WAL');
-      database.pragma('synchronous = NORMAL');
+      database.pragma('synchronous = OFF');
       const found = database.pragma('user_version', { simple: true });
-      if (found === version) return database;
-      if (found === 0) {
-        database.exec(`BEGIN; ${schema}; PRAGMA user_version = ${version}; COMMIT`);
+      if (found === 0) database.exec(`BEGIN; ${schema}; PRAGMA user_version = ${version}; COMMIT`);
+      const sameBoot = database.pragma('application_id', { simple: true }) === boot;
+      const isWhole = sameBoot || database.pragma('quick_check', { simple: true }) === 'ok';
+      if (isWhole && (found === 0 || found === version)) {
+        if (!sameBoot) database.pragma(`application_id = ${boot}`);
         return database;
       }
     } catch (cause) {

@@ -43,6 +43,8 @@ export type NmsOptions = {
   readonly replica?: () => number;
   /** See there; absent = replicas share one address, and any of them may send from it. */
   readonly behindBalancer?: boolean;
+  /** See there; absent = other replicas may write what they share. */
+  readonly alone?: boolean;
   /** Nodes of this network predict no ports. */
   readonly noPortPrediction?: boolean;
 };
@@ -93,13 +95,15 @@ export class NmsMachine implements Machine<ReplicaAction> {
 
   constructor(options: NmsOptions) {
     this.#options = options;
-    const { primitives, replica: number = null, behindBalancer = false } = options;
+    const { primitives, replica: number = null, behindBalancer = false, alone = false } = options;
     this.#exchanges = new Exchanges(primitives, number);
     const nextTicket = (): number => ++this.#tickets;
     this.#replicas = new Replicas({
       number,
       behindBalancer,
+      alone,
       nextTicket,
+      known: (nodeId) => this.#nodes.get(nodeId),
       admit: (device, now) => this.#admit(device, now),
     });
     this.#directory = new Directory(nextTicket);

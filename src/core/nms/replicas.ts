@@ -26,7 +26,10 @@ export type ReplicasOptions = {
   readonly number: (() => number) | null;
   /** A node takes datagrams only from the replica that hears it, as a balancer in front translates addresses. */
   readonly behindBalancer: boolean;
+  /** What is shared is written by this process only. */
+  readonly alone: boolean;
   readonly nextTicket: () => number;
+  readonly known: (nodeId: string) => PresentNode | undefined;
   readonly admit: (device: Device, now: Now) => PresentNode;
 };
 
@@ -97,8 +100,10 @@ export class Replicas {
     }
   }
 
-  /** Takes over what others know of a node, then goes on. */
+  /** Takes over what others, or earlier lives of this process, know of a node, then goes on. */
   refresh(device: Device, now: Now, then: (now: Now) => Action[]): Action[] {
+    const { alone, known } = this.#options;
+    if (alone && known(device.nodeId)?.present) return then(now);
     return this.#ask(
       (ticket) => ({ do: 'recall', ticket, keys: keysOf(device.nodeId) }),
       now,

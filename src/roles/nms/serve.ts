@@ -19,6 +19,7 @@ export async function startNms(options: ServiceOptions): Promise<RunningService>
     replica: () => replica.number,
     // One that shares with nobody is all there is behind it, and was in its earlier lives.
     behindBalancer: file.behindBalancer && !shared.alone,
+    alone: shared.alone,
     noPortPrediction: file.noPortPrediction,
   });
   const gauges = () => [
