@@ -12,6 +12,7 @@ import { canonicalAddress, type Endpoint, formatAddress, formatEndpoint, parsePr
 import type { Now } from '../src/lib/time.ts';
 import { Flag } from '../src/proto/messages.ts';
 import { evpAead } from '../src/sys/evp.ts';
+import { hkdf } from '../src/sys/hkdf.ts';
 import { enrolledDevice } from '../test/core/support/device.ts';
 import { FakeNode, type Host } from '../test/core/support/node.ts';
 
@@ -21,7 +22,7 @@ const at: Endpoint = { address: '198.51.100.10', port: 7441 };
 const TALKERS = 2_000;
 const KIB = 1024;
 
-const primitives = nodePrimitives(evpAead);
+const primitives = nodePrimitives(evpAead, hkdf);
 const overlay = [parsePrefix('10.64.0.0/10')!, parsePrefix('fd00:1::/64')!];
 
 /** Register, network and clock of one machine under load. */

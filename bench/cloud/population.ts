@@ -12,10 +12,11 @@ import { openRegister } from '../../src/store/open.ts';
 import { hashSecret } from '../../src/store/password.ts';
 import { readClock } from '../../src/sys/clock.ts';
 import { evpAead } from '../../src/sys/evp.ts';
+import { hkdf } from '../../src/sys/hkdf.ts';
 import { FakeNode, type Host } from '../../test/core/support/node.ts';
 import { SocketWire, type Wire } from './wire.ts';
 
-export const primitives = nodePrimitives(evpAead);
+export const primitives = nodePrimitives(evpAead, hkdf);
 
 const KEY_LIFE_MS = 86_400_000;
 /** How often requests under way are looked through for those to repeat. */

@@ -50,8 +50,11 @@ function generate(curve: Curve): KeyPair {
   return { privateKey: raw, publicKey: new Uint8Array(publicKey.export({ format: 'raw-public' })) };
 }
 
-/** The primitives on node:crypto. */
-export function nodePrimitives(aead: AeadFactory): Primitives {
+const nodeHkdf: Primitives['hkdf'] = (key, salt, info, length) =>
+  new Uint8Array(hkdfSync('sha256', key, salt, info, length));
+
+/** The primitives on node:crypto, but for what there is something faster for. */
+export function nodePrimitives(aead: AeadFactory, hkdf = nodeHkdf): Primitives {
   const pool = new Uint8Array(POOL_LENGTH);
   let used = POOL_LENGTH;
   return {
@@ -69,7 +72,7 @@ export function nodePrimitives(aead: AeadFactory): Primitives {
     },
     sha256: (data) => new Uint8Array(hash('sha256', data, 'buffer')),
     hmac: (key, data) => new Uint8Array(createHmac('sha256', key).update(data).digest()),
-    hkdf: (key, salt, info, length) => new Uint8Array(hkdfSync('sha256', key, salt, info, length)),
+    hkdf,
     x25519Generate: () => generate('x25519'),
     x25519(privateKey, publicKey) {
       const own = privateKeyOf('x25519', privateKey);

@@ -17,6 +17,7 @@ import { MetricsPort } from '../proto/constants.ts';
 import type { Register } from '../store/register.ts';
 import { ownPlace, type Shared } from '../store/shared.ts';
 import { evpAead } from '../sys/evp.ts';
+import { hkdf } from '../sys/hkdf.ts';
 import { notifyReady } from '../sys/notify.ts';
 import type { Context, Contribution, Running } from './context.ts';
 import { type Drainable, type DrainOptions, drain, drainOptions, readGrace } from './drain.ts';
@@ -68,7 +69,7 @@ export const REGISTER_MS = 1_000;
 const BASE_POINT = Uint8Array.from({ length: 32 }, (_, i) => (i === 0 ? 9 : 0));
 
 export function identityOf({ nodeId, keyFile, network }: ServiceFile): ServiceIdentity {
-  const primitives = nodePrimitives(evpAead);
+  const primitives = nodePrimitives(evpAead, hkdf);
   const privateKey = readKeyFile(keyFile);
   const publicKey = primitives.x25519(privateKey, BASE_POINT);
   if (publicKey === null) return raise('CONFIG_INVALID', { file: keyFile, why: 'it holds no X25519 key' });

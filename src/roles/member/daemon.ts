@@ -13,6 +13,7 @@ import { CyphonicError, raise } from '../../lib/errors.ts';
 import { createLog, type Log } from '../../lib/log.ts';
 import { readClock } from '../../sys/clock.ts';
 import { evpAead } from '../../sys/evp.ts';
+import { hkdf } from '../../sys/hkdf.ts';
 import { lockState } from '../../sys/lock.ts';
 import { releaseUnused } from '../../sys/memory.ts';
 import { notifyReady } from '../../sys/notify.ts';
@@ -56,7 +57,7 @@ export async function runMember(
   createStateDirectory(options.state);
   const lock = lockState(options.state);
   cleanup.defer(() => lock.release());
-  const primitives = nodePrimitives(evpAead);
+  const primitives = nodePrimitives(evpAead, hkdf);
   const daemon = new Daemon(options, enrol(options, primitives), primitives, log, extension);
 
   const ended = Promise.withResolvers<void>();
