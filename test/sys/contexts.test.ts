@@ -1,10 +1,12 @@
+import { randomFillSync } from 'node:crypto';
+import { closeSync, openSync, readFileSync, readSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { readableAead } from '../../src/crypto/readable.ts';
 import { Suite, suiteNames } from '../../src/proto/constants.ts';
 import { Contexts, MOST_CONTEXTS } from '../../src/sys/contexts.ts';
 import { borrowingAead, type EvpAead, evpAead } from '../../src/sys/evp.ts';
 import { KEY_ROOM, KeyMemory } from '../../src/sys/key-memory.ts';
-import { memoryAt } from '../../src/sys/memory.ts';
+import { allocate, memoryAt } from '../../src/sys/memory.ts';
 
 /** More than there are contexts. */
 const KEYS = 3 * MOST_CONTEXTS;
@@ -101,6 +103,65 @@ describe.each(Object.values(Suite).map((suite) => [suiteNames[suite], suite] as 
     aead.close();
     expect(room.every((octet) => octet === 0)).toBe(true);
     aead.close();
+  });
+});
+
+const WINDOW = 1 << 20;
+const window = allocate(WINDOW);
+
+/** How often these octets stand anywhere in the memory of this process, but for what it is looked through with. */
+function copiesOf(octets: Uint8Array): number {
+  const file = openSync('/proc/self/mem', 'r');
+  let copies = 0;
+  for (const [, first, last] of readFileSync('/proc/self/maps', 'utf8').matchAll(/^(\w+)-(\w+) rw/gm)) {
+    const [start, end] = [Number.parseInt(first!, 16), Number.parseInt(last!, 16)];
+    copies += copiesIn(file, start, Math.min(end, window.address), octets);
+    copies += copiesIn(file, Math.max(start, window.address + WINDOW), end, octets);
+  }
+  closeSync(file);
+  return copies;
+}
+
+function copiesIn(file: number, start: number, end: number, octets: Uint8Array): number {
+  const seen = Buffer.from(window.bytes.buffer, 0, WINDOW);
+  let copies = 0;
+  for (let at = start; at < end; at += WINDOW - octets.length + 1) {
+    let read = 0;
+    try {
+      read = readSync(file, seen, 0, Math.min(WINDOW, end - at), at);
+    } catch {
+      // It is not mapped any more.
+    }
+    const part = seen.subarray(0, read);
+    for (let found = part.indexOf(octets); found >= 0; found = part.indexOf(octets, found + 1)) copies++;
+  }
+  return copies;
+}
+
+describe.each([Suite.aes256Gcm, Suite.chacha20Poly1305])('suite %i, whose contexts hold the key as it is', (suite) => {
+  it('has nothing of a closed key left in memory', () => {
+    // Outside the heap, where the collector makes no copies.
+    const key = randomFillSync(Buffer.allocUnsafeSlow(4096)).subarray(0, 32);
+    const before = copiesOf(key);
+    const aead = evpAead(suite, key);
+    const octets = sealed(aead, 1);
+    expect(opens(aead, octets, 1)).toBe(true);
+    expect(copiesOf(key) - before).toBeGreaterThanOrEqual(3);
+    aead.close();
+    expect(copiesOf(key)).toBe(before);
+  });
+
+  it('has nothing of a borrowed key left with the borrower', () => {
+    const key = randomFillSync(Buffer.allocUnsafeSlow(4096)).subarray(0, 32);
+    const owner = evpAead(suite, key);
+    const before = copiesOf(key);
+    const borrower = borrowingAead(suite);
+    borrower.borrow(owner.key);
+    expect(opens(borrower, sealed(borrower, 1), 1)).toBe(true);
+    expect(copiesOf(key)).toBeGreaterThan(before);
+    borrower.giveBack();
+    expect(copiesOf(key)).toBe(before);
+    owner.close();
   });
 });
 
