@@ -25,6 +25,7 @@ describeLab('general nodes get their addresses', () => {
     peer = nodes.peer;
     adapter = await Adapter.add(lab, network, 'adapter', internet, { v4: '192.0.2.80' });
     capture = adapter.link.spawn(['tcpdump', '-U', '-i', 'bridge', '-w', file('link.pcap')]);
+    await until(() => capture.stderr.includes('listening'), { what: 'the capture' });
   });
 
   afterAll(() => lab?.close());
@@ -86,7 +87,7 @@ chmod +x ${script}; : >${file('leases6')}`);
     expect(advertised).toMatch(/MTU +: +1400 bytes/);
     expect(advertised).toMatch(/Recursive DNS server +: +fd/);
     const target = (await peer.status()).vip6!;
-    await device.host.run(['ping', '-6', '-c', '2', '-W', '4', target]);
+    await device.host.run(['ping', '-6', '-c', '2', '-W', '10', target]);
     await peer.systemPing(String(vip6), ['-6']);
     await client.stop();
     // The next one begins with what it had, and asks whether that still holds.
@@ -116,7 +117,8 @@ chmod +x ${script}; : >${file('leases6')}`);
       careful = device.host.spawn(['udhcpc', ...words, '-a']);
     });
     await careful?.stop();
-    expect(adapter.daemon.stderr).toContain('dropped on the inner link: address-declined');
+    const said = 'dropped on the inner link: address-declined';
+    await until(() => adapter.daemon.stderr.includes(said), { what: 'a word about it' });
     thief.host.sh('ip address flush dev eth0');
   });
 
@@ -152,8 +154,8 @@ chmod +x ${script}; : >${file('leases6')}`);
     const target = await peer.status();
     four.host.sh(`ip address add ${vip4}/16 dev eth0`);
     six.host.sh(`ip -6 address add ${other.vip6}/64 dev eth0`);
-    await four.host.run(['ping', '-c', '2', '-W', '5', String(target.vip4)]);
-    await six.host.run(['ping', '-c', '2', '-W', '5', String(target.vip6)]);
+    await four.host.run(['ping', '-c', '2', '-W', '10', String(target.vip4)]);
+    await six.host.run(['ping', '-c', '2', '-W', '10', String(target.vip6)]);
     four.host.resolver('');
     const words = ['-A', '-B', '-d', '-4', '--nohook', 'resolv.conf', '-f', '/dev/null', '--inform', `${vip4}/16`];
     const client = four.host.spawn(['dhcpcd', ...words, 'eth0']);
@@ -171,11 +173,11 @@ chmod +x ${script}; : >${file('leases6')}`);
     );
     for (const [i, { host }] of [one, two].entries()) {
       host.sh(`ip -6 address add ${addresses[i]}/64 dev eth0 nodad`);
-      await host.run(['ping', '-6', '-c', '1', '-W', '8', String(target)]);
+      await host.run(['ping', '-6', '-c', '1', '-W', '10', String(target)]);
     }
     const adapterMac = adapter.host.sh('cat /sys/class/net/eth1/address').trim();
     const hears = async (address: string | null): Promise<string[]> => {
-      const words = ['-m', '-q', '-r', '1', '-w', '1500', String(address), 'eth0'];
+      const words = ['-m', '-q', '-r', '1', '-w', '3000', String(address), 'eth0'];
       const asking = one.host.spawn(['ndisc6', ...words], { input: '' });
       await asking.ended();
       return asking.stdout.toLowerCase().split('\n').filter(Boolean);

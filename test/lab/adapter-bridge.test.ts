@@ -39,7 +39,7 @@ describeLab('an adapter with a bridge', () => {
         });
         await supplicant.saw('SUCCESS');
         await camera.dhcp();
-        await camera.host.run(['ping', '-4', '-c', '2', '-W', '4', nodes.peer.fqdn]);
+        await camera.host.run(['ping', '-4', '-c', '2', '-W', '10', nodes.peer.fqdn]);
         await nodes.peer.systemPing(camera.fqdn, ['-4']);
         const { vip4 } = await camera.is('active');
         const far = (await nodes.peer.status()).vip4;

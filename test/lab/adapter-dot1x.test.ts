@@ -64,7 +64,7 @@ describeLab('an adapter with 802.1X', () => {
         for (const device of [robot!, camera!]) {
           await device.dhcp();
           await device.is('active');
-          await device.host.run(['ping', '-c', '1', '-W', '4', nodes.peer.fqdn]);
+          await device.host.run(['ping', '-c', '1', '-W', '10', nodes.peer.fqdn]);
         }
 
         // By the right CA, but another device's; by a foreign CA; of years ago; a wrong password: the AS says so.
@@ -87,7 +87,8 @@ describeLab('an adapter with 802.1X', () => {
           wrong.map(async ([device, how, reason]) => {
             await supplicant(device, how).saw('FAILURE');
             await device.is('refused');
-            expect(network.service.stderr).toContain(`"deviceId":"${device.deviceId}","reason":"${reason}"`);
+            const said = `"deviceId":"${device.deviceId}","reason":"${reason}"`;
+            await until(() => network.service.stderr.includes(said), { what: `${device.deviceId} to be ${reason}` });
           }),
         );
 
@@ -101,7 +102,7 @@ describeLab('an adapter with 802.1X', () => {
           await until(() => left.test(adapter.daemon.stderr), { what: `${device.deviceId} to be logged off` });
           await supplicant.tell('logon');
           // Its first frame may be the one that brings the question.
-          await device.host.run(['ping', '-c', '4', '-W', '4', nodes.peer.fqdn]);
+          await device.host.run(['ping', '-c', '4', '-W', '10', nodes.peer.fqdn]);
           await device.is('active');
         }
       }),
@@ -121,6 +122,6 @@ describeLab('an adapter with 802.1X', () => {
       const how = { identity: 'robot@lab.example', password: 'secret', root, server: adapter.fqdn };
       await new WpaSupplicant(robot.host, lab.directory, how).saw('SUCCESS');
       await robot.dhcp();
-      await robot.host.run(['ping', '-c', '1', '-W', '4', nodes.peer.fqdn]);
+      await robot.host.run(['ping', '-c', '1', '-W', '10', nodes.peer.fqdn]);
     }));
 });

@@ -34,7 +34,7 @@ describeLab('an adapter with hostile devices', () => {
     [camera, mole] = [adapter.device('camera'), adapter.device('mole')];
     for (const device of [camera, mole]) await adapter.register(device);
     await Promise.all([camera.dhcp(), mole.dhcp()]);
-    await camera.host.run(['ping', '-c', '1', '-W', '4', String((await peer.status()).vip4)]);
+    await camera.host.run(['ping', '-c', '1', '-W', '10', String((await peer.status()).vip4)]);
   });
 
   afterAll(() => lab?.close());
@@ -64,7 +64,7 @@ describeLab('an adapter with hostile devices', () => {
   it('carries what others send while one sends more than can be carried', async () => {
     failing();
     const target = `${(await peer.status()).vip4}:9`;
-    await mole.host.run(['ping', '-c', '1', '-W', '4', String((await peer.status()).vip4)]);
+    await mole.host.run(['ping', '-c', '1', '-W', '10', String((await peer.status()).vip4)]);
     const flood = mole.host.spawn([process.execPath, floodFile, target, '3', 'random']);
     await until(async () => ((await mole.status())?.peers[0]?.tx.packets ?? 0) > 1_000, { what: 'the flood' });
     // The adapter itself, as the peer has its share of the flood to bear.

@@ -49,7 +49,7 @@ describeLab('an adapter', () => {
 
   it('brings five devices behind one NAT to a node behind another, by name and directly', async () => {
     failing();
-    await Promise.all(devices.map(({ host }) => host.run(['ping', '-4', '-c', '2', '-W', '4', peer.fqdn])));
+    await Promise.all(devices.map(({ host }) => host.run(['ping', '-4', '-c', '2', '-W', '10', peer.fqdn])));
     for (const device of devices) {
       const { peers } = await until(
         async () => {
@@ -85,7 +85,7 @@ describeLab('an adapter', () => {
       const { sent, received } = await stream(from, to, String(address), { mebibytes: 20 });
       expect(received).toBe(sent);
     }
-    await camera.host.run(['ping', '-c', '2', '-s', '1472', '-M', 'dont', '-W', '4', String(far)]);
+    await camera.host.run(['ping', '-c', '2', '-s', '1472', '-M', 'dont', '-W', '10', String(far)]);
     const refused = camera.host.spawn(['ping', '-c', '2', '-s', '1472', '-M', 'do', '-W', '2', String(far)]);
     await refused.ended();
     expect(refused.stdout).toMatch(/Frag needed|message too long/i);
@@ -108,7 +108,7 @@ describeLab('an adapter', () => {
   it('leaves two devices of one link to each other', async () => {
     failing();
     const [one, two] = devices as [Device, Device];
-    await one.host.run(['ping', '-4', '-c', '2', '-W', '4', two.fqdn]);
+    await one.host.run(['ping', '-4', '-c', '2', '-W', '10', two.fqdn]);
     const status = await one.is('active');
     expect(status.peers.map(({ fqdn }) => fqdn)).not.toContain(two.fqdn);
     const [, mac] = /lladdr (\S+)/.exec(one.host.sh(`ip neigh show ${(await two.is('active')).vip4}`)) ?? [];

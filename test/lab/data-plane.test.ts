@@ -107,7 +107,7 @@ describeLab('two data planes with keys installed by hand', () => {
       const attacker = lab.host('attacker', internet, { v4: real(66).address });
       const planes = await Promise.all([startPlane(hosts[0], 1, {}), startPlane(hosts[1], 2, {})]);
       const flood = attacker.run([process.execPath, floodFile, `${real(2).address}:7444`, '3', kind]);
-      const ping = await hosts[0].run(['ping', '-q', '-c', '300', '-i', '0.01', '-W', '5', virtual(2).vip4]);
+      const ping = await hosts[0].run(['ping', '-q', '-c', '300', '-i', '0.01', '-W', '10', virtual(2).vip4]);
       const lost = Number(/([\d.]+)% packet loss/.exec(ping)?.[1]);
       const sent = Number(await flood);
       expect(sent).toBeGreaterThan(10_000);

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
 import { HeaderOffset } from '../../src/proto/header.ts';
+import { messageTable } from '../../src/proto/messages.ts';
 import { until } from './toolkit/command.ts';
 import { type Host, Lab } from './toolkit/lab.ts';
 import { Network, type Node } from './toolkit/network.ts';
@@ -12,6 +13,8 @@ import { Pinger } from './toolkit/small.ts';
 import { describeLab } from './toolkit/suite.ts';
 
 const floodFile = fileURLToPath(new URL('./toolkit/flood.ts', import.meta.url));
+/** What the two say to others of their own does not count. */
+const CAPSULES = `udp port 7444 and udp[${8 + HeaderOffset.type}] = ${messageTable.capsule.type}`;
 /** Octets of the headers of IPv4 and UDP. */
 const IP_UDP = 28;
 const FLOOD_S = 10;
@@ -50,7 +53,7 @@ describeLab('a flood', () => {
 
   /** IDs of the paths over which this host talks at the moment, as anybody on the way sees them. */
   const pathIds = async ({ host }: Node): Promise<string[]> => {
-    const dump = await host.run(['tcpdump', '-n', '-x', '-i', 'eth0', '-c', '8', 'udp port 7444']);
+    const dump = await host.run(['tcpdump', '-n', '-x', '-i', 'eth0', '-c', '8', CAPSULES]);
     // Each packet is a line about it and lines of `0x0010:  4500 003c …`.
     const packets = dump.split(/^(?=\S)/m).map((text) => text.replaceAll(/^\s+0x\w+:|^\S.*$|\s/gm, ''));
     const ids = packets.map((hex) => hex.slice(2 * (IP_UDP + HeaderOffset.id), 2 * (IP_UDP + HeaderOffset.id + 16)));

@@ -1,7 +1,7 @@
 /** A share of the grid that `npm run matrix` measures: every cell connects, and directly where that is possible. */
 
 import { expect, it } from 'vitest';
-import { expectsDirect, Matrix, meet, type Place } from './toolkit/matrix.ts';
+import { type Cell, expectsDirect, Matrix, meet, type Place, predicts } from './toolkit/matrix.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
 
 /** In each round every place appears once, so that its pairs can meet at the same time. */
@@ -33,6 +33,11 @@ const rounds: readonly (readonly (readonly [Place, Place])[])[] = [
   ],
 ];
 
+/** What comes to be direct has its time. */
+const PATIENCE_MS = 40_000;
+/** Two rounds of prediction miss in 0.03 % (docs/protocol.md): that so many lives of a node have no luck is no chance. */
+const LIVES = 3;
+
 describeLab('devices in different places', () => {
   it(
     'all talk, directly where the NATs in between allow it',
@@ -43,21 +48,30 @@ describeLab('devices in different places', () => {
         const nodes = new Map(
           await Promise.all(titles.map(async (place) => [place, await matrix.node(place)] as const)),
         );
+        const connect = async (from: Place, to: Place): Promise<Cell> => {
+          const [a, b] = [nodes.get(from)!, nodes.get(to)!];
+          const places = { from, to };
+          if (!predicts(places)) return meet(a, b, places, expectsDirect(from, to) ? PATIENCE_MS : undefined);
+          for (let life = 1; ; life++) {
+            const cell = await meet(a, b, places);
+            if (cell.path === 'direct' || life === LIVES) return cell;
+            await a.daemon.stop();
+            await a.up();
+          }
+        };
         for (const round of rounds) {
-          const cells = await Promise.all(
-            round.map(([from, to]) => meet(nodes.get(from)!, nodes.get(to)!, { from, to })),
-          );
+          const cells = await Promise.all(round.map(([from, to]) => connect(from, to)));
           for (const { from, to, path } of cells) {
             const direct = expectsDirect(from, to);
             if (direct !== null) expect(path, `${from} to ${to}`).toBe(direct ? 'direct' : 'relay');
           }
         }
         const [one, other] = await matrix.neighbours('the same, with hairpin');
-        expect((await meet(one, other, {})).path).toBe('direct');
+        expect((await meet(one, other, {}, PATIENCE_MS)).path).toBe('direct');
         const { stdout } = await nodes.get('port-mapping')!.command(['netcheck', '--json']);
         expect(JSON.parse(stdout).portMapping).toBe('pcp');
         expect((await nodes.get('port-mapping')!.status()).counters).toMatchObject({ 'port-mapped-pcp': 1 });
       }),
-    180_000,
+    300_000,
   );
 });

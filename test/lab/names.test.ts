@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { until } from './toolkit/command.ts';
 import { Lab } from './toolkit/lab.ts';
 import type { Network, Node } from './toolkit/network.ts';
 import { type Small, smallNetwork } from './toolkit/small.ts';
@@ -72,7 +73,15 @@ describeLab('the resolver of a node', () => {
     expect(held.status).toBe('SERVFAIL');
     expect(quick.status).toBe('NOERROR');
     process.kill(silent.daemon.pid, 'SIGCONT');
-    await a.systemPing(silent.fqdn);
+    const hears = a.systemPing.bind(a, silent.fqdn, ['-W', '2']);
+    await until(
+      () =>
+        hears().then(
+          () => true,
+          () => false,
+        ),
+      { what: 'it to be heard again' },
+    );
     await silent.daemon.stop();
   });
 

@@ -104,7 +104,7 @@ describeLab('a site that blocks UDP', () => {
       const works = gateway.up().then(async () => {
         await camera.dhcp();
         await camera.is('active');
-        await camera.host.run(['ping', '-c', '1', '-W', '4', free.fqdn]);
+        await camera.host.run(['ping', '-c', '1', '-W', '10', free.fqdn]);
       });
 
       const proxy = new HttpProxy(lab, proxied.router, '10.2.0.1');

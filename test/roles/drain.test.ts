@@ -34,7 +34,7 @@ it('waits for what is in progress, and no longer', async () => {
 
 it('waits for nothing longer than the grace time', async () => {
   const service = busyFor(Number.POSITIVE_INFINITY);
-  await drain([service], { grace: '0.2' }, silentLog);
+  await drain([service], { grace: '1' }, silentLog);
   expect(service.asked).toBeGreaterThan(1);
   const none = busyFor(1);
   await drain([none], { grace: '0' }, silentLog);
@@ -48,7 +48,7 @@ it('leaves the routing first, then waits until nothing comes any more', async ()
   await drain([service as never], { grace: '60', drainHook: hook(`touch ${done}`) }, silentLog);
   expect(order[0]).toBe('drain');
   expect(new Set(order.slice(1))).toEqual(new Set(['out']));
-  expect(order.length).toBeGreaterThan(5);
+  expect(order.length).toBeGreaterThan(2);
 });
 
 it.each([

@@ -38,7 +38,8 @@ function serve(): void {
 }
 
 async function watch(name: string): Promise<{ readonly came: number; readonly late: number }> {
-  const socket = createSocket('udp4');
+  // Room for what comes while others have the processor.
+  const socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 22 });
   let [came, late, last] = [0, 0, -1];
   const ended = Promise.withResolvers<void>();
   socket.on('message', (packet) => {

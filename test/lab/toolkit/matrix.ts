@@ -185,13 +185,13 @@ export class Matrix {
   }
 }
 
-/** The first packets of a pair, and what becomes of its path. */
+/** The first packets of a pair, and what becomes of its path within a time. */
 export async function meet<P extends { from?: Place; to?: Place }>(
   from: Node,
   to: Node,
   places: P,
+  patience = predicts(places) ? PREDICTED_MS : WATCHED_MS,
 ): Promise<P & Meeting> {
-  const patience = predicts(places) ? PREDICTED_MS : WATCHED_MS;
   const started = performance.now();
   await from.systemPing(to.fqdn);
   const firstMs = Math.round(performance.now() - started);
