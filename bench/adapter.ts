@@ -14,7 +14,7 @@ import { type Host, Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
 import type { Namespace } from '../test/lab/toolkit/namespace.ts';
 import type { Node, PeerStatus } from '../test/lab/toolkit/network.ts';
 import { smallNetwork } from '../test/lab/toolkit/small.ts';
-import { cpuSeconds, residentMiB } from './process-figures.ts';
+import { cpuSeconds, residentMiB, sleepsOfThreads } from './process-figures.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -85,6 +85,17 @@ async function measure(devices: readonly Device[], peer: Node, address: string):
   ];
 }
 
+/** A device asks again where its client gave up. */
+async function lease(device: Device): Promise<void> {
+  for (let tries = 5; ; tries--) {
+    try {
+      return await device.dhcp();
+    } catch (error) {
+      if (tries === 0) throw error;
+    }
+  }
+}
+
 async function crowd(adapter: Adapter, peer: Node, address: string, count: number): Promise<void> {
   const before = residentMiB(adapter.daemon.pid);
   const devices = Array.from({ length: count }, (_, i) => adapter.device(`device${i}`));
@@ -93,7 +104,7 @@ async function crowd(adapter: Adapter, peer: Node, address: string, count: numbe
   const waits: number[] = [];
   await Promise.all(
     devices.map(async (device) => {
-      await device.dhcp();
+      await lease(device);
       await device.host.run(['ping', '-n', '-c', '1', '-w', '60', address]);
       waits.push((performance.now() - began) / 1_000);
     }),
@@ -110,12 +121,23 @@ async function crowd(adapter: Adapter, peer: Node, address: string, count: numbe
   );
   // Streams of probes after the last packet have ended by then.
   await setTimeout(QUIET_MS);
-  for (const [name, node] of Object.entries({ 'the node they all talked to': peer, 'the adapter': adapter })) {
-    const spent = cpuSeconds([node.daemon.pid]);
-    await setTimeout(IDLE_MS);
-    const share = (100_000 * (cpuSeconds([node.daemon.pid]) - spent)) / IDLE_MS;
-    console.log(`idle, with paths for ${count} devices, ${name} takes ${share.toFixed(2)} % of a processor`);
-  }
+  const both = Object.entries({ 'the node they all talked to': peer, 'the adapter': adapter });
+  const spent = await Promise.all(both.map(([, { daemon }]) => idle(daemon.pid)));
+  both.forEach(([name], i) => {
+    console.log(`idle, with paths for ${count} devices, ${name} takes ${spent[i]}`);
+  });
+}
+
+/** What a process takes while nothing is asked of it. */
+async function idle(pid: number): Promise<string> {
+  const [cpu, sleeps] = [cpuSeconds([pid]), sleepsOfThreads(pid)];
+  await setTimeout(IDLE_MS);
+  const share = (100_000 * (cpuSeconds([pid]) - cpu)) / IDLE_MS;
+  const wakings = [...sleepsOfThreads(pid)].map(
+    ([thread, count]) => (count - (sleeps.get(thread) ?? 0)) / (IDLE_MS / 1_000),
+  );
+  const each = wakings.filter((count) => count > 0).map((count) => count.toFixed(1));
+  return `${share.toFixed(2)} % of a processor, its threads are woken ${each.join(', ')} times a second`;
 }
 
 async function main(lab: Lab): Promise<void> {

@@ -41,6 +41,11 @@ function load() {
     malloc_trim: bind<(keep: number) => number>(program, 'int malloc_trim(int64_t keep)'),
     munmap: bind<(address: number, length: number) => number>(program, 'int munmap(int64_t address, int64_t length)'),
     socket: bind<Call3>(program, 'int socket(int domain, int type, int protocol)'),
+    socketpair: bind<(domain: number, type: number, protocol: number, pair: number) => number>(
+      program,
+      'int socketpair(int domain, int type, int protocol, int64_t pair)',
+    ),
+    dup3: bind<Call3>(program, 'int dup3(int from, int to, int flags)'),
     bind: bind<Call3>(program, 'int bind(int fd, int64_t address, int length)'),
     connect: bind<Call3>(program, 'int connect(int fd, int64_t address, int length)'),
     getsockname: bind<Call3>(program, 'int getsockname(int fd, int64_t address, int64_t length)'),

@@ -3,8 +3,10 @@
  * send call, so that requests never block and are safe on the main thread.
  */
 
+import type { Socket } from 'node:net';
 import { raise } from '../lib/errors.ts';
 import type { Prefix } from '../lib/ip.ts';
+import { adopt } from './adopt.ts';
 import { raiseErrno } from './errno.ts';
 import { addressOf, errno } from './ffi.ts';
 import { check, libc } from './libc.ts';
@@ -27,47 +29,47 @@ import {
   type NewRoute,
   type Route,
 } from './netlink-codec.ts';
-import { SOL_SOCKET, setOption } from './socket-option.ts';
+import { setOption, setReceiveBuffer } from './socket-option.ts';
 
 export type { Link, LinkAddress, LinkSettings, NetworkEvent, NewRoute, Route } from './netlink-codec.ts';
 export { hostPrefix } from './netlink-codec.ts';
 
 const AF_NETLINK = 16;
 const SOCK_RAW_CLOEXEC = 3 | 0o2000000;
+const SOCK_NONBLOCK = 0o4000;
 const NETLINK_ROUTE = 0;
 const SOL_NETLINK = 270;
 const NETLINK_CAP_ACK = 10;
 const NETLINK_EXT_ACK = 11;
-const SO_RCVBUF = 8;
-const MSG_DONTWAIT = 0x40;
-const EAGAIN = 11;
 const EINTR = 4;
 const EEXIST = 17;
 const ENOENT = 2;
 const ESRCH = 3;
 const EADDRNOTAVAIL = 99;
-const ENOBUFS = 105;
 
 /** The largest read the kernel offers is 32 KiB. */
 const READ_SIZE = 65536;
+/** For changes that come while the main thread is busy. */
+const MONITOR_BUFFER = 1 << 20;
+
+function openSocket(flags = 0, groups = 0): number {
+  const fd = check(libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC | flags, NETLINK_ROUTE), 'socket(AF_NETLINK)');
+  const address = Buffer.allocUnsafeSlow(12).fill(0);
+  address.writeUInt16LE(AF_NETLINK, 0);
+  address.writeUInt32LE(groups, 8);
+  try {
+    check(libc().bind(fd, addressOf(address), address.length), 'bind(AF_NETLINK)');
+  } catch (error) {
+    libc().close(fd);
+    throw error;
+  }
+  return fd;
+}
 
 class NetlinkSocket {
   readonly #buffer = Buffer.allocUnsafeSlow(READ_SIZE);
   readonly #bufferAddress = addressOf(this.#buffer);
-  #fd: number;
-
-  constructor(groups = 0) {
-    this.#fd = check(libc().socket(AF_NETLINK, SOCK_RAW_CLOEXEC, NETLINK_ROUTE), 'socket(AF_NETLINK)');
-    const address = Buffer.allocUnsafeSlow(12).fill(0);
-    address.writeUInt16LE(AF_NETLINK, 0);
-    address.writeUInt32LE(groups, 8);
-    try {
-      check(libc().bind(this.#fd, addressOf(address), address.length), 'bind(AF_NETLINK)');
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-  }
+  #fd = openSocket();
 
   option(level: number, option: number, value: number): void {
     // Every option set here only makes things better; an older kernel without it still works.
@@ -79,8 +81,8 @@ class NetlinkSocket {
   }
 
   /** One read, valid until the next; or the errno. */
-  receive(flags: number): Buffer | number {
-    const length = libc().recv(this.#fd, this.#bufferAddress, READ_SIZE, flags);
+  receive(): Buffer | number {
+    const length = libc().recv(this.#fd, this.#bufferAddress, READ_SIZE, 0);
     return length < 0 ? errno() : this.#buffer.subarray(0, length);
   }
 
@@ -147,7 +149,7 @@ export class Netlink {
 
   #receive(): Buffer {
     for (;;) {
-      const octets = this.#socket.receive(0);
+      const octets = this.#socket.receive();
       if (typeof octets !== 'number') return octets;
       if (octets !== EINTR) raiseErrno('recv(AF_NETLINK)', '', octets);
     }
@@ -199,36 +201,42 @@ export function linkIndex(netlink: Netlink, name: string): number {
 
 export type NetworkMonitor = { close(): void };
 
-/**
- * Reports changes of links, addresses and routes, at most `intervalMs` after they happened and all of that time at once.
- * Node's event loop takes no netlink socket and a thread of its own would cost more than ten empty reads a second.
- */
-export function monitorNetwork(changed: (events: readonly NetworkEvent[]) => void, intervalMs = 100): NetworkMonitor {
-  const socket = new NetlinkSocket(changeGroups);
-  socket.option(SOL_SOCKET, SO_RCVBUF, 1 << 20);
-  const poll = (): void => {
-    const events: NetworkEvent[] = [];
-    for (;;) {
-      const octets = socket.receive(MSG_DONTWAIT);
-      if (octets === EAGAIN) break;
-      if (typeof octets === 'number') {
-        // ENOBUFS says that messages were lost; after anything else, reading everything again is right as well.
-        events.push({ on: 'overrun' });
-        if (octets === ENOBUFS) continue;
-        break;
-      }
+/** A change seldom comes alone: what else comes within this time is told with it (ms). */
+const TOGETHER_MS = 50;
+
+/** Reports changes of links, addresses and routes. */
+export function monitorNetwork(changed: (events: readonly NetworkEvent[]) => void): NetworkMonitor {
+  let stream: Socket;
+  const events: NetworkEvent[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  const tell = (): void => {
+    timer = undefined;
+    if (stream.destroyed) listen();
+    changed(events.splice(0));
+  };
+  const heard = (event: NetworkEvent): void => {
+    events.push(event);
+    timer ??= setTimeout(tell, TOGETHER_MS).unref();
+  };
+  const listen = (): void => {
+    const fd = openSocket(SOCK_NONBLOCK, changeGroups);
+    setReceiveBuffer(fd, MONITOR_BUFFER);
+    stream = adopt(fd).unref();
+    stream.on('data', (octets: Buffer) => {
       for (const message of decodeMessages(octets)) {
         const event = decodeEvent(message);
-        if (event !== null) events.push(event);
+        if (event !== null) heard(event);
       }
-    }
-    if (events.length > 0) changed(events);
+    });
+    // ENOBUFS says that messages were lost; after anything else, reading everything again is right as well.
+    stream.on('error', () => heard({ on: 'overrun' }));
+    stream.resume();
   };
-  const timer = setInterval(poll, intervalMs).unref();
+  listen();
   return {
     close: () => {
-      clearInterval(timer);
-      socket.close();
+      clearTimeout(timer);
+      stream.destroy();
     },
   };
 }

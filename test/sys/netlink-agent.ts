@@ -14,7 +14,7 @@ import {
 
 const netlink = new Netlink();
 const seen: NetworkEvent[] = [];
-monitorNetwork((events) => seen.push(...events), 10);
+monitorNetwork((events) => seen.push(...events));
 
 export const links = (): Link[] => netlink.links();
 export const addresses = (): LinkAddress[] => netlink.addresses();

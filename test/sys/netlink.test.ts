@@ -145,6 +145,22 @@ describeLab('netlink', () => {
       );
       for (const event of wanted) expect(events).toContainEqual(expect.objectContaining(nested(event)));
     }));
+
+  it('says so when it missed changes, and goes on', () =>
+    inLab('netlink overrun', async (lab) => {
+      const host = lab.namespace('host');
+      const netlink = prepare(host);
+      const sees = (what: string, test: (event: NetworkEvent) => boolean): Promise<unknown> =>
+        until(async () => (await netlink.call<NetworkEvent[]>('events')).some(test), { what, intervalMs: 200 });
+      await netlink.call('setLink', await netlink.call<number>('index', 'tun0'), { up: true });
+      netlink.program.signal('SIGSTOP');
+      const routes = Array.from({ length: 4_000 }, (_, i) => `route add 198.18.${i >> 8}.${i & 255} dev tun0\n`);
+      await host.run(['ip', '-batch', '-'], { input: routes.join('') });
+      netlink.program.signal('SIGCONT');
+      await sees('the loss', ({ on }) => on === 'overrun');
+      host.sh('ip link add after0 type veth');
+      await sees('what came after', (event) => event.on === 'link' && event.link.name === 'after0');
+    }));
 });
 
 /** Every object below matches if it contains what is named. */
