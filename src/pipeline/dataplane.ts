@@ -16,6 +16,7 @@ import { outerFilter, SignallingSender } from './signalling.ts';
 import { StandIns } from './stand-ins.ts';
 import { readDrops, readEdges, Tally, TrafficCounters, tallyMemory, trafficMemory } from './tally.ts';
 import { IoThread, type Offload, type OffloadName, type ThreadHandlers } from './threads.ts';
+import { TrafficNews } from './traffic-news.ts';
 
 export type { Offload };
 
@@ -32,6 +33,8 @@ export type DataPlaneOptions = {
   readonly log: Log;
   /** Events in the order in which they happened, on the main thread. */
   readonly onEvent: (event: PathEvent) => void;
+  /** Packets go, come or are lost, after `traffic` found none. */
+  readonly onTraffic?: () => void;
   /** Frames of the inner link that are for the control plane. */
   readonly onFrame?: (frame: Uint8Array) => void;
   /** An I/O thread ended without being asked to: the data plane is dead. */
@@ -84,7 +87,7 @@ export type DataPlane = {
   sendFrom(sockets: UdpSockets, to: Endpoint, datagram: Uint8Array): void;
   /** Sends one signalling datagram from the same port; what could not be sent is counted. */
   sendSignalling(to: Endpoint, datagram: Uint8Array): void;
-  /** Totals of every installed path. */
+  /** Totals of the paths by which packets went, came or were lost since the last call; if there are none, see `onTraffic`. */
   traffic(): PathTraffic[];
   /** Totals that are no drops: packets, datagrams and octets by edge and direction. */
   counters(): Record<string, number>;
@@ -130,7 +133,6 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const offload = { tunTcp: tun.tcp, tunUdp: tun.udp, udpSegment: udp.segment, udpGro: udp.gro };
   const shared = { tally: tallyMemory(3), traffic: trafficMemory() };
   const tally = new Tally(shared.tally, ROW.main);
-  const traffic = new TrafficCounters(shared.traffic);
   const standIns = new StandIns(outerFilter(overlay));
   const mayGoTo = (endpoint: Endpoint): boolean => standIns.mayGoTo(endpoint);
   const handlers: ThreadHandlers = {
@@ -139,6 +141,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       else if (event.on !== 'datagram' || mayGoTo(event.from)) options.onEvent(standIns.event(event));
       else tally.drop('forbidden-address');
     },
+    onTraffic: () => options.onTraffic?.(),
     onRefused: (name) => {
       offload[name] = false;
       log.warn('offload refused by the system, going on without it', { offload: name });
@@ -201,6 +204,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const port = new UdpPort(udp, 0);
   const signalling = new SignallingSender(port, tally, mayGoTo);
   const places = new Places();
+  const news = new TrafficNews(new TrafficCounters(shared.traffic), places);
   const permitted = (command: PathCommand): PathCommand => {
     if (command.do !== 'setEndpoint') return command;
     const { also, ...rest } = command;
@@ -220,7 +224,10 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
     },
     command(command) {
       const place = command.do === 'installPath' ? places.take(command.pathId) : 0;
-      if (command.do === 'removePath') places.release(command.pathId);
+      if (command.do === 'removePath') {
+        places.release(command.pathId);
+        news.forget(command.pathId);
+      }
       for (const thread of threads) thread.send(permitted(standIns.command(command)), place);
     },
     setLocal(addresses) {
@@ -256,7 +263,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       if (local === null) tally.drop('not-sent');
       else signalling.send(local, datagram);
     },
-    traffic: () => [...places].map(([pathId, place]) => ({ pathId, ...traffic.read(place) })),
+    traffic: () => news.look(),
     counters: () => readEdges(shared.tally),
     close,
   };

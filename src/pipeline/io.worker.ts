@@ -128,6 +128,7 @@ function routine(halves: Halves, deviceFds: readonly number[]): void {
     }
     // After what came in: the answer to it may be waiting already.
     drained = inside === null || inside.pump() < PACKETS_AT_ONCE;
+    if (traffic.isAwaited) report({ traffic: true });
     for (let i = 0; i < watches.length; i++) watches[i]!();
   }
 }

@@ -90,21 +90,41 @@ export const TRAFFIC_END = TRAFFIC_ROW;
 /** The most paths of one data plane or relay. */
 export const MAX_PATHS = 65_536;
 
+/** Before the counters: whether the main thread waits for traffic. */
+const AWAITED_ROOM = Float64Array.BYTES_PER_ELEMENT;
+
 /** Untouched pages of it take no memory. */
 export function trafficMemory(): SharedArrayBuffer {
-  return new SharedArrayBuffer(MAX_PATHS * TRAFFIC_ROW * Float64Array.BYTES_PER_ELEMENT);
+  return new SharedArrayBuffer(AWAITED_ROOM + MAX_PATHS * TRAFFIC_ROW * Float64Array.BYTES_PER_ELEMENT);
 }
 
 /** Traffic counters of all paths, by place; as one thread or the main thread sees them. */
 export class TrafficCounters {
   readonly #cells: Float64Array;
+  readonly #awaited: Int32Array;
+  #added = false;
 
   constructor(memory: SharedArrayBuffer) {
-    this.#cells = new Float64Array(memory);
+    this.#cells = new Float64Array(memory, AWAITED_ROOM);
+    this.#awaited = new Int32Array(memory, 0, 1);
   }
 
   add(place: number, counter: number, amount: number): void {
     this.#cells[place * TRAFFIC_ROW + counter]! += amount;
+    this.#added = true;
+  }
+
+  /** The main thread wants to be told of what is added from now on, once; or not any more. */
+  await(wanted: boolean): void {
+    Atomics.store(this.#awaited, 0, wanted ? 1 : 0);
+  }
+
+  /** After a batch, on the thread that adds: whether it is this one's to tell the main thread. */
+  get isAwaited(): boolean {
+    if (!this.#added) return false;
+    this.#added = false;
+    // Not just a look: what was added must be seen by whoever begins to wait now.
+    return Atomics.exchange(this.#awaited, 0, 0) !== 0;
   }
 
   /** Zeroes the counters [from, to) of a place. Whoever writes them does it, as the place may have been another path's before. */
@@ -116,7 +136,18 @@ export class TrafficCounters {
     return this.#cells[place * TRAFFIC_ROW + counter]!;
   }
 
-  /** Every path's are read several times a second: no detour by names. */
+  /** Packets that went, came or were lost. */
+  packets(place: number): number {
+    const at = place * TRAFFIC_ROW;
+    const cells = this.#cells;
+    return (
+      cells[at + Traffic.txPackets]! +
+      cells[at + Traffic.txDropped]! +
+      cells[at + Traffic.rxPackets]! +
+      cells[at + Traffic.rxDropped]!
+    );
+  }
+
   read(place: number): Omit<PathTraffic, 'pathId'> {
     return {
       txPackets: this.get(place, Traffic.txPackets),

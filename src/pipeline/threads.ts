@@ -41,6 +41,8 @@ export type Report =
   | { readonly ready: true }
   /** There are events in the ring. */
   | { readonly events: true }
+  /** There is traffic, which was awaited. */
+  | { readonly traffic: true }
   /** An offload that worked at the start was refused later and is off now. */
   | { readonly refused: OffloadName };
 
@@ -77,6 +79,7 @@ export type ThreadSetup = {
 
 export type ThreadHandlers = {
   readonly onEvent: (event: PathEvent | LinkEvent) => void;
+  readonly onTraffic?: () => void;
   readonly onRefused: (offload: OffloadName) => void;
   readonly onFailure: (error: unknown) => void;
 };
@@ -112,6 +115,7 @@ export class IoThread {
     let ready = false;
     worker.on('message', (report: Report) => {
       if ('events' in report) this.#woken();
+      else if ('traffic' in report) handlers.onTraffic?.();
       else if ('refused' in report) handlers.onRefused(report.refused);
       else {
         ready = true;

@@ -383,7 +383,6 @@ export class Path {
   #established(now: Now): void {
     this.upSince = now;
     this.timers.clear('establish');
-    this.reach.established(now);
     this.#liveness.keepAliveSoon(now);
     this.#mtu.follow(this.chosen, now);
     this.say('up');

@@ -111,11 +111,6 @@ export class Reach {
     }
   }
 
-  /** From now on the path is worth keeping in shape. */
-  established(now: Now): void {
-    this.timers.set('optimise', now.ms + OPTIMISE_MS);
-  }
-
   stop(now: Now): void {
     this.#stopped = true;
     this.timers.clearAll();
@@ -212,9 +207,12 @@ export class Reach {
     this.timers.set('both', now.ms + (isTrusted ? BOTH_AFTER_MS : 0));
   }
 
-  /** From time to time while packets flow: where some are lost, other ways are looked at. */
+  /** From time to time while packets flow: where some are lost, and after a rest, other ways are looked at. */
   heartbeat(now: Now): void {
-    if (this.chosen !== null && lossOf(this.chosen) > 0) this.#probing.compare(now);
+    if (!this.timers.isSet('optimise')) {
+      this.timers.set('optimise', now.ms + OPTIMISE_MS);
+      this.#probing.remeasure(now);
+    } else if (this.chosen !== null && lossOf(this.chosen) > 0) this.#probing.compare(now);
   }
 
   /** A message came back from there, or a challenge: this way works. */
@@ -276,6 +274,7 @@ export class Reach {
     this.#wantsBoth = false;
     this.#sendsBoth = false;
     this.#lead(best, null);
+    this.timers.set('optimise', now.ms + OPTIMISE_MS);
     if (relayed) this.timers.set('refresh', now.ms + KEEP_ALIVE_MS);
     // What was direct may be so again in a moment.
     if (relayed && before !== null && before.origin !== 'relay') this.#probing.probeAll(now);
@@ -340,15 +339,13 @@ export class Reach {
     this.#binding.lapse(now);
   }
 
+  /** A relay is left as soon as may be; a direct way is compared with others by the next heartbeat, so only if it is used. */
   #optimise(now: Now): void {
+    if (this.chosen === null || !this.#isRelayed) return;
     this.timers.set('optimise', now.ms + OPTIMISE_MS);
-    if (this.chosen !== null && this.#isRelayed) {
-      this.#probing.probeAll(now);
-      // Word of a move may have been lost.
-      this.#path.announce(this.chosen, now);
-    } else {
-      this.#probing.remeasure(now);
-    }
+    this.#probing.probeAll(now);
+    // Word of a move may have been lost.
+    this.#path.announce(this.chosen, now);
   }
 
   #bindingSettled(bound: boolean, now: Now): void {

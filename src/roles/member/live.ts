@@ -34,12 +34,10 @@ import { Nat64Watch } from './nat64.ts';
 import { PortFan } from './port-fan.ts';
 import { type DefaultRouter, PortMapper } from './port-mapper.ts';
 import { type Resolver, startResolver } from './resolver.ts';
+import { SleepWatch } from './sleep-watch.ts';
 import { type DaemonState, peerFile } from './state.ts';
+import { TrafficWatch } from './traffic-watch.ts';
 
-/** How often the machine hears of traffic, from which it tells whether a path still works (ms). */
-const TRAFFIC_MS = 250;
-/** Who did not notice so much time go by was suspended or stopped, and may be somewhere else (ms). */
-const SLEPT_MS = 5_000;
 /** How long a node that was online before waits for the NMS until it says that it serves all the same. */
 const SERVING_ANYWAY_MS = 8_000;
 
@@ -108,6 +106,7 @@ export class LiveNode {
   #attachment: Attachment | null = null;
   #plane: DataPlane | null = null;
   #portMapper: PortMapper | null = null;
+  #traffic: TrafficWatch | null = null;
   #resolver: Resolver | null = null;
   #warnings: string[] = [];
   /** Addresses and uplinks, as they were looked at last. */
@@ -165,6 +164,7 @@ export class LiveNode {
       log,
       link: inner === null ? null : { ...inner, interface: inner.inner },
       onEvent: (event) => this.#members.event(event),
+      onTraffic: () => this.#traffic?.begun(),
       onFrame: (frame) => this.#attachment?.frame(frame),
       onFailure: (error) => this.#options.onFailure(asFault(error)),
     });
@@ -213,18 +213,19 @@ export class LiveNode {
       monitor.close();
       this.#nat64.close();
     });
-    let beforeMs = readClock().ms;
-    const traffic = setInterval(() => {
-      const { ms } = readClock();
-      if (ms - beforeMs > SLEPT_MS) this.#woke(ms - beforeMs);
-      beforeMs = ms;
-      this.#members.traffic(plane.traffic());
-    }, TRAFFIC_MS);
-    const anyway = setTimeout(() => this.#serving.resolve(), SERVING_ANYWAY_MS);
-    this.#cleanup.defer(() => {
-      clearInterval(traffic);
-      clearTimeout(anyway);
+    const sleep = new SleepWatch((sleptMs) => this.#woke(sleptMs));
+    this.#cleanup.defer(() => sleep.close());
+    const traffic = new TrafficWatch(() => {
+      sleep.look();
+      const news = plane.traffic();
+      this.#members.traffic(news);
+      return news.length > 0;
     });
+    this.#traffic = traffic;
+    this.#cleanup.defer(() => traffic.close());
+    traffic.begun();
+    const anyway = setTimeout(() => this.#serving.resolve(), SERVING_ANYWAY_MS);
+    this.#cleanup.defer(() => clearTimeout(anyway));
 
     const { domain } = session;
     const resolver = await startResolver({

@@ -14,7 +14,6 @@ export class Members {
   #behindNat64 = false;
   #relayTimes: readonly RelayTime[] = [];
   #forwarded: Endpoint | null = null;
-  #totals = new Map<string, number>();
 
   /** Without it nobody has streams. */
   carriers: Carriers | null = null;
@@ -63,16 +62,11 @@ export class Members {
     for (const member of this.#members) member.input((machine, now) => machine.forwarded(endpoint, now));
   }
 
-  /** Totals of all paths; those that have not changed are not news. */
+  /** Totals of the paths that carry packets. */
   traffic(paths: readonly PathTraffic[]): void {
-    const seen = new Map<string, number>();
     for (const totals of paths) {
-      const sum = totals.txPackets + totals.txDropped + totals.rxPackets + totals.rxDropped;
-      seen.set(totals.pathId, sum);
-      if (sum === (this.#totals.get(totals.pathId) ?? 0)) continue;
       this.#find((member) => member.machine.owns(totals.pathId))?.input((machine, now) => machine.traffic(totals, now));
     }
-    this.#totals = seen;
   }
 
   #place(member: Member): void {
