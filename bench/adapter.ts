@@ -14,7 +14,7 @@ import { type Host, Lab, whyNoLab } from '../test/lab/toolkit/lab.ts';
 import type { Namespace } from '../test/lab/toolkit/namespace.ts';
 import type { Node, PeerStatus } from '../test/lab/toolkit/network.ts';
 import { smallNetwork } from '../test/lab/toolkit/small.ts';
-import { cpuSeconds, residentMiB, sleepsOfThreads } from './process-figures.ts';
+import { cpuSeconds, residentMiB, threadFigures } from './process-figures.ts';
 
 const { values: flags } = parseArgs({
   options: {
@@ -85,11 +85,13 @@ async function measure(devices: readonly Device[], peer: Node, address: string):
   ];
 }
 
-/** A device asks again where its client gave up. */
-async function lease(device: Device): Promise<void> {
+/** A device gets an address and reaches the node; it asks again where its client gave up. */
+async function join(device: Device, address: string): Promise<void> {
   for (let tries = 5; ; tries--) {
     try {
-      return await device.dhcp();
+      await device.dhcp();
+      await device.host.run(['ping', '-n', '-c', '1', '-w', '60', address]);
+      return;
     } catch (error) {
       if (tries === 0) throw error;
     }
@@ -104,8 +106,7 @@ async function crowd(adapter: Adapter, peer: Node, address: string, count: numbe
   const waits: number[] = [];
   await Promise.all(
     devices.map(async (device) => {
-      await lease(device);
-      await device.host.run(['ping', '-n', '-c', '1', '-w', '60', address]);
+      await join(device, address);
       waits.push((performance.now() - began) / 1_000);
     }),
   );
@@ -128,16 +129,17 @@ async function crowd(adapter: Adapter, peer: Node, address: string, count: numbe
   });
 }
 
-/** What a process takes while nothing is asked of it. */
+/** What a process takes while nothing is asked of it, and each of its threads that does anything. */
 async function idle(pid: number): Promise<string> {
-  const [cpu, sleeps] = [cpuSeconds([pid]), sleepsOfThreads(pid)];
+  const [cpu, before] = [cpuSeconds([pid]), threadFigures(pid)];
   await setTimeout(IDLE_MS);
-  const share = (100_000 * (cpuSeconds([pid]) - cpu)) / IDLE_MS;
-  const wakings = [...sleepsOfThreads(pid)].map(
-    ([thread, count]) => (count - (sleeps.get(thread) ?? 0)) / (IDLE_MS / 1_000),
-  );
-  const each = wakings.filter((count) => count > 0).map((count) => count.toFixed(1));
-  return `${share.toFixed(2)} % of a processor, its threads are woken ${each.join(', ')} times a second`;
+  const share = (spent: number): string => `${((100_000 * spent) / IDLE_MS).toFixed(2)} %`;
+  const threads = [...threadFigures(pid)].map(([id, now]) => {
+    const then = before.get(id) ?? { cpuSeconds: 0, sleeps: 0 };
+    const wakings = ((1_000 * (now.sleeps - then.sleeps)) / IDLE_MS).toFixed(1);
+    return `${now.name} ${share(now.cpuSeconds - then.cpuSeconds)}, woken ${wakings} times a second`;
+  });
+  return `${share(cpuSeconds([pid]) - cpu)} of a processor (${threads.join('; ')})`;
 }
 
 async function main(lab: Lab): Promise<void> {

@@ -20,12 +20,16 @@ export function residentMiB(pid: number): number {
   return Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]) / 1024;
 }
 
-/** How often each thread of a process has gone to sleep so far, by thread id: as often it was woken. */
-export function sleepsOfThreads(pid: number): Map<string, number> {
+/** What a thread has done so far: its name, its time on a processor in seconds, and how often it went to sleep: as often it was woken. */
+export type ThreadFigures = { readonly name: string; readonly cpuSeconds: number; readonly sleeps: number };
+
+/** Of each thread of a process, by thread id (proc_pid_schedstat: nanoseconds). */
+export function threadFigures(pid: number): Map<string, ThreadFigures> {
   return new Map(
     readdirSync(`/proc/${pid}/task`).map((thread) => {
-      const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8');
-      return [thread, Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1])];
+      const read = (file: string): string => readFileSync(`/proc/${pid}/task/${thread}/${file}`, 'utf8');
+      const sleeps = Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(read('status'))?.[1]);
+      return [thread, { name: read('comm').trim(), cpuSeconds: Number.parseInt(read('schedstat'), 10) / 1e9, sleeps }];
     }),
   );
 }

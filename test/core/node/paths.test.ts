@@ -57,6 +57,28 @@ describe('a path', () => {
     expect(lab.peer(b, a)).toMatchObject({ state: 'up', path: 'direct' });
   });
 
+  it('is compared with other ways once a minute while it is used, also after a rest, and not while it rests', async () => {
+    const { lab, a, b } = await pair(both('portRestricted'));
+    lab.pass(60_000);
+    const probes = (): number => lab.count(a, 'holePunching');
+    const use = (seconds: number): void => {
+      for (let i = 0; i < seconds; i++) {
+        expect(lab.reaches(a, b, 1_000)).toBe(true);
+        lab.pass(900);
+      }
+    };
+    const before = probes();
+    lab.pass(300_000);
+    expect(probes()).toBe(before);
+    use(5);
+    const once = probes() - before;
+    expect(once).toBeGreaterThan(0);
+    use(50);
+    expect(probes() - before).toBe(once);
+    use(15);
+    expect(probes() - before).toBeGreaterThan(once);
+  });
+
   it('is direct from and to a node behind a NAT', async () => {
     expectPath(await pair((lab) => [lab.home('symmetric')('10.0.0.2'), lab.publicly()]), 'direct');
     expectPath(await pair((lab) => [lab.publicly(), lab.home('symmetric')('10.0.0.2')]), 'direct');
