@@ -110,7 +110,7 @@ const window = new ReplayWindow(CAPSULE_WINDOW);
 measure('replay window', 1, (i) => window.check(i) && window.accept(i));
 
 const JOB = 32;
-const board = boardMemory();
+const board = boardMemory(1);
 const jobs = new JobBoard(board, new SharedArrayBuffer(4), memory);
 const hands = new JobHands(board, 0);
 measure(`reorder, jobs of ${JOB} packets done backwards`, 2 * JOB, () => {

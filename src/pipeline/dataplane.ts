@@ -6,6 +6,7 @@ import type { Log } from '../lib/log.ts';
 import type { PathCommand, PathEvent, PathTraffic } from '../lib/path.ts';
 import type { DropReason } from '../proto/drop.ts';
 import { type Capture, closeFramePort, type FrameHandle, openFramePort } from '../sys/frame-port.ts';
+import { FrameQueues } from '../sys/frame-queues.ts';
 import { closeTun, openTun } from '../sys/tun.ts';
 import { closeUdp, openUdp, UdpPort, type UdpSockets } from '../sys/udp.ts';
 import type { LinkHost } from './hosts.ts';
@@ -205,6 +206,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
   const signalling = new SignallingSender(port, tally, mayGoTo);
   const places = new Places();
   const news = new TrafficNews(new TrafficCounters(shared.traffic), places);
+  const queues = link === null ? null : new FrameQueues(link);
   const permitted = (command: PathCommand): PathCommand => {
     if (command.do !== 'setEndpoint') return command;
     const { also, ...rest } = command;
@@ -234,6 +236,7 @@ export async function openDataPlane(options: DataPlaneOptions): Promise<DataPlan
       for (const thread of threads) thread.send({ do: 'setLocal', addresses });
     },
     setHosts(hosts) {
+      queues?.set(hosts.map(({ mac }) => mac));
       for (const thread of threads) thread.send({ do: 'setHosts', hosts });
     },
     setResolvers(addresses) {

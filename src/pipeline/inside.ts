@@ -101,7 +101,7 @@ export class Inside {
     this.#copyDscp = parts.copyDscp === true;
     const pool = parts.pool ?? null;
     const jobsAt = SEAL_AT + SEAL_ROOM;
-    this.#memory = allocate(jobsAt + (pool === null ? 0 : SealJobs.room(READ_ROOM)));
+    this.#memory = allocate(jobsAt + (pool === null ? 0 : SealJobs.room(pool, READ_ROOM)));
     this.#view = this.#memory.view;
     this.#splitter = new Splitter(this.#memory.view);
     this.#jobs = pool === null ? null : new SealJobs(pool, this.#memory, jobsAt, READ_ROOM);

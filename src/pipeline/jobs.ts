@@ -7,12 +7,15 @@
  *   staging     the I/O thread takes the jobs out again, strictly in the order of posting
  *
  * There are as many jobs as slots, so nothing grows. A job whose worker died is lost: staged in its turn, with nothing in it.
+ *
+ * There are as few slots as keep all workers busy, because jobs are one queue for everybody: what is in them has no turns
+ * any more. Everything else waits where each device has a queue of its own, in the kernel (`packet-port.ts`).
  */
 
 import { type Memory, memoryAt } from '../sys/memory.ts';
 
-/** Jobs under way at most. */
-export const SLOTS = 16;
+/** For each worker the job at hand and the next one; two for the I/O thread, which fills one and hands on another. */
+const slotsFor = (workers: number): number => 2 * workers + 2;
 /** Records (reads or datagrams) of one job at most. */
 export const RECORDS = 256;
 /** Numbers of one record; what they mean is the handling's business. */
@@ -29,17 +32,21 @@ const CONTROL_CELLS = 1;
 const SLOT_CELLS = 3;
 
 export type BoardMemory = {
+  /** Jobs under way at most. */
+  readonly slots: number;
   readonly control: SharedArrayBuffer;
   readonly records: SharedArrayBuffer;
   /** Address and length of the memory in which the packets are, written by the I/O thread. */
   readonly area: SharedArrayBuffer;
 };
 
-export function boardMemory(): BoardMemory {
-  const cells = CONTROL_CELLS + SLOTS * SLOT_CELLS;
+export function boardMemory(workers: number): BoardMemory {
+  const slots = slotsFor(workers);
+  const cells = CONTROL_CELLS + slots * SLOT_CELLS;
   return {
+    slots,
     control: new SharedArrayBuffer(cells * Int32Array.BYTES_PER_ELEMENT),
-    records: new SharedArrayBuffer(SLOTS * RECORDS * FIELDS * Float64Array.BYTES_PER_ELEMENT),
+    records: new SharedArrayBuffer(slots * RECORDS * FIELDS * Float64Array.BYTES_PER_ELEMENT),
     area: new SharedArrayBuffer(2 * Float64Array.BYTES_PER_ELEMENT),
   };
 }
@@ -58,10 +65,11 @@ export class JobBoard {
   readonly records: Float64Array;
   /** Whether jobs are staged in the order of posting; without it as they are done, for comparison. */
   readonly ordered: boolean;
+  readonly slots: number;
   readonly #control: Int32Array;
   readonly #work: Int32Array;
   /** Slots under way, the oldest first. */
-  readonly #queue = new Int32Array(SLOTS);
+  readonly #queue: Int32Array;
   #head = 0;
   #outstanding = 0;
   #number = 0;
@@ -73,6 +81,8 @@ export class JobBoard {
     this.records = new Float64Array(memory.records);
     this.#work = new Int32Array(work);
     this.ordered = ordered;
+    this.slots = memory.slots;
+    this.#queue = new Int32Array(memory.slots);
   }
 
   /** Jobs posted and not yet taken out. */
@@ -82,7 +92,7 @@ export class JobBoard {
 
   /** A slot for the next job, or -1 while all are under way. */
   free(): number {
-    for (let slot = 0; slot < SLOTS; slot++) {
+    for (let slot = 0; slot < this.slots; slot++) {
       if (Atomics.load(this.#control, stateOf(slot)) === State.free) return slot;
     }
     return -1;
@@ -92,7 +102,7 @@ export class JobBoard {
   post(slot: number, records: number): void {
     this.#control[countOf(slot)] = records;
     this.#control[numberOf(slot)] = this.#number++;
-    this.#queue[(this.#head + this.#outstanding++) % SLOTS] = slot;
+    this.#queue[(this.#head + this.#outstanding++) % this.slots] = slot;
     Atomics.store(this.#control, stateOf(slot), State.posted);
     Atomics.add(this.#work, 0, 1);
     Atomics.notify(this.#work, 0, 1);
@@ -102,14 +112,14 @@ export class JobBoard {
   settled(): number {
     const candidates = this.ordered ? Math.min(1, this.#outstanding) : this.#outstanding;
     for (let i = 0; i < candidates; i++) {
-      const slot = this.#queue[(this.#head + i) % SLOTS]!;
+      const slot = this.#queue[(this.#head + i) % this.slots]!;
       const state = Atomics.load(this.#control, stateOf(slot));
       if (state !== State.done && state !== State.lost) continue;
       // The ones before it move up behind it; in order there are none.
       for (let k = i; k > 0; k--) {
-        this.#queue[(this.#head + k) % SLOTS] = this.#queue[(this.#head + k - 1) % SLOTS]!;
+        this.#queue[(this.#head + k) % this.slots] = this.#queue[(this.#head + k - 1) % this.slots]!;
       }
-      this.#head = (this.#head + 1) % SLOTS;
+      this.#head = (this.#head + 1) % this.slots;
       this.#outstanding--;
       return slot;
     }
@@ -167,7 +177,7 @@ export class JobHands {
   take(): number {
     for (;;) {
       let oldest = -1;
-      for (let slot = 0; slot < SLOTS; slot++) {
+      for (let slot = 0; slot < this.#shared.slots; slot++) {
         if (Atomics.load(this.#control, stateOf(slot)) !== State.posted) continue;
         if (oldest < 0 || this.#isBefore(slot, oldest)) oldest = slot;
       }
@@ -192,7 +202,7 @@ export class JobHands {
 
   /** The worker died: what it had taken is lost. */
   lose(): void {
-    for (let slot = 0; slot < SLOTS; slot++) {
+    for (let slot = 0; slot < this.#shared.slots; slot++) {
       if (Atomics.load(this.#control, stateOf(slot)) === this.#taken) this.#settle(slot, State.lost);
     }
   }

@@ -29,7 +29,7 @@ import { CAPSULE_TYPE, capsuleBody, PREFACE } from './capsule.ts';
 import { Coalescer } from './coalesce.ts';
 import type { EventWriter } from './event-ring.ts';
 import { OpenField } from './handling.ts';
-import { JobBoard, RECORDS, recordAt, SLOTS } from './jobs.ts';
+import { JobBoard, RECORDS, recordAt } from './jobs.ts';
 import { Ranges } from './ranges.ts';
 import type { ReceiveKey, ReceivePath } from './receive-path.ts';
 import { ReceivePaths } from './receive-paths.ts';
@@ -78,7 +78,7 @@ export class Outside {
   readonly #view: DataView;
   readonly #names: DataView;
   readonly #jobs: JobBoard | null;
-  readonly #openings: Opening[] = [];
+  readonly #openings: Opening[];
   /** The job being filled. */
   #slot = -1;
   #count = 0;
@@ -96,15 +96,14 @@ export class Outside {
     this.#now = parts.now;
     const pool = parts.pool ?? null;
     const messages = MESSAGES[parts.device === null ? 'service' : 'node'];
-    this.#batch = new ReceiveBatch(pool === null ? messages : SLOTS * messages, messages);
+    this.#batch = new ReceiveBatch(pool === null ? messages : pool.board.slots * messages, messages);
     this.#memory = this.#batch.memory;
     this.#view = this.#memory.view;
     this.#names = this.#batch.names;
     this.#jobs = pool === null ? null : new JobBoard(pool.board, pool.work, this.#memory, pool.ordered);
     this.#paths = new ReceivePaths(parts.traffic);
-    if (pool !== null) {
-      this.#openings = Array.from({ length: SLOTS * RECORDS }, () => ({ path: null, key: null, from: 0, ecn: 0 }));
-    }
+    const length = (pool?.board.slots ?? 0) * RECORDS;
+    this.#openings = Array.from({ length }, () => ({ path: null, key: null, from: 0, ecn: 0 }));
     this.relay = parts.relay?.(this.#batch) ?? null;
     this.coalescer =
       parts.device === null

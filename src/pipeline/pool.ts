@@ -11,10 +11,10 @@ import { boardMemory, JobHands } from './jobs.ts';
 const PAUSE_MS = 100;
 const START_POLL_MS = 2;
 
-export function poolMemory(): PoolMemory {
+export function poolMemory(workers: number): PoolMemory {
   return {
-    seal: boardMemory(),
-    open: boardMemory(),
+    seal: boardMemory(workers),
+    open: boardMemory(workers),
     work: new SharedArrayBuffer(3 * Int32Array.BYTES_PER_ELEMENT),
   };
 }
@@ -29,7 +29,7 @@ export class Pool {
 
   constructor(size: number, log: Log) {
     this.size = size;
-    this.memory = poolMemory();
+    this.memory = poolMemory(size);
     this.#log = log;
     this.#piscina = new Piscina({
       filename: workerFile('pipeline/handling'),

@@ -2,7 +2,7 @@
 
 import type { Memory } from '../sys/memory.ts';
 import { SealField } from './handling.ts';
-import { type BoardMemory, JobBoard, RECORDS, recordAt, SLOTS } from './jobs.ts';
+import { type BoardMemory, JobBoard, RECORDS, recordAt } from './jobs.ts';
 
 /** Two of the largest reads, and what they become in the smallest segments that TCP uses. */
 const OUT_ROOM = 512 * 1024;
@@ -16,7 +16,7 @@ export class SealJobs<Owner> {
   readAt = 0;
   readonly #start: number;
   readonly #readRoom: number;
-  readonly #owners: Owner[][] = Array.from({ length: SLOTS }, () => []);
+  readonly #owners: Owner[][];
   #slot = -1;
   #outAt = 0;
   #outEnd = 0;
@@ -28,11 +28,12 @@ export class SealJobs<Owner> {
     this.board = new JobBoard(side.board, side.work, area, side.ordered);
     this.#start = start;
     this.#readRoom = readRoom;
+    this.#owners = Array.from({ length: side.board.slots }, () => []);
   }
 
   /** Octets that the jobs of all slots need. */
-  static room(readRoom: number): number {
-    return SLOTS * (2 * readRoom + OUT_ROOM);
+  static room({ board }: PoolSide, readRoom: number): number {
+    return board.slots * (2 * readRoom + OUT_ROOM);
   }
 
   /** Begins a job; false while all slots are under way. */

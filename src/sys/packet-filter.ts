@@ -36,6 +36,7 @@ const Beside = { packetType: 0xffff_f004 } as const;
 const OUTGOING = 4;
 /** Knuth's multiplier: the upper bits of the product depend on all of a factor's. */
 const SPREAD = 0x9e37_79b1;
+const SPREAD_SHIFT = 24;
 
 type Target = 'next' | 'accept' | 'reject' | (string & {});
 type Step =
@@ -126,12 +127,22 @@ export function rejectAll(): FilterProgram {
   return assemble([{ op: Op.result, k: 0 }]);
 }
 
-/** A number for each frame by the MAC address it is from. */
-export function bySource(): FilterProgram {
+/** The number of frames from a MAC address that ends in these four octets, unless `bySource` is told otherwise. */
+export function numberOfSource(word: number): number {
+  return Math.imul(word, SPREAD) >>> SPREAD_SHIFT;
+}
+
+/** A number for each frame by the end of the MAC address it is from; `others` are not to have their usual one. */
+export function bySource(others: readonly (readonly [word: number, number: number])[] = []): FilterProgram {
   return assemble([
     { op: Op.loadWord, k: LINK_LAYER + Ethernet.source + 2 },
+    ...others.flatMap(([word, number], i) => [
+      { op: Op.equal, k: word, no: `after ${i}` },
+      { op: Op.result, k: number },
+      { label: `after ${i}` },
+    ]),
     { op: Op.multiply, k: SPREAD },
-    { op: Op.shiftRight, k: 24 },
+    { op: Op.shiftRight, k: SPREAD_SHIFT },
     { op: Op.resultComputed, k: 0 },
   ]);
 }

@@ -5,8 +5,9 @@ import { errno } from './ffi.ts';
 import { FRAME_HEAD, type FramePort } from './frame-port.ts';
 import { libc } from './libc.ts';
 import { allocate } from './memory.ts';
-import { PACKET_AUXDATA, SOL_PACKET } from './packet.ts';
+import { MAX_FRAME, PACKET_AUXDATA, SOL_PACKET } from './packet.ts';
 import { Poller } from './poll.ts';
+import { Turns } from './turns.ts';
 import { IOVEC, setAddress, setVector } from './vectors.ts';
 
 const TAG_PROTOCOL = 0x8100;
@@ -79,16 +80,14 @@ export class PacketPort implements FramePort {
   }
 }
 
-/** Frames after which the other queues are looked at again. */
-const LOOK_AFTER = 32;
+/** The cost of frames after which the other queues are looked at again: a look takes as long as some 1,000 octets. */
+const LOOK_AFTER = 4 * MAX_FRAME;
 
 /** The queues of one interface in turn: a device that floods keeps nobody waiting but those in its own. */
 export class PacketQueues implements FramePort {
   readonly #ports: readonly PacketPort[];
   readonly #poller: Poller;
-  /** Bits: queues that may have a frame. */
-  #waiting = 0;
-  #turn = 0;
+  readonly #turns: Turns;
   #untilLook = 0;
   #current: PacketPort;
 
@@ -97,6 +96,7 @@ export class PacketQueues implements FramePort {
     this.#current = new PacketPort(first);
     this.#ports = [this.#current, ...others.map((fd) => new PacketPort(fd))];
     this.#poller = new Poller(fds);
+    this.#turns = new Turns(fds.length);
   }
 
   get head(): DataView {
@@ -112,15 +112,16 @@ export class PacketQueues implements FramePort {
   }
 
   read(into: number, room: number): number {
-    if (this.#waiting === 0 || --this.#untilLook <= 0) this.#look();
-    while (this.#waiting !== 0) {
-      this.#turn = (this.#turn + 1) % this.#ports.length;
-      const bit = 1 << this.#turn;
-      if ((this.#waiting & bit) === 0) continue;
-      this.#current = this.#ports[this.#turn]!;
+    const turns = this.#turns;
+    if (turns.isIdle || this.#untilLook <= 0) this.#look();
+    for (let queue = turns.next(); queue >= 0; queue = turns.next()) {
+      this.#current = this.#ports[queue]!;
       const octets = this.#current.read(into, room);
-      if (octets >= 0) return octets;
-      this.#waiting &= ~bit;
+      if (octets < 0) turns.leave();
+      else {
+        this.#untilLook -= turns.took(octets);
+        return octets;
+      }
     }
     return -1;
   }
@@ -128,8 +129,7 @@ export class PacketQueues implements FramePort {
   #look(): void {
     this.#untilLook = LOOK_AFTER;
     this.#poller.wait(0);
-    this.#waiting = 0;
-    for (let i = 0; i < this.#ports.length; i++) if (this.#poller.ready(i)) this.#waiting |= 1 << i;
+    for (let i = 0; i < this.#ports.length; i++) if (this.#poller.ready(i)) this.#turns.wait(i);
   }
 
   write(vectors: number, count: number): number {

@@ -131,7 +131,7 @@ export function openPacketGroup(
         'getsockopt(PACKET_FANOUT)',
       );
       group = ((FANOUT_PROGRAM | Fanout.ignoreOutgoing) << 16) | value.view.getUint16(0, true);
-      give(fd, SOL_PACKET, PACKET_FANOUT_DATA, programMemory(choose));
+      chooseSocket(fd, choose);
     }
     // Up to Linux 6.1 a group hears what is sent here, whatever its sockets want.
     for (const fd of opened) give(fd, SOL_SOCKET, SO_ATTACH_FILTER, programMemory(incoming(filter)));
@@ -140,6 +140,11 @@ export function openPacketGroup(
     for (const fd of opened) libc().close(fd);
     throw error;
   }
+}
+
+/** Replaces the program that chooses among the sockets of a group; `fd` is any of them. */
+export function chooseSocket(fd: number, choose: FilterProgram): void {
+  give(fd, SOL_PACKET, PACKET_FANOUT_DATA, programMemory(choose));
 }
 
 function int(value: number): Memory {

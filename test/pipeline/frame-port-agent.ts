@@ -10,6 +10,7 @@ import {
   type FramePort,
   openFramePort,
 } from '../../src/sys/frame-port.ts';
+import { FrameQueues } from '../../src/sys/frame-queues.ts';
 import { check, libc } from '../../src/sys/libc.ts';
 import { allocate } from '../../src/sys/memory.ts';
 import { interfaceMac, openPacketSocket } from '../../src/sys/packet.ts';
@@ -32,6 +33,7 @@ export type Heard = {
 
 let tap = -1;
 let handle: FrameHandle | null = null;
+let queues: FrameQueues;
 let port: FramePort;
 let poller: Poller;
 const room = allocate(1 << 17);
@@ -41,7 +43,13 @@ export function open(name: string, capture: Capture): string {
   handle = openFramePort(name, capture);
   port = portOf(handle.sources, handle.mtu);
   poller = new Poller(handle.sources.map(({ fd }) => fd));
+  queues = new FrameQueues(handle);
   return handle.mac;
+}
+
+/** The devices that the control plane admitted. */
+export function know(macs: readonly string[]): void {
+  queues.set(macs);
 }
 
 export function openDevice(name: string): string {

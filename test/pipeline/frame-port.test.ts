@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parseMac } from '../../src/lib/mac.ts';
 import { captures } from '../../src/sys/frame-port.ts';
+import { numberOfSource } from '../../src/sys/packet-filter.ts';
 import { until } from '../lab/toolkit/command.ts';
 import { Lab } from '../lab/toolkit/lab.ts';
 import { cable, type Namespace } from '../lab/toolkit/namespace.ts';
@@ -226,16 +227,25 @@ for (const capture of captures) {
   });
 }
 
+const sourceOf = ({ head }: Heard): string =>
+  head.slice(2 * (VIRTIO + 6), 2 * (VIRTIO + 12)).replaceAll(/..\B/g, '$&:');
+
+/** A port, `to` whose MAC address frames go, and what says them. */
+async function link(lab: Lab) {
+  const host = lab.namespace('host');
+  host.sh(
+    'ip link add eth1 type veth peer eth0; for e in eth0 eth1; do echo 1 >/proc/sys/net/ipv6/conf/$e/disable_ipv6; ip link set $e up; done',
+  );
+  const [port, device] = [new Remote(host, agent), new Remote(host, agent)];
+  const to = await port.call<string>('open', 'eth1', 'packet');
+  await device.call('openDevice', 'eth0');
+  return { port, device, to };
+}
+
 describeLab('a frame port by packet sockets', () => {
   it('keeps the frames of each device in order, and none of a quiet one behind those of one that floods', () =>
     inLab('queues', async (lab) => {
-      const host = lab.namespace('host');
-      host.sh(
-        'ip link add eth1 type veth peer eth0; for e in eth0 eth1; do echo 1 >/proc/sys/net/ipv6/conf/$e/disable_ipv6; ip link set $e up; done',
-      );
-      const [port, device] = [new Remote(host, agent), new Remote(host, agent)];
-      const to = await port.call<string>('open', 'eth1', 'packet');
-      await device.call('openDevice', 'eth0');
+      const { port, device, to } = await link(lab);
       const macOf = (n: number): string => `02:00:00:00:00:${n.toString(16).padStart(2, '0')}`;
       const frame = (from: string, id: number): string =>
         frameOf({ to, from }, bare(buildPacket(udp, { id, sequence: 0, flags: 0, payload: payload(20) })));
@@ -247,8 +257,6 @@ describeLab('a frame port by packet sockets', () => {
           ids.flatMap((id) => macs.map((mac) => frame(mac, id))),
         ),
       ).toBe(0);
-      const source = ({ head }: Heard): string =>
-        head.slice(2 * (VIRTIO + 6), 2 * (VIRTIO + 12)).replaceAll(/..\B/g, '$&:');
       const idOf = ({ content }: Heard): number => Number.parseInt(content.slice(8, 12), 16);
       const queues: Heard[][] = [];
       await until(
@@ -260,13 +268,13 @@ describeLab('a frame port by packet sockets', () => {
         { what: 'all frames' },
       );
       const queueOf = new Map(
-        queues.flatMap((frames, queue) => frames.map((heard) => [source(heard), queue] as const)),
+        queues.flatMap((frames, queue) => frames.map((heard) => [sourceOf(heard), queue] as const)),
       );
       expect(new Set(queueOf.values()).size).toBeGreaterThan(4);
       for (const mac of macs) {
         // All of them, in one queue, and once.
-        expect(queues.flat().filter((heard) => source(heard) === mac)).toHaveLength(ids.length);
-        expect(queues[queueOf.get(mac)!]!.filter((heard) => source(heard) === mac).map(idOf)).toEqual(ids);
+        expect(queues.flat().filter((heard) => sourceOf(heard) === mac)).toHaveLength(ids.length);
+        expect(queues[queueOf.get(mac)!]!.filter((heard) => sourceOf(heard) === mac).map(idOf)).toEqual(ids);
       }
       const [loud] = macs as [string];
       const quiet = macs.find((mac) => queueOf.get(mac) !== queueOf.get(loud))!;
@@ -277,8 +285,54 @@ describeLab('a frame port by packet sockets', () => {
       const last = bare(buildPacket(udp, { id: 299, sequence: 0, flags: 0, payload: payload(20) })).subarray(VIRTIO);
       const all = await port.call<Heard[]>('hearUntil', hex(last));
       expect(all).toHaveLength(302);
-      expect(all.findIndex((heard) => source(heard) === quiet)).toBeLessThan(20);
-      expect(all.findLastIndex((heard) => source(heard) === quiet)).toBeLessThan(40);
+      expect(all.findIndex((heard) => sourceOf(heard) === quiet)).toBeLessThan(20);
+      expect(all.findLastIndex((heard) => sourceOf(heard) === quiet)).toBeLessThan(40);
+    }));
+
+  it('gives each device that is known a queue of its own, and moves none for another', () =>
+    inLab('own queues', async (lab) => {
+      const { port, device, to } = await link(lab);
+      const all = Array.from(
+        { length: 4_096 },
+        (_, n) =>
+          `02:00:00:00:${n >> 8 < 16 ? '0' : ''}${(n >> 8).toString(16)}:${(n & 255).toString(16).padStart(2, '0')}`,
+      );
+      const macs = all.filter(
+        (mac) => numberOfSource(Number.parseInt(mac.slice(6).replaceAll(':', ''), 16)) % 16 === 3,
+      );
+      const [first, second, third, stranger] = macs as [string, string, string, string];
+      /** In which queues the frames of each arrive. */
+      const queuesOf = async (from: readonly string[]): Promise<number[]> => {
+        const content = bare(buildPacket(udp, { id: 1, sequence: 0, flags: 0, payload: payload(20) }));
+        expect(
+          await device.call(
+            'sayAll',
+            from.map((mac) => frameOf({ to, from: mac }, content)),
+          ),
+        ).toBe(0);
+        const found = new Map<string, number>();
+        await until(
+          async () => {
+            for (const [queue, frames] of (await port.call<Heard[][]>('emptyQueues')).entries())
+              for (const heard of frames) found.set(sourceOf(heard), queue);
+            return found.size === from.length;
+          },
+          { what: 'all frames' },
+        );
+        return from.map((mac) => found.get(mac)!);
+      };
+      expect(await queuesOf([first, second, third, stranger])).toEqual([3, 3, 3, 3]);
+      await port.call('know', [first, second]);
+      const [one, two, ...others] = await queuesOf([first, second, third, stranger]);
+      expect([one, ...others]).toEqual([3, 3, 3]);
+      expect(two).not.toBe(3);
+      await port.call('know', [third, second, first]);
+      const now = await queuesOf([first, second, third, stranger]);
+      expect(now.slice(0, 2)).toEqual([3, two]);
+      expect([3, two]).not.toContain(now[2]);
+      expect(now[3]).toBe(3);
+      await port.call('know', []);
+      expect(await queuesOf([first, second, third])).toEqual([3, 3, 3]);
     }));
 
   it('outlives a frame of a kind that virtio-net has no name for', () =>

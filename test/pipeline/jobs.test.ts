@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import { boardMemory, JobBoard, JobHands, recordAt, SLOTS } from '../../src/pipeline/jobs.ts';
+import { boardMemory, JobBoard, JobHands, recordAt } from '../../src/pipeline/jobs.ts';
 import { allocate } from '../../src/sys/memory.ts';
 import fc from '../support/property.ts';
 
 const WORKERS = 4;
 const area = allocate(4096);
+const everySlot = [...Array(boardMemory(WORKERS).slots).keys()];
 
 function makeBoard(ordered = true) {
-  const memory = boardMemory();
+  const memory = boardMemory(WORKERS);
   const board = new JobBoard(memory, new SharedArrayBuffer(4), area, ordered);
   const hands = Array.from({ length: WORKERS }, (_, worker) => new JobHands(memory, worker));
   return { board, hands };
@@ -40,7 +41,7 @@ describe('staging', () => {
         for (const next of steps) {
           if (next.kind === 'post') {
             const slot = board.free();
-            expect(slot < 0).toBe(board.outstanding === SLOTS);
+            expect(slot < 0).toBe(board.outstanding === board.slots);
             if (slot < 0) continue;
             board.records[recordAt(slot, 0)] = arrived++;
             board.post(slot, 1);
@@ -72,9 +73,9 @@ describe('staging', () => {
 
   it('emits every job once as they are done, if order does not matter', () => {
     fc.assert(
-      fc.property(fc.shuffledSubarray([...Array(SLOTS).keys()], { minLength: SLOTS }), (order) => {
+      fc.property(fc.shuffledSubarray(everySlot, { minLength: everySlot.length }), (order) => {
         const { board, hands } = makeBoard(false);
-        for (let job = 0; job < SLOTS; job++) board.post(board.free(), job + 1);
+        for (let job = 0; job < board.slots; job++) board.post(board.free(), job + 1);
         const slots = order.map(() => hands[0]!.take());
         expect(slots.map((slot) => board.count(slot))).toEqual(order.map((_, i) => i + 1));
         const staged = order.map((i) => {
@@ -97,8 +98,8 @@ describe('staging', () => {
         board.records[recordAt(slot, 0)] = job++;
         board.post(slot, 1);
       }
-      const taken = hands.flatMap((worker) => [worker.take(), worker.take(), worker.take(), worker.take()]);
-      for (const [i, slot] of taken.reverse().entries()) hands[WORKERS - 1 - Math.floor(i / 4)]!.finish(slot);
+      const taken = hands.flatMap((worker) => [worker.take(), worker.take()].map((slot) => ({ worker, slot })));
+      for (const { worker, slot } of taken.reverse()) worker.finish(slot);
       for (let slot = board.settled(); slot >= 0; slot = board.settled()) {
         if (board.records[recordAt(slot, 0)] !== next++) expect.fail(`job ${next - 1} is not in its turn`);
         board.release(slot);

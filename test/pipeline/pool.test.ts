@@ -78,7 +78,7 @@ it.each([SealField, OpenField])('every field of a job has a place of its own in 
 });
 
 it('handling finds nothing to do on an empty board', () => {
-  const board = boardMemory();
+  const board = boardMemory(1);
   expect(new Sealer(board, 0).handle()).toBe(false);
   expect(new Opener(board, 0).handle()).toBe(false);
   expect(new JobHands(board, 0).take()).toBe(-1);
