@@ -21,7 +21,7 @@ describeLab('three replicas of everything behind a router', () => {
     lab = new Lab('replicas');
     try {
       cloud = await RoutedCloud.open(lab);
-      load = new Load(lab, cloud, { nodes: 120, rate: 75 });
+      load = new Load(lab, cloud, { nodes: 180, rate: 75 });
       const nats: NatType[] = ['port-restricted', 'port-restricted', 'symmetric', 'symmetric'];
       const starting = nats.map((nat, i) => {
         const home = lab.lan(`home${i}`, { subnet4: `10.${20 + i}.0.0/24` });
