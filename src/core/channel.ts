@@ -75,13 +75,16 @@ export type Opened =
 type Correspondent = Sender & {
   readonly aead: Aead;
   readonly window: ReplayWindow;
-  proven: Endpoint[];
-  /** Challenges it may be given. */
-  readonly challenges: Bucket;
+  proven: readonly Endpoint[];
+  /** Challenges it may be given, once it has been given any. */
+  challenges: Bucket | null;
 };
 
 /** Where datagrams are opened; what is kept of them is copied, and nothing else runs in between. */
 const opening = new Uint8Array(MAX_LENGTH);
+
+/** Shared by all channels where nobody is known. */
+const nobody: readonly never[] = [];
 
 const drop = (reason: DropReason): Opened => ({ kind: 'drop', reason });
 
@@ -92,14 +95,14 @@ export class Channel {
   #sequence = 0;
   #closed = false;
   /** Believed senders, oldest first. */
-  #believed: Correspondent[] = [];
-  #strangers: Correspondent[] = [];
-  #challengeSecret: Uint8Array;
+  #believed: readonly Correspondent[] = nobody;
+  #strangers: readonly Correspondent[] = nobody;
+  /** Null: nobody can have been challenged. */
+  #challengeSecret: Uint8Array | null = null;
   #challengeSince = Number.NEGATIVE_INFINITY;
 
   constructor(options: ChannelOptions) {
     this.#options = options;
-    this.#challengeSecret = options.primitives.random(32);
     this.#aead = this.#keyOf(options.own);
     this.#parts = options.parts ?? new PartBuffer();
   }
@@ -205,35 +208,44 @@ export class Channel {
       ...sender,
       aead: this.#keyOf(sender),
       window: new ReplayWindow(SIGNALLING_WINDOW),
-      proven: [],
-      challenges: new Bucket(CHALLENGES),
+      proven: nobody,
+      challenges: null,
     };
-    this.#strangers.push(stranger);
-    if (this.#strangers.length > MAX_STRANGERS) this.#forget(this.#strangers.shift()!);
+    const [oldest, ...others] = this.#strangers;
+    if (oldest === undefined || others.length < MAX_STRANGERS - 1) {
+      this.#strangers = this.#strangers.concat(stranger);
+    } else {
+      this.#forget(oldest);
+      this.#strangers = others.concat(stranger);
+    }
     return stranger;
   }
 
   /** A new instance of a kind ends the oldest one: what that one sent in its earlier life is refused from here on. */
   #believe(correspondent: Correspondent, limit: number): void {
-    this.#strangers = this.#strangers.filter((c) => c !== correspondent);
-    this.#believed.push(correspondent);
+    const strangers = this.#strangers.filter((c) => c !== correspondent);
+    this.#strangers = strangers.length > 0 ? strangers : nobody;
+    this.#believed = this.#believed.concat(correspondent);
     const sameKind = this.#believed.filter((c) => c.kind === correspondent.kind);
     if (sameKind.length <= limit) return;
     const oldest = sameKind[0] as Correspondent;
     this.#believed = this.#believed.filter((c) => c !== oldest);
     this.#forget(oldest);
     // Else an echo recorded from that life would open the door to it once more.
-    this.#challengeSecret = this.#options.primitives.random(32);
+    this.#challengeSecret = null;
   }
 
-  #challengeFor(sender: Sender, from: Endpoint): string {
+  /** Null: none was given. */
+  #challengeFor(sender: Sender, from: Endpoint): string | null {
+    if (this.#challengeSecret === null) return null;
     const text = `${sender.kind} ${sender.instance} ${formatEndpoint(from)}`;
     return this.#options.primitives.hmac(this.#challengeSecret, new TextEncoder().encode(text)).subarray(0, 16).toHex();
   }
 
   #challenge(envelope: Envelope, sender: Correspondent, from: Endpoint, now: Now): Opened {
+    sender.challenges ??= new Bucket(CHALLENGES);
     if (!sender.challenges.take(now.ms)) return drop('rate-limited');
-    if (now.ms - this.#challengeSince > CHALLENGE_MS) {
+    if (this.#challengeSecret === null || now.ms - this.#challengeSince > CHALLENGE_MS) {
       this.#challengeSecret = this.#options.primitives.random(32);
       this.#challengeSince = now.ms;
     }
@@ -244,7 +256,7 @@ export class Channel {
       // What a TRS forwarded is answered through it.
       flags: Flag.response | (envelope.flags & Flag.relayed),
       body: {},
-      options: { challenge: { value: this.#challengeFor(sender, from) } },
+      options: { challenge: { value: this.#challengeFor(sender, from)! } },
     });
     return { kind: 'challenge', datagrams };
   }

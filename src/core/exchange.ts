@@ -41,7 +41,7 @@ type Outstanding<Tag> = {
 };
 
 /** How long after its last transmission a request may still be repeated by its sender, with room to spare (ms). */
-const ANSWER_MEMORY_MS = 20_000;
+export const ANSWER_MEMORY_MS = 20_000;
 const ANSWER_MEMORY_MAX = 512;
 /** Challenges that one request answers at once; what is repeated after that goes by the clock. */
 const MAX_ECHOES = 3;

@@ -2,7 +2,7 @@
 
 import { type Certificate, verifyCertificate } from '../../crypto/certificate.ts';
 import { sameOctets } from '../../lib/bytes.ts';
-import type { Endpoint } from '../../lib/ip.ts';
+import { type Endpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
 import { Port, type Suite } from '../../proto/constants.ts';
@@ -82,6 +82,12 @@ export function readDirection(
 /** Whether the pair starts through the relay, so that the responder binds to it before it confirms. */
 export function startsRelayed({ processCode }: Direction): boolean {
   return processCode === ProcessCode.relayThenOptimise || processCode === ProcessCode.relay;
+}
+
+/** Whether datagrams with the relayed flag come from there, and others of the peer do not. */
+export function isRelayOf({ relays, streams }: Direction, endpoint: Endpoint): boolean {
+  const isIt = (relay: Endpoint): boolean => sameEndpoint(relay, endpoint);
+  return relays.some(isIt) || streams.some(isIt);
 }
 
 export function sameDirection(a: Direction, b: Direction): boolean {

@@ -20,7 +20,7 @@ export type DirectoryEvents = Pick<PeerEvents, 'seek' | 'isSeeking' | 'unreachab
 
 export class Directory {
   readonly #context: NodeContext;
-  readonly #events: DirectoryEvents;
+  readonly #events: DirectoryEvents & PeerEvents;
   readonly #peers = new Map<string, Peer>();
   readonly #byName = new Map<string, Peer>();
   readonly #byAddress = new Map<Address, Peer>();
@@ -30,7 +30,12 @@ export class Directory {
 
   constructor(context: NodeContext, events: DirectoryEvents) {
     this.#context = context;
-    this.#events = events;
+    this.#events = {
+      ...events,
+      wake: (peer, at) => this.#agenda.wake(peer, at),
+      pathGone: (path) => this.#paths.delete(path.id),
+      forget: (peer) => this.#forget(peer),
+    };
   }
 
   get peers(): IterableIterator<Peer> {
@@ -75,17 +80,7 @@ export class Directory {
       return known;
     }
     if (this.#peers.size >= MAX_PEERS && !this.#makeRoom()) return null;
-    const peer = new Peer(
-      this.#context,
-      certificate,
-      {
-        ...this.#events,
-        wake: (which, at) => this.#agenda.wake(which, at),
-        pathGone: (path) => this.#paths.delete(path.id),
-        forget: (which) => this.#forget(which),
-      },
-      now,
-    );
+    const peer = new Peer(this.#context, certificate, this.#events, now);
     this.#peers.set(peer.nodeId, peer);
     this.#list(peer, now);
     return peer;

@@ -43,8 +43,6 @@ export class Liveness {
   readonly timers: Timers<'keepAlive' | 'owing' | 'stopped'>;
   #totals: PathTraffic | null = null;
   #heardAt = Number.NEGATIVE_INFINITY;
-  /** Ways that are being asked, and whether in no hurry. */
-  readonly #checking = new Map<Way, 'soon' | 'regularly'>();
   #suspected: Way | null = null;
   /** Reports in a row in which something came. */
   #steady = 0;
@@ -57,7 +55,7 @@ export class Liveness {
     this.#context = context;
     this.#path = path;
     this.usedAt = now.ms;
-    this.timers = new Timers((at) => path.wake(at));
+    this.timers = new Timers(path);
   }
 
   get totals(): PathTraffic | null {
@@ -152,15 +150,15 @@ export class Liveness {
     if (this.#isActive(now)) {
       this.check(chosen, now);
       this.#path.reach.heartbeat(now);
-    } else if (!this.#checking.has(chosen)) {
-      this.#checking.set(chosen, 'regularly');
+    } else if (chosen.checking === null) {
+      chosen.checking = 'regularly';
       this.#check(chosen, REGULAR_TRIES, undefined, {}, now);
     }
   }
 
   /** Asks the peer over one way, quickly; the path learns whether it works. */
   check(way: Way, now: Now): void {
-    if (this.#checking.get(way) !== 'soon') this.#checkSoon(way, {}, now);
+    if (way.checking !== 'soon') this.#checkSoon(way, {}, now);
   }
 
   /** The same, and tells the peer where we are now. */
@@ -171,7 +169,7 @@ export class Liveness {
   /** In place of what is asked already. */
   #checkSoon(way: Way, options: Options, now: Now): void {
     this.#context.cancel(way);
-    this.#checking.set(way, 'soon');
+    way.checking = 'soon';
     this.#check(way, triesFor(way), patienceFor(way), options, now);
   }
 
@@ -179,13 +177,13 @@ export class Liveness {
     this.#ask(way, tries, delay, options, now, {
       owner: way,
       answered: (rttMs, at) => {
-        this.#checking.delete(way);
+        way.checking = null;
         noteOutcome(way, rttMs === null);
         this.#path.reach.wayProven(way, rttMs, at);
         this.#settled(way, at);
       },
       failed: (at) => {
-        this.#checking.delete(way);
+        way.checking = null;
         noteOutcome(way, true);
         this.#path.reach.wayDead(way, at);
         this.#settled(way, at);
@@ -220,7 +218,7 @@ export class Liveness {
   }
 
   stop(): void {
-    for (const way of this.#checking.keys()) this.#context.cancel(way);
+    for (const way of this.#path.reach.ways) this.#context.cancel(way);
     this.timers.clearAll();
   }
 

@@ -6,26 +6,30 @@ import type { Channel } from '../channel.ts';
 import type { NodeContext } from './context.ts';
 import type { Direction } from './direction.ts';
 
-const TRS_INSTANCES = 2;
+/** Who speaks on a channel, and how many of its lives at once: the same for all paths. */
+const accepted = {
+  [SenderKind.initiator]: new Map([[SenderKind.initiator, 1]]),
+  [SenderKind.responder]: new Map([[SenderKind.responder, 1]]),
+  [SenderKind.trs]: new Map([[SenderKind.trs, 2]]),
+};
 
-export function peerKindOf({ role }: Direction): SenderKind {
+export function peerKindOf({ role }: Direction) {
   return role === 'initiator' ? SenderKind.responder : SenderKind.initiator;
 }
 
 export function peerChannel(context: NodeContext, direction: Direction): Channel {
-  return open(context, direction, direction.tunnelKey, peerKindOf(direction), 1);
+  return open(context, direction, direction.tunnelKey, peerKindOf(direction));
 }
 
 export function relayChannel(context: NodeContext, direction: Direction): Channel {
-  return open(context, direction, relayKey(context.primitives, direction.tunnelKey), SenderKind.trs, TRS_INSTANCES);
+  return open(context, direction, relayKey(context.primitives, direction.tunnelKey), SenderKind.trs);
 }
 
 function open(
   context: NodeContext,
   { pathId: id, suite, role, fresh: freshKey }: Direction,
   baseKey: Uint8Array,
-  from: SenderKind,
-  instances: number,
+  from: keyof typeof accepted,
 ): Channel {
   const kind = role === 'initiator' ? SenderKind.initiator : SenderKind.responder;
   return context.channel({
@@ -33,7 +37,7 @@ function open(
     suite,
     kind,
     baseKey,
-    accept: new Map([[from, instances]]),
+    accept: accepted[from],
     proveAddress: false,
     freshKey,
   });

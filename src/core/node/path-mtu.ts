@@ -33,7 +33,7 @@ export class PathMtu {
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
     this.#path = path;
-    this.timers = new Timers((at) => path.wake(at));
+    this.timers = new Timers(path);
   }
 
   get mtu(): number | null {

@@ -11,13 +11,12 @@ import { IDLE_PATH_MS } from '../../proto/constants.ts';
 import { NoticeReason, nameOfProcess } from '../../proto/messages.ts';
 import { type Options, SenderKind } from '../../proto/options.ts';
 import type { Channel, Sender } from '../channel.ts';
-import { Answers } from '../exchange.ts';
 import { acknowledge } from './acknowledge.ts';
 import type { Arrival, NodeContext } from './context.ts';
-import type { Direction } from './direction.ts';
+import { type Direction, isRelayOf } from './direction.ts';
 import { bidFarewell, sayGoodbye } from './farewell.ts';
 import { Liveness } from './liveness.ts';
-import { peerChannel, peerKindOf, relayChannel } from './path-channels.ts';
+import { peerChannel, peerKindOf } from './path-channels.ts';
 import { PathMtu } from './path-mtu.ts';
 import type { Peer } from './peer.ts';
 import { PortPrediction } from './port-prediction.ts';
@@ -38,54 +37,35 @@ export type PathEnd = 'failed' | 'idle' | 'closed by the peer';
 /** How a path begins: who starts the handshake, and who waits for the binding to the relay. */
 export type Beginning = { readonly starts?: boolean; readonly bindingSettled?: (now: Now) => void };
 
-/** What the path tells the peer it leads to. */
-export type PathEvents = {
-  /** It wants `tick` to be called by then. */
-  wake(at: number): void;
-  /** It can carry packets now, or no longer, or goes another way. */
-  changed(now: Now): void;
-  /** No answer comes by this way, nor by any other. */
-  silent(path: Path, way: Way, now: Now): void;
-  /** A new path should be asked for; this one may still recover. */
-  redirect(path: Path, now: Now): void;
-  ended(path: Path, why: PathEnd, now: Now): void;
-};
-
 export class Path {
   readonly direction: Direction;
   readonly peer: Peer;
-  /** With the peer, and with the TRS: that one knows a key of its own only. */
+  /** With the peer. */
   readonly channel: Channel;
-  readonly relayChannel: Channel;
   readonly peerKind: SenderKind;
-  /** Of this path alone: another peer may copy what names a request. */
-  readonly answers = new Answers();
-  readonly timers = new Timers<'establish' | 'idle' | 'spare'>((at) => this.wake(at));
-  readonly createdAt: Now;
+  readonly timers: Timers<'establish' | 'idle' | 'spare'> = new Timers(this);
+  readonly createdAt: number;
   readonly #context: NodeContext;
-  readonly #events: PathEvents;
   readonly reach: Reach;
   readonly #tunnel: Tunnel;
   readonly #liveness: Liveness;
   readonly #mtu: PathMtu;
-  readonly #prediction: PortPrediction;
+  /** While packets take the relay, and as long as ports are open. */
+  #prediction: PortPrediction | null = null;
   #closed = false;
   upSince: Now | null = null;
 
-  constructor(context: NodeContext, peer: Peer, direction: Direction, events: PathEvents, now: Now, channel?: Channel) {
+  constructor(context: NodeContext, peer: Peer, direction: Direction, now: Now, channel?: Channel) {
     this.#context = context;
-    this.#events = events;
     this.peer = peer;
     this.direction = direction;
-    this.createdAt = now;
+    this.createdAt = now.ms;
     this.peerKind = peerKindOf(direction);
     this.channel = channel ?? peerChannel(context, direction);
-    this.relayChannel = relayChannel(context, direction);
     this.reach = new Reach(context, this);
     this.#tunnel = new Tunnel(context, this);
     this.#liveness = new Liveness(context, this, now);
     this.#mtu = new PathMtu(context, this);
-    this.#prediction = new PortPrediction(context, this);
   }
 
   get id(): string {
@@ -100,6 +80,11 @@ export class Path {
   /** Where capsules go. */
   get chosen(): Way | null {
     return this.reach.chosen;
+  }
+
+  /** With the TRS; null while there was no need for it. */
+  get relayChannel(): Channel | null {
+    return this.reach.binding?.channel ?? null;
   }
 
   get kind(): PathKind | null {
@@ -151,12 +136,12 @@ export class Path {
   }
 
   wake(at: number): void {
-    this.#events.wake(at);
+    this.peer.wake(at);
   }
 
   get next(): number {
     const parts = [this.reach, this.#tunnel, this.#liveness, this.#mtu, this.#prediction];
-    return Math.min(this.timers.next, ...parts.map(({ timers }) => timers.next));
+    return Math.min(this.timers.next, ...parts.map((part) => part?.timers.next ?? Number.POSITIVE_INFINITY));
   }
 
   /** `bindingSettled`: called when the binding to a relay succeeded or failed, at once if none comes first. */
@@ -176,7 +161,7 @@ export class Path {
   }
 
   isRelay(from: Endpoint): boolean {
-    return this.reach.isRelay(from);
+    return isRelayOf(this.direction, from);
   }
 
   receive(message: Message, sender: Sender, arrival: Arrival, now: Now): void {
@@ -185,7 +170,7 @@ export class Path {
       return;
     }
     this.#liveness.heard(now);
-    this.reach.heardFrom(arrival, now, this.#prediction.heard(arrival));
+    this.reach.heardFrom(arrival, now, this.#prediction?.heard(arrival));
     switch (message.type) {
       case 'holePunching':
         this.reach.punched(message, arrival);
@@ -205,7 +190,7 @@ export class Path {
       case 'notice':
         acknowledge(this.#context, this.channel, message, arrival);
         if (message.body.reason === NoticeReason.pathClosed && message.body.subject === this.id) {
-          this.#events.ended(this, 'closed by the peer', now);
+          this.peer.ended(this, 'closed by the peer', now);
         }
         break;
       default:
@@ -240,7 +225,8 @@ export class Path {
     if (this.#closed) return;
     this.reach.readdress(now);
     this.#mtu.moved(now);
-    this.#prediction.readdress(now);
+    this.peer.predictionPausedUntil = Number.NEGATIVE_INFINITY;
+    this.#prediction?.readdress(now);
   }
 
   /** There is one more address of ours, or the NMS has said where it sees us. */
@@ -252,7 +238,7 @@ export class Path {
   wayChanged(now: Now): void {
     this.#tunnel.wayChanged(now);
     if (this.wasUp) this.#mtu.follow(this.chosen, now);
-    this.#prediction.wayChanged(now);
+    this.#predict(now);
     this.keysChanged(now);
   }
 
@@ -262,17 +248,17 @@ export class Path {
   }
 
   fellSilent(way: Way, now: Now): void {
-    this.#events.silent(this, way, now);
+    this.peer.fellSilent(this, way, now);
   }
 
   /** For a while no way was found. */
   wayMissed(now: Now): void {
-    if (this.peer.isWaitedFor || now.ms - this.#liveness.sentAt < WANTED_MS) this.#events.redirect(this, now);
+    if (this.peer.isWaitedFor || now.ms - this.#liveness.sentAt < WANTED_MS) this.peer.redirect(this, now);
   }
 
   /** Nor later. */
   wayLost(now: Now): void {
-    this.#events.ended(this, 'failed', now);
+    this.peer.ended(this, 'failed', now);
   }
 
   handshakeTarget(now: Now): Arrival | null {
@@ -285,14 +271,14 @@ export class Path {
 
   handshakeFailed(now: Now): void {
     if (this.isUp && this.chosen !== null) this.reach.wayDead(this.chosen, now);
-    else if (this.wasUp) this.#events.redirect(this, now);
-    else this.#events.ended(this, 'failed', now);
+    else if (this.wasUp) this.peer.redirect(this, now);
+    else this.peer.ended(this, 'failed', now);
   }
 
   /** Keys became active, or none is any more. */
   keysChanged(now: Now): void {
     if (this.isUp && this.upSince === null) this.#established(now);
-    this.#events.changed(now);
+    this.peer.settle(now);
   }
 
   /** Something should have come back and did not. */
@@ -311,7 +297,7 @@ export class Path {
   }
 
   suspicionChanged(now: Now): void {
-    if (!this.#closed) this.#events.changed(now);
+    if (!this.#closed) this.peer.settle(now);
   }
 
   /** Tells the peer over one way where we are now. */
@@ -329,12 +315,12 @@ export class Path {
     this.#tunnel.tick(now);
     this.#liveness.tick(now);
     this.#mtu.tick(now);
-    this.#prediction.tick(now);
+    this.#prediction?.tick(now);
     for (const timer of this.timers.due(now.ms)) {
       if (this.#closed) return;
-      if (timer === 'spare') this.#events.changed(now);
-      else if (timer === 'establish') this.#events.ended(this, 'failed', now);
-      else if (now.ms >= this.usedAt + IDLE_PATH_MS) this.#events.ended(this, 'idle', now);
+      if (timer === 'spare') this.peer.settle(now);
+      else if (timer === 'establish') this.peer.ended(this, 'failed', now);
+      else if (now.ms >= this.usedAt + IDLE_PATH_MS) this.peer.ended(this, 'idle', now);
       else this.timers.set('idle', this.usedAt + IDLE_PATH_MS);
     }
   }
@@ -344,14 +330,14 @@ export class Path {
     if (this.#closed) return;
     this.#closed = true;
     this.timers.clearAll();
-    for (const part of [this.#tunnel, this.#liveness, this.#mtu, this.#prediction]) part.stop();
+    for (const part of [this.#tunnel, this.#liveness, this.#mtu, this.#prediction]) part?.stop();
     this.reach.stop(now);
     this.#context.emit({ do: 'removePath', pathId: this.id });
     const end = (): void => {
-      this.#prediction.close();
+      this.#prediction?.close();
       this.#context.cancel(this);
       this.channel.close();
-      this.relayChannel.close();
+      this.relayChannel?.close();
       gone();
     };
     if (!notice || this.chosen === null) {
@@ -364,7 +350,7 @@ export class Path {
   /** The goodbye of a node that stops. */
   sayGoodbye(): void {
     if (this.chosen !== null && !this.#closed) sayGoodbye(this.#context, this, this.chosen);
-    this.#prediction.close();
+    this.#prediction?.close();
   }
 
   say(what: 'up' | 'changed' | 'silent, looking for another way' | PathEnd): void {
@@ -376,8 +362,14 @@ export class Path {
   }
 
   #agreement({ options: { portPrediction } }: MessageOf<'keepAlive'>, now: Now): Options {
-    const role = portPrediction && this.#prediction.asked(portPrediction.role, now);
+    const role = portPrediction && this.#prediction?.asked(portPrediction.role, now);
     return role == null ? {} : { portPrediction: { role } };
+  }
+
+  #predict(now: Now): void {
+    if (this.kind === 'relay') this.#prediction ??= new PortPrediction(this.#context, this);
+    this.#prediction?.wayChanged(now);
+    if (this.#prediction?.isOver === true) this.#prediction = null;
   }
 
   #established(now: Now): void {
@@ -393,7 +385,7 @@ export class Path {
       this.#context.drop('unexpected', arrival.from);
       return;
     }
-    acknowledge(this.#context, this.relayChannel, message, arrival);
-    if (this.chosen?.origin === 'relay') this.#events.redirect(this, now);
+    if (this.relayChannel !== null) acknowledge(this.#context, this.relayChannel, message, arrival);
+    if (this.chosen?.origin === 'relay') this.peer.redirect(this, now);
   }
 }

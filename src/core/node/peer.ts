@@ -1,6 +1,7 @@
 /** Another device: who it is by its verified certificate, the paths to it, and what waits for one. */
 
 import type { Certificate } from '../../crypto/certificate.ts';
+import { sameOctets } from '../../lib/bytes.ts';
 import { sameEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic, VirtualAddresses } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
@@ -53,22 +54,28 @@ export type PeerEvents = {
   forget(peer: Peer): void;
 };
 
+/** Somebody waits for a round trip, which may be under way. */
+type Probe = { readonly ticket: number; readonly deadline: number; measuring: boolean };
+
+/** Shared by all who have none. */
+const nothing: readonly never[] = [];
+
 export class Peer {
   certificate: Certificate;
-  readonly timers: Timers<'probe' | 'forget'>;
+  readonly timers: Timers<'probe' | 'forget'> = new Timers(this);
   readonly budget = new ProbeBudget();
   /** So many datagrams as port prediction takes go to one peer but rarely (ms). */
   predictionPausedUntil = Number.NEGATIVE_INFINITY;
   readonly #context: NodeContext;
   readonly #events: PeerEvents;
-  #paths: Path[] = [];
+  #paths: readonly Path[] = [];
   /** The path that packets take. */
   #routed: Path | null = null;
-  #waiting: Uint8Array[] = [];
+  #waiting: readonly Uint8Array[] = nothing;
   /** Traffic of paths that are gone. */
   #past = noTraffic;
-  /** Tickets of those who wait for a round trip, with whether it is under way. */
-  readonly #probes = new Map<number, { readonly deadline: number; measuring: boolean }>();
+  /** Those who wait for a round trip, the longest first. */
+  #probes: readonly Probe[] = nothing;
   usedAt: number;
 
   constructor(context: NodeContext, certificate: Certificate, events: PeerEvents, now: Now) {
@@ -76,7 +83,6 @@ export class Peer {
     this.certificate = certificate;
     this.#events = events;
     this.usedAt = now.ms;
-    this.timers = new Timers((at) => events.wake(this, at));
     this.timers.set('forget', now.ms + FORGET_MS);
   }
 
@@ -116,24 +122,16 @@ export class Peer {
     return this.#paths.reduce((sum, { totals }) => added(sum, totals), this.#past);
   }
 
+  /** It has shown its latest certificate, mostly the one that is known. */
+  renewed(certificate: Certificate): void {
+    if (!sameOctets(certificate.octets, this.certificate.octets)) this.certificate = certificate;
+  }
+
   addPath(direction: Direction, now: Now, channel?: Channel): Path {
     const unused = this.#paths.filter((path) => path !== this.#routed);
     if (unused.length >= MAX_PATHS - 1) this.#close(unused[0]!, true, now);
-    const path = new Path(
-      this.#context,
-      this,
-      direction,
-      {
-        wake: (at) => this.#events.wake(this, at),
-        changed: (at) => this.#settle(at),
-        silent: (which, way, at) => this.#fellSilent(which, way, at),
-        redirect: (which, at) => this.#redirect(which, at),
-        ended: (which, why, at) => this.#ended(which, why, at),
-      },
-      now,
-      channel,
-    );
-    this.#paths.push(path);
+    const path = new Path(this.#context, this, direction, now, channel);
+    this.#paths = this.#paths.concat(path);
     this.usedAt = now.ms;
     return path;
   }
@@ -145,22 +143,21 @@ export class Peer {
       this.#context.emit({ do: 'sendPackets', pathId: this.#routed.id, packets: [packet] });
       return;
     }
-    if (this.#waiting.length < WAITING_PACKETS) this.#waiting.push(packet);
-    else this.#context.drop('backlog-full');
+    this.adopt([packet]);
     this.#wantPath(now);
   }
 
-  /** Packets that waited for it before it was known. */
+  /** Packets that wait for a path, maybe since before it was known. */
   adopt(packets: readonly Uint8Array[]): void {
     const room = WAITING_PACKETS - this.#waiting.length;
-    this.#waiting.push(...packets.slice(0, room));
+    this.#waiting = this.#waiting.concat(packets.slice(0, room));
     for (let i = room; i < packets.length; i++) this.#context.drop('backlog-full');
   }
 
   /** One round trip for this ticket, as soon as there is a path. */
   probe(ticket: number, now: Now): void {
-    this.#probes.set(ticket, { deadline: now.ms + PROBE_MS, measuring: false });
-    this.timers.set('probe', Math.min(...[...this.#probes.values()].map(({ deadline }) => deadline)));
+    this.#probes = this.#probes.concat({ ticket, deadline: now.ms + PROBE_MS, measuring: false });
+    this.#awaitProbes();
     this.usedAt = now.ms;
     if (!this.#measure(now)) this.#wantPath(now);
   }
@@ -172,8 +169,8 @@ export class Peer {
 
   /** Its life before is over, or its rights are: all paths made before go. */
   closePaths(notice: boolean, before: number, now: Now): void {
-    for (const path of [...this.#paths]) if (path.createdAt.ms < before) this.#close(path, notice, now);
-    this.#settle(now);
+    for (const path of [...this.#paths]) if (path.createdAt < before) this.#close(path, notice, now);
+    this.settle(now);
   }
 
   tick(now: Now): void {
@@ -182,6 +179,11 @@ export class Peer {
       if (timer === 'probe') this.#expireProbes(now);
       else this.#expire(now);
     }
+  }
+
+  /** It wants `tick` to be called by then. */
+  wake(at: number): void {
+    this.#events.wake(this, at);
   }
 
   get next(): number {
@@ -198,13 +200,13 @@ export class Peer {
     else asleep.wakeUp(now);
   }
 
-  /** Leads packets over the best path there is. */
-  #settle(now: Now): void {
+  /** A path can carry packets now, or no longer, or goes another way: leads them over the best one there is. */
+  settle(now: Now): void {
     const best = preferred(this.#paths);
     // What waited goes before what comes now.
     if (best !== null && this.isWaitedFor) {
       this.#context.emit({ do: 'sendPackets', pathId: best.id, packets: this.#waiting });
-      this.#waiting = [];
+      this.#waiting = nothing;
     }
     if (best !== this.#routed) {
       this.#routed = best;
@@ -224,25 +226,26 @@ export class Peer {
     else path.timers.set('spare', until);
   }
 
-  /** Others that go the same way, and have heard no more, need not find that out by themselves once packets take them. */
-  #fellSilent(path: Path, { endpoint, origin }: Way, now: Now): void {
+  /** No answer comes by this way, nor by any other. Paths that go the same way, and have heard no more, need not find that out by themselves once packets take them. */
+  fellSilent(path: Path, { endpoint, origin }: Way, now: Now): void {
     for (const { chosen, heardAt, reach } of this.#paths) {
       if (chosen === null || chosen.origin !== origin || !sameEndpoint(chosen.endpoint, endpoint)) continue;
       if (heardAt <= path.heardAt) reach.wayDead(chosen, now);
     }
   }
 
-  #redirect(path: Path, now: Now): void {
+  /** A new path should be asked for; this one may still recover. */
+  redirect(path: Path, now: Now): void {
     // Its keys ran out and nobody answers: it has no use beside the new one.
     if (!path.isUp) this.#close(path, false, now);
-    this.#settle(now);
+    this.settle(now);
     if (!this.#events.isSeeking(this)) this.#events.seek(this, path.avoids, now);
   }
 
-  #ended(path: Path, why: PathEnd, now: Now): void {
+  ended(path: Path, why: PathEnd, now: Now): void {
     path.say(why);
     this.#close(path, why !== 'closed by the peer', now);
-    this.#settle(now);
+    this.settle(now);
     if (!this.isLive && !this.#events.isSeeking(this)) this.#giveUp(now);
   }
 
@@ -256,8 +259,8 @@ export class Peer {
   #giveUp(now: Now): void {
     for (const _ of this.#waiting) this.#context.drop('no-route');
     const wasWaitedFor = this.isWaitedFor;
-    this.#waiting = [];
-    for (const ticket of this.#probes.keys()) this.#answerProbe(ticket, null);
+    this.#waiting = nothing;
+    for (const probe of this.#probes) this.#answerProbe(probe, null);
     if (wasWaitedFor) this.#events.unreachable(this, now);
   }
 
@@ -266,29 +269,35 @@ export class Peer {
     const path = this.path;
     const way = path?.chosen ?? null;
     if (path === null || way === null || !path.isHealthy) return false;
-    for (const [ticket, probe] of this.#probes) {
+    for (const probe of this.#probes) {
       if (probe.measuring) continue;
       probe.measuring = true;
-      path.measure(way, (rttMs) => this.#answerProbe(ticket, rttMs), now);
+      path.measure(way, (rttMs) => this.#answerProbe(probe, rttMs), now);
     }
     return true;
   }
 
-  #answerProbe(ticket: number, rttMs: number | null): void {
-    if (!this.#probes.delete(ticket)) return;
+  #answerProbe(probe: Probe, rttMs: number | null): void {
+    if (!this.#probes.includes(probe)) return;
+    const left = this.#probes.filter((other) => other !== probe);
+    this.#probes = left.length > 0 ? left : nothing;
     const path = this.path;
     const way = path?.chosen ?? null;
     const result =
       rttMs === null || path?.kind == null || way === null
         ? ({ status: 'timeout' } as const)
         : ({ status: 'reply', rttMs, path: path.kind, endpoint: way.endpoint } as const);
-    this.#context.emit({ do: 'answer', ticket, result });
+    this.#context.emit({ do: 'answer', ticket: probe.ticket, result });
+  }
+
+  #awaitProbes(): void {
+    const [first] = this.#probes;
+    if (first !== undefined) this.timers.set('probe', first.deadline);
   }
 
   #expireProbes(now: Now): void {
-    for (const [ticket, { deadline }] of this.#probes) if (deadline <= now.ms) this.#answerProbe(ticket, null);
-    const deadlines = [...this.#probes.values()].map(({ deadline }) => deadline);
-    if (deadlines.length > 0) this.timers.set('probe', Math.min(...deadlines));
+    for (const probe of this.#probes) if (probe.deadline <= now.ms) this.#answerProbe(probe, null);
+    this.#awaitProbes();
   }
 
   #expire(now: Now): void {

@@ -43,7 +43,7 @@ export class PortPrediction {
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
     this.#path = path;
-    this.timers = new Timers((at) => path.wake(at));
+    this.timers = new Timers(path);
   }
 
   /** The path goes another way, or has lost the one it had. */
@@ -56,6 +56,11 @@ export class PortPrediction {
       this.timers.clear('ask');
       if (this.#round !== null) this.#succeeded();
     }
+  }
+
+  /** The path is direct, and no port is open for it but the usual one. */
+  get isOver(): boolean {
+    return this.#path.kind !== 'relay' && this.#round === null && this.#opened === null;
   }
 
   /** The peer wants to begin; our role if we agree. */
@@ -80,7 +85,6 @@ export class PortPrediction {
   readdress(now: Now): void {
     this.#halt();
     this.close();
-    this.#path.peer.predictionPausedUntil = Number.NEGATIVE_INFINITY;
     this.#wait = ASK_AFTER_MS;
     this.wayChanged(now);
   }

@@ -27,27 +27,20 @@ export class Probing {
   readonly #context: NodeContext;
   readonly #path: Path;
   readonly #ways: Ways;
-  readonly #proven: (way: Way, rttMs: number | null, now: Now) => void;
 
-  constructor(
-    context: NodeContext,
-    path: Path,
-    ways: Ways,
-    proven: (way: Way, rttMs: number | null, now: Now) => void,
-  ) {
+  constructor(context: NodeContext, path: Path, ways: Ways) {
     this.#context = context;
     this.#path = path;
     this.#ways = ways;
-    this.#proven = proven;
   }
 
   /** Whether so much may go there: where the peer never was, its budget decides. */
-  affords = (to: Endpoint, octets: number, now: Now): boolean => {
+  affords(to: Endpoint, octets: number, now: Now): boolean {
     if (this.#ways.find(to, false)?.answered === true) return true;
     const affords = this.#path.peer.budget.take(octets, now.ms);
     if (!affords) this.#context.emit({ do: 'count', name: 'probes-withheld' });
     return affords;
-  };
+  }
 
   /** Probes all direct ways, from the start of the schedule. */
   probeAll(now: Now): void {
@@ -58,9 +51,8 @@ export class Probing {
 
   /** Probes these, whatever is under way to others. */
   probe(ways: readonly Way[], now: Now): void {
-    for (const way of ways)
-      if (this.#context.mayReach(way.endpoint))
-        this.#probe(way, { tries: PROBES, delay: gapAfter, allows: this.affords }, now);
+    const pace = { tries: PROBES, delay: gapAfter, allows: this.#affordable };
+    for (const way of ways) if (this.#context.mayReach(way.endpoint)) this.#probe(way, pace, now);
   }
 
   /** The peer is not there any more. */
@@ -70,7 +62,8 @@ export class Probing {
 
   /** One probe to each direct way, to compare round trips. */
   remeasure(now: Now): void {
-    for (const way of this.#ways.direct) if (this.#context.mayReach(way.endpoint)) this.#once(way, this.affords, now);
+    for (const way of this.#ways.direct)
+      if (this.#context.mayReach(way.endpoint)) this.#once(way, this.#affordable, now);
   }
 
   /** The same for those that worked before, beside the one in use. */
@@ -112,6 +105,10 @@ export class Probing {
     this.#context.cancel(this);
   }
 
+  get #affordable(): Pace['allows'] {
+    return (to, octets, now) => this.affords(to, octets, now);
+  }
+
   #once(way: Way, allows: Pace['allows'], now: Now): void {
     const known = way.rttMs !== null;
     const pace = { tries: 1, delay: () => TRIGGERED_WAIT_MS, allows };
@@ -137,7 +134,7 @@ export class Probing {
         answered: (message, _, rttMs, at) => {
           if (message.options.echo?.value === challenge) {
             ended(false);
-            this.#proven(way, rttMs, at);
+            this.#path.reach.wayProven(way, rttMs, at);
           } else this.#context.drop('unproven-address', way.endpoint);
         },
         failed: () => ended(true),

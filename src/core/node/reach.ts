@@ -3,7 +3,7 @@
  * when that dies (protocol section 4.6 and the table "which path").
  */
 
-import { type Endpoint, isPrivate, sameEndpoint } from '../../lib/ip.ts';
+import { type Endpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { Now } from '../../lib/time.ts';
 import type { MessageOf } from '../../proto/codec.ts';
 import { KEEP_ALIVE_MS } from '../../proto/constants.ts';
@@ -11,10 +11,10 @@ import { ProcessCode } from '../../proto/messages.ts';
 import type { Candidate } from '../../proto/options.ts';
 import { Bucket } from '../limits.ts';
 import type { Arrival, NodeContext } from './context.ts';
-import { startsRelayed } from './direction.ts';
+import { isRelayOf, startsRelayed } from './direction.ts';
 import type { Path } from './path.ts';
 import { Probing } from './probing.ts';
-import { RelayBinding } from './relay-binding.ts';
+import { type BindingUser, RelayBinding } from './relay-binding.ts';
 import { Timers } from './timers.ts';
 import type { PathKind } from './types.ts';
 import { arrivalOf, kindOf, lossOf, type Way, Ways } from './ways.ts';
@@ -38,13 +38,14 @@ const ANNOUNCEMENTS = { burst: 4, perSecond: 1 };
 /** A direct way proven within this time is not doubted because the peer still, or again, uses the relay (ms). */
 const LEFT_MS = 2_000;
 
-export class Reach {
+export class Reach implements BindingUser {
   readonly timers: Timers<'relay' | 'spare' | 'both' | 'refresh' | 'redirect' | 'abandon' | 'optimise' | 'heed'>;
   readonly #context: NodeContext;
   readonly #path: Path;
   readonly #ways: Ways;
   readonly #probing: Probing;
-  readonly #binding: RelayBinding;
+  /** From the first time that the relay is needed. */
+  binding: RelayBinding | null = null;
   #onBindingSettled: ((now: Now) => void) | null = null;
   #recovering = false;
   /** It worked once and then did not answer. */
@@ -56,20 +57,16 @@ export class Reach {
   #wantsBoth = false;
   #sendsBoth = false;
   #movedAt = Number.NEGATIVE_INFINITY;
-  readonly #heed = new Bucket(ANNOUNCEMENTS);
+  #heed: Bucket | null = null;
   /** The peer's last word, where it came too soon after others. */
   #unheeded: readonly [readonly Candidate[], Arrival] | null = null;
 
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
     this.#path = path;
-    this.timers = new Timers((at) => path.wake(at));
-    const { relayChannel, direction } = path;
-    this.#ways = new Ways(direction.candidates);
-    this.#probing = new Probing(context, path, this.#ways, (way, rttMs, now) => this.wayProven(way, rttMs, now));
-    this.#binding = new RelayBinding(context, relayChannel, direction, (bound, now) =>
-      this.#bindingSettled(bound, now),
-    );
+    this.timers = new Timers(path);
+    this.#ways = new Ways(path.direction.candidates);
+    this.#probing = new Probing(context, path, this.#ways);
   }
 
   get chosen(): Way | null {
@@ -78,6 +75,10 @@ export class Reach {
 
   get kind(): PathKind | null {
     return this.chosen === null ? null : kindOf(this.chosen, this.#isLan);
+  }
+
+  get ways(): readonly Way[] {
+    return this.#ways.all;
   }
 
   /** Where the peer may be found again later. */
@@ -104,7 +105,7 @@ export class Reach {
     this.#probing.probeAll(now);
     if (startsRelayed(direction) || this.#likely() === null) {
       this.#onBindingSettled = settled;
-      this.#binding.bind(now);
+      this.#relay.bind(now);
     } else {
       this.timers.set('relay', now.ms + RELAY_AFTER_MS);
       settled(now);
@@ -115,19 +116,14 @@ export class Reach {
     this.#stopped = true;
     this.timers.clearAll();
     this.#probing.stop();
-    this.#binding.stop(now);
-  }
-
-  /** Whether datagrams with the relayed flag come from there, and others of the peer do not. */
-  isRelay(from: Endpoint): boolean {
-    return this.#binding.isRelay(from);
+    this.binding?.stop(now);
   }
 
   /** Where a Tunnel Request goes now: a proven way, else the relay, else where the peer most likely is. */
   handshakeTarget(now: Now): Arrival | null {
     const proven = this.#ways.best(now.ms);
     if (proven !== null) return arrivalOf(proven);
-    const relay = this.#binding.endpoint;
+    const relay = this.binding?.endpoint ?? null;
     if (relay !== null) return { from: relay, relayed: true };
     if (this.chosen !== null) return arrivalOf(this.chosen);
     return startsRelayed(this.#path.direction) ? null : this.#likely();
@@ -157,7 +153,7 @@ export class Reach {
 
   /** Capsules come from there now. */
   moved(from: Endpoint, now: Now): void {
-    if (this.isRelay(from)) this.#peerLeft(now);
+    if (isRelayOf(this.#path.direction, from)) this.#peerLeft(now);
     else if (this.#probing.sighted(from, now) !== null) this.#doubtChosen(now);
   }
 
@@ -167,7 +163,7 @@ export class Reach {
     this.#ways.doubtAll((endpoint) => this.#context.mayReach(endpoint));
     this.#probing.probeAll(now);
     this.#sparing = this.#path.wasUp;
-    if (this.#sparing || startsRelayed(this.#path.direction)) this.#binding.rebind(now);
+    if (this.#sparing || startsRelayed(this.#path.direction)) this.#relay.rebind(now);
     if (this.chosen !== null && !this.#isRelayed) this.#path.announce(this.chosen, now);
   }
 
@@ -181,6 +177,7 @@ export class Reach {
     const usable = this.#context.usable(candidates);
     this.#unheeded = null;
     if (this.#ways.isAnnounced(usable)) return;
+    this.#heed ??= new Bucket(ANNOUNCEMENTS);
     if (!this.#heed.take(now.ms)) {
       this.#unheeded = [candidates, arrival];
       this.timers.set('heed', now.ms + 1_000 / ANNOUNCEMENTS.perSecond);
@@ -238,7 +235,7 @@ export class Reach {
 
   /** The handshake just done went through this address. */
   handshakeProved(from: Endpoint, now: Now): void {
-    this.wayProven(this.#ways.findOrAdd(from, this.isRelay(from)), null, now);
+    this.wayProven(this.#ways.findOrAdd(from, isRelayOf(this.#path.direction, from)), null, now);
   }
 
   wayDead(way: Way, now: Now): void {
@@ -292,17 +289,17 @@ export class Reach {
     this.timers.set('abandon', now.ms + ABANDON_AFTER_MS);
     if (this.chosen !== null) this.#path.fellSilent(this.chosen, now);
     this.#probing.probeAll(now);
-    if (this.#binding.state !== 'binding') this.#binding.rebind(now);
+    if (this.#relay.state !== 'binding') this.#relay.rebind(now);
     this.#path.wayChanged(now);
   }
 
   #useRelay(now: Now): void {
-    if (this.#binding.state === 'none') this.#binding.bind(now);
+    if (this.#relay.state === 'none') this.#relay.bind(now);
   }
 
   #spare(now: Now): void {
     this.#sparing = true;
-    this.#binding.bind(now);
+    this.#relay.bind(now);
   }
 
   /** Packets go by the silent way and the relay: whichever comes first counts, the other is a repetition there. */
@@ -330,13 +327,13 @@ export class Reach {
 
   #refresh(now: Now): void {
     if (this.chosen === null || this.#isRelayed) {
-      this.#binding.bind(now);
+      this.#relay.bind(now);
       return;
     }
     // The relay is not needed beside a direct way that works.
     const relay = this.#relayWay();
     if (relay !== null) relay.provenAt = null;
-    this.#binding.lapse(now);
+    this.binding?.lapse(now);
   }
 
   /** A relay is left as soon as may be; a direct way is compared with others by the next heartbeat, so only if it is used. */
@@ -348,7 +345,7 @@ export class Reach {
     this.#path.announce(this.chosen, now);
   }
 
-  #bindingSettled(bound: boolean, now: Now): void {
+  bindingSettled(bound: boolean, now: Now): void {
     const settled = this.#onBindingSettled;
     this.#onBindingSettled = null;
     const relay = this.#relayWay();
@@ -367,8 +364,13 @@ export class Reach {
     settled?.(now);
   }
 
+  get #relay(): RelayBinding {
+    this.binding ??= new RelayBinding(this.#context, this.#path.direction, this);
+    return this.binding;
+  }
+
   #relayWay(): Way | null {
-    const { endpoint } = this.#binding;
+    const endpoint = this.binding?.endpoint ?? null;
     return endpoint === null ? null : this.#ways.findOrAdd(endpoint, true);
   }
 
@@ -390,8 +392,6 @@ export class Reach {
   }
 
   #likely(): Arrival | null {
-    const reachable = this.#ways.direct.filter(({ endpoint }) => this.#context.mayReach(endpoint));
-    const way = reachable.find(({ endpoint }) => isPrivate(endpoint.address) === this.#isLan) ?? reachable[0];
-    return way === undefined ? null : arrivalOf(way);
+    return this.#ways.likely(this.#isLan, (endpoint) => this.#context.mayReach(endpoint));
   }
 }

@@ -12,6 +12,8 @@ import { SenderKind } from '../../proto/options.ts';
 import type { Channel } from '../channel.ts';
 import { retransmitDelay } from '../exchange.ts';
 import type { NodeContext } from './context.ts';
+import type { Direction } from './direction.ts';
+import { relayChannel } from './path-channels.ts';
 import type { StreamUser } from './streams.ts';
 
 /** Transmissions to one address of a relay before the next one is tried, and how long after each (ms): 2 s before TLS. */
@@ -20,13 +22,17 @@ const PATIENCE_MS = 600;
 /** What came by UDP so short before an attempt shows as well that UDP works (ms). */
 const FRESH_MS = 500;
 
+export type BindingUser = {
+  /** An attempt has ended. */
+  bindingSettled(bound: boolean, now: Now): void;
+};
+
 export class RelayBinding implements StreamUser {
+  /** With the TRS, which knows a key of its own only. */
+  readonly channel: Channel;
   readonly #context: NodeContext;
-  readonly #channel: Channel;
-  readonly #relays: readonly Endpoint[];
-  readonly #streams: readonly Endpoint[];
-  /** Called whenever an attempt ends. */
-  readonly #settled: (bound: boolean, now: Now) => void;
+  readonly #direction: Direction;
+  readonly #user: BindingUser;
   /** Where it is bound or being bound. */
   #target: Endpoint | null = null;
   /** The address that answered last. */
@@ -37,21 +43,11 @@ export class RelayBinding implements StreamUser {
   /** When the attempt began (ms). */
   #since = 0;
 
-  constructor(
-    context: NodeContext,
-    channel: Channel,
-    { relays, streams }: { readonly relays: readonly Endpoint[]; readonly streams: readonly Endpoint[] },
-    settled: (bound: boolean, now: Now) => void,
-  ) {
+  constructor(context: NodeContext, direction: Direction, user: BindingUser) {
+    this.channel = relayChannel(context, direction);
     this.#context = context;
-    this.#channel = channel;
-    this.#relays = relays;
-    this.#streams = streams;
-    this.#settled = settled;
-  }
-
-  get possible(): boolean {
-    return this.#possible.length > 0;
+    this.#direction = direction;
+    this.#user = user;
   }
 
   /** Where relayed messages go to and come from; null while not bound. */
@@ -61,14 +57,11 @@ export class RelayBinding implements StreamUser {
 
   /** Its addresses of the families that we have now, the likeliest first. */
   get #possible(): Endpoint[] {
-    const reachable = this.#relays.filter((relay) => this.#context.mayReach(relay));
+    const { relays, streams } = this.#direction;
+    const reachable = relays.filter((relay) => this.#context.mayReach(relay));
     const best = reachable.find((relay) => this.#best !== null && sameEndpoint(relay, this.#best));
     if (best !== undefined) reachable.unshift(...reachable.splice(reachable.indexOf(best), 1));
-    return this.#context.udpBlocked ? [...this.#streams, ...reachable] : [...reachable, ...this.#streams];
-  }
-
-  isRelay(endpoint: Endpoint): boolean {
-    return [...this.#relays, ...this.#streams].some((relay) => sameEndpoint(relay, endpoint));
+    return this.#context.udpBlocked ? [...streams, ...reachable] : [...reachable, ...streams];
   }
 
   /** Binds, or, where it is bound already, shows the TRS that we are still there and where. */
@@ -116,7 +109,7 @@ export class RelayBinding implements StreamUser {
     this.#context.cancel(this);
     if (this.state === 'bound') {
       this.state = 'failed';
-      this.#settled(false, now);
+      this.#user.bindingSettled(false, now);
     } else if (this.state === 'binding') {
       this.#next(now);
     }
@@ -132,7 +125,7 @@ export class RelayBinding implements StreamUser {
     if (this.#target === null) {
       this.state = 'failed';
       if (relay !== null) this.#context.log('debug', 'the relay does not answer', { relay: formatEndpoint(relay) });
-      this.#settled(false, now);
+      this.#user.bindingSettled(false, now);
     } else if (this.#target.over === undefined || this.#context.streams.isOpen(this.#target)) {
       if (this.#target.over === 'tls') this.#context.streams.want(this.#target, this);
       this.#ask(now);
@@ -148,13 +141,13 @@ export class RelayBinding implements StreamUser {
     this.#context.ask(
       {
         owner: this,
-        channel: this.#channel,
+        channel: this.channel,
         to: this.#target,
         tries: TRIES,
         delay: (tries) => Math.min(PATIENCE_MS, retransmitDelay(tries)),
         from: SenderKind.trs,
         expects: 'ack',
-        request: { type: 'keepAlive', id: this.#channel.id, body: {} },
+        request: { type: 'keepAlive', id: this.channel.id, body: {} },
         answered: (message, _, rttMs, at) => {
           if (this.#target !== null) this.#context.spokeToRelay(this.#target, true, rttMs, at);
           if ((message.flags & Flag.failure) !== 0) this.#unbound(at);
@@ -173,7 +166,7 @@ export class RelayBinding implements StreamUser {
     this.state = 'bound';
     this.#best = this.#target;
     this.#context.streams.release(this, now, this.#target);
-    this.#settled(true, now);
+    this.#user.bindingSettled(true, now);
   }
 
   #unbound(now: Now): void {
@@ -182,6 +175,6 @@ export class RelayBinding implements StreamUser {
   }
 
   #hasAnswered(now: Now): boolean {
-    return this.#relays.some((relay) => this.#context.hasAnswered(relay, now));
+    return this.#direction.relays.some((relay) => this.#context.hasAnswered(relay, now));
   }
 }

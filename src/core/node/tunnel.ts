@@ -6,7 +6,6 @@
  */
 
 import { answerHandshake, type EndKeys, type StartedHandshake, startHandshake } from '../../crypto/handshake.ts';
-import { sameOctets } from '../../lib/bytes.ts';
 import { type Endpoint, sameEndpoint } from '../../lib/ip.ts';
 import type { PathTraffic } from '../../lib/path.ts';
 import type { Now } from '../../lib/time.ts';
@@ -19,13 +18,14 @@ import {
   REJECT_AFTER_PACKETS,
   REKEY_AFTER_PACKETS,
   RETRANSMIT_TRIES,
-  Suite,
 } from '../../proto/constants.ts';
 import { Flag } from '../../proto/messages.ts';
-import { Feature, type Options } from '../../proto/options.ts';
+import type { Options } from '../../proto/options.ts';
 import type { Sender } from '../channel.ts';
-import { retransmitDelay } from '../exchange.ts';
+import { ANSWER_MEMORY_MS, retransmitDelay } from '../exchange.ts';
+import { AnsweredRequests } from './answered-requests.ts';
 import { type Arrival, type NodeContext, type Purpose, sameArrival } from './context.ts';
+import { agreedFeatures, offeredFeatures } from './features.ts';
 import type { Path } from './path.ts';
 import { Timers } from './timers.ts';
 
@@ -58,7 +58,6 @@ const EXPIRE_EARLY_PACKETS = 2 ** 27;
 const OFFER_MS = 15_000;
 /** Addresses remembered of those that our answer went to. */
 const MAX_ANSWERED_TO = 4;
-const FEATURES = Feature.partialChecksum | Feature.ecn | Feature.parts;
 /** How far ahead of the last common epoch a request may be, as failed attempts use numbers up. */
 const EPOCHS_AHEAD = 16;
 /** The answerer's empty capsules (ms after activation): one may be lost, and nobody asks for it again. */
@@ -69,7 +68,7 @@ const LATER_TRIES = 4;
 export class Tunnel {
   readonly #context: NodeContext;
   readonly #path: Path;
-  readonly timers: Timers<'confirm' | 'owed' | 'expire' | 'retireOld' | 'dropOffer'>;
+  readonly timers: Timers<'confirm' | 'owed' | 'expire' | 'retireOld' | 'dropOffer' | 'forgetAnswers'>;
   #attempt: Attempt | null = null;
   #offer: Offer | null = null;
   #current: Epoch | null = null;
@@ -79,15 +78,17 @@ export class Tunnel {
   #common = 0;
   /** The life of the peer that the last handshake was with: a new one remembers no epochs. */
   #peerLife: string | null = null;
-  /** When a Tunnel Request was last worked on (ms), and what was in it. */
-  #answered = { at: Number.NEGATIVE_INFINITY, endKey: new Uint8Array(0) };
+  /** When a Tunnel Request was last worked on (ms). */
+  #answeredAt = Number.NEGATIVE_INFINITY;
+  /** For as long as they may be repeated. */
+  #answered: AnsweredRequests | null = null;
   #capsules = 0;
   #sent = 0;
 
   constructor(context: NodeContext, path: Path) {
     this.#context = context;
     this.#path = path;
-    this.timers = new Timers((at) => path.wake(at));
+    this.timers = new Timers(path);
     // On a path of an earlier life the peer may still use the numbers of that time.
     this.#used = path.direction.fresh ? 0 : context.primitives.random(1)[0]! | 1;
   }
@@ -144,13 +145,15 @@ export class Tunnel {
   requested(message: MessageOf<'tunnelRequest'>, sender: Sender, arrival: Arrival, now: Now): void {
     const context = this.#context;
     const { session } = context;
-    const given = this.#path.answers.find(sender, message.transactionId);
-    if (given !== undefined && given !== 'pending') {
+    const given = this.#answered?.find(sender, message) ?? null;
+    if (given === 'other') {
       // By its number alone a short question gets no long answer, wherever it says to come from.
-      if (sameOctets(message.body.endKey, this.#answered.endKey)) {
-        if (this.#offer?.number === message.epoch) noteAddress(this.#offer.answeredTo, arrival.from);
-        context.reply(this.#path.channel, given, arrival);
-      } else context.drop('unexpected', arrival.from);
+      context.drop('unexpected', arrival.from);
+      return;
+    }
+    if (given !== null) {
+      if (this.#offer?.number === message.epoch) noteAddress(this.#offer.answeredTo, arrival.from);
+      context.reply(this.#path.channel, given, arrival);
       return;
     }
     const ahead = (message.epoch - this.#common) & 255;
@@ -167,11 +170,11 @@ export class Tunnel {
       context.drop('unexpected', arrival.from);
       return;
     }
-    if (now.ms - this.#answered.at < HANDSHAKE_INTERVAL_MS) {
+    if (now.ms - this.#answeredAt < HANDSHAKE_INTERVAL_MS) {
       context.drop('rate-limited', arrival.from);
       return;
     }
-    this.#answered = { at: now.ms, endKey: message.body.endKey.slice() };
+    this.#answeredAt = now.ms;
     const ends = { initiator: peer.nodeId, responder: session.nodeId };
     const terms = this.#terms(message.epoch, ends);
     const own = context.ownCertificates(session);
@@ -183,7 +186,7 @@ export class Tunnel {
     this.#abandonAttempt();
     if (isNewLife) this.#common = (message.epoch - 1) & 255;
     this.#peerLife = sender.instance;
-    if (answered.peer !== null) this.#path.peer.certificate = answered.peer;
+    if (answered.peer !== null) this.#path.peer.renewed(answered.peer);
     if (this.#offer !== null && this.#offer.number !== message.epoch) this.#retire(this.#offer.number);
     const used = (this.#used - this.#common) & 255;
     if (used > EPOCHS_AHEAD || used < ((message.epoch - this.#common) & 255)) this.#used = message.epoch;
@@ -195,10 +198,12 @@ export class Tunnel {
       id: message.id,
       transactionId: message.transactionId,
       epoch: message.epoch,
-      options: this.#features,
+      options: offeredFeatures(this.#path.direction.suite),
       body: { endKey: answered.message },
     };
-    this.#path.answers.remember(sender, message.transactionId, response, now);
+    this.#answered ??= new AnsweredRequests();
+    this.#answered.remember(sender, message, response, now);
+    this.timers.set('forgetAnswers', now.ms + ANSWER_MEMORY_MS);
     context.reply(this.#path.channel, response, arrival);
   }
 
@@ -242,6 +247,7 @@ export class Tunnel {
       else if (timer === 'owed') this.#sendOwed(now);
       else if (timer === 'expire') this.#expire(now);
       else if (timer === 'retireOld') this.#retireOld();
+      else if (timer === 'forgetAnswers') this.#answered = null;
       else this.#dropOffer();
     }
   }
@@ -270,7 +276,7 @@ export class Tunnel {
         id: this.#path.id,
         flags,
         epoch: attempt.number,
-        options: this.#features,
+        options: offeredFeatures(this.#path.direction.suite),
         body: { endKey: attempt.handshake.message },
       },
       answered: (message, arrival, _, now, sender) => this.#responded(attempt, message, sender, arrival, now),
@@ -292,7 +298,7 @@ export class Tunnel {
       this.#path.handshakeFailed(now);
       return;
     }
-    if (established.peer !== null) this.#path.peer.certificate = established.peer;
+    if (established.peer !== null) this.#path.peer.renewed(established.peer);
     // From here on a request of its own that ours has overtaken is an old one, even where it is the first that we see.
     this.#peerLife = sender.instance;
     this.#common = attempt.number;
@@ -304,20 +310,11 @@ export class Tunnel {
     this.#sendConfirmation(now);
   }
 
-  /** What we offer: nothing beyond the thesis's capsules in its own suite. */
-  get #features(): Options {
-    return this.#path.direction.suite === Suite.cbcMd5 ? {} : { features: { mask: FEATURES } };
-  }
-
   #install(epoch: number, keys: EndKeys, peers: Options, activate: boolean): void {
     const { id: pathId, direction } = this.#path;
     const { suite } = direction;
     const { send: sendKey, receive: receiveKey } = keys;
-    const agreed = (this.#features.features?.mask ?? 0) & (peers.features?.mask ?? 0);
-    const partialChecksum = (agreed & Feature.partialChecksum) !== 0;
-    const ecn = (agreed & Feature.ecn) !== 0;
-    const parts = (agreed & Feature.parts) !== 0;
-    const key = { epoch, suite, sendKey, receiveKey, activate, partialChecksum, ecn, parts };
+    const key = { epoch, suite, sendKey, receiveKey, activate, ...agreedFeatures(suite, peers) };
     this.#context.emit({ do: 'installKey', pathId, ...key });
   }
 

@@ -26,6 +26,8 @@ export type Way = {
   outcomes: number;
   /** Octets of the largest datagram that it was found to carry. */
   carries: number | null;
+  /** The peer is being asked over it whether it still works, in a hurry or not. */
+  checking: 'soon' | 'regularly' | null;
   /** Last time a message from there made us probe it (ms). */
   triggeredAt: number;
 };
@@ -54,6 +56,10 @@ export class Ways {
   constructor(candidates: readonly Candidate[]) {
     this.#list = candidates.map(({ address, port, kind }) => newWay({ address, port }, kind));
     this.#announced = textOf(candidates);
+  }
+
+  get all(): readonly Way[] {
+    return this.#list;
   }
 
   get direct(): readonly Way[] {
@@ -110,6 +116,13 @@ export class Ways {
     return than === this.chosen ? outdoes(way, than) : costOf(way) < costOf(than);
   }
 
+  /** Where the peer most likely is, before anything is proven; `lan`: the NMS saw both ends behind one NAT. */
+  likely(lan: boolean, mayReach: (endpoint: Endpoint) => boolean): Arrival | null {
+    const reachable = this.direct.filter(({ endpoint }) => mayReach(endpoint));
+    const way = reachable.find(({ endpoint }) => isPrivate(endpoint.address) === lan) ?? reachable[0];
+    return way === undefined ? null : arrivalOf(way);
+  }
+
   /** Whether the peer said the same before. */
   isAnnounced(candidates: readonly Candidate[]): boolean {
     return textOf(candidates) === this.#announced;
@@ -147,6 +160,7 @@ function newWay(endpoint: Endpoint, origin: WayOrigin): Way {
     losses: 0,
     outcomes: 0,
     carries: null,
+    checking: null,
   };
   return { endpoint, origin, ...unknown, triggeredAt: Number.NEGATIVE_INFINITY };
 }

@@ -37,7 +37,7 @@ describe('an agenda', () => {
 describe('timers', () => {
   it('say which have run out, and when the next one does', () => {
     const advanced: number[] = [];
-    const timers = new Timers<'a' | 'b' | 'c'>((at) => advanced.push(at));
+    const timers = new Timers<'a' | 'b' | 'c'>({ wake: (at) => advanced.push(at) });
     timers.set('a', 30);
     timers.set('b', 10);
     timers.set('c', 20);
