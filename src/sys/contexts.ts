@@ -48,14 +48,18 @@ export class Contexts {
   /** A context set up for the key at `key`, until it is needed for another one. */
   lend(key: number): Context {
     const context = this.#all.length < this.#most ? this.#add() : this.#unused();
-    // Nobody's, should setting it up fail.
+    this.#setUp(context, key);
+    return context;
+  }
+
+  #setUp(context: Context, key: number): void {
+    // Nobody's, should it fail.
     context.key = NOBODY;
     must(this.#init(context.cipher!, 0, 0, key, 0), 'EVP_CipherInit_ex');
     if (context.mac !== null) {
       must(this.#openSsl.macInit(context.mac, key + KEY_LENGTH, KEY_LENGTH, 0), 'EVP_MAC_init');
     }
     context.key = key;
-    return context;
   }
 
   /** Zeroes and frees what was set up for a key. */
@@ -65,8 +69,10 @@ export class Contexts {
     if (context !== undefined) this.#free(context);
   }
 
-  discardAll(): void {
-    for (const context of this.#all.splice(0)) this.#free(context);
+  /** Overwrites what was set up for any key, which costs half of freeing it and making it again. */
+  blank(): void {
+    const { noKey } = this.#openSsl;
+    for (const context of this.#all) if (context.key !== noKey) this.#setUp(context, noKey);
   }
 
   #free(context: Context): void {

@@ -77,11 +77,11 @@ export abstract class EvpAead {
     this.#key = key;
   }
 
-  /** Zeroes what was set up for borrowed keys: their owner may close them now. */
+  /** Overwrites what was set up for borrowed keys: their owner may close them now. */
   giveBack(): void {
     this.#key = 0;
-    this.#lenders.encrypt.discardAll();
-    this.#lenders.decrypt.discardAll();
+    this.#lenders.encrypt.blank();
+    this.#lenders.decrypt.blank();
   }
 
   protected sealing(): Context {

@@ -70,8 +70,8 @@ function bindAll() {
 }
 
 /** Offsets in a scratch area that never moves. */
-export const scratchAt = { outLength: 0, nonce: 16, tag: 32, macParameters: 48 } as const;
-const SCRATCH_LENGTH = 160;
+export const scratchAt = { outLength: 0, nonce: 16, tag: 32, macParameters: 48, noKey: 144 } as const;
+const SCRATCH_LENGTH = 208;
 
 function load() {
   const functions = bindAll();
@@ -90,6 +90,8 @@ function load() {
     nonce: address + scratchAt.nonce,
     tag: address + scratchAt.tag,
     macParameters,
+    /** Zeros. */
+    noKey: address + scratchAt.noKey,
   };
 }
 
