@@ -3,7 +3,6 @@ import { describe, expect, test } from 'vitest';
 import type { Aead } from '../../src/crypto/aead.ts';
 import { nodePrimitives } from '../../src/crypto/node.ts';
 import { readableAead } from '../../src/crypto/readable.ts';
-import { restingAead } from '../../src/crypto/resting.ts';
 import { Suite, suiteNames } from '../../src/proto/constants.ts';
 import { evpAead } from '../../src/sys/evp.ts';
 import { hex, readVectors } from '../vectors/read.ts';
@@ -12,7 +11,7 @@ type AeadVector = { readonly [k in 'name' | 'key' | 'nonce' | 'aad' | 'plain' | 
 type MacVector = { readonly [k in 'name' | 'key' | 'data' | 'mac']: string };
 
 const { random } = nodePrimitives(readableAead);
-const factories = { evp: evpAead, readable: readableAead, resting: restingAead(evpAead, 1) };
+const factories = { evp: evpAead, readable: readableAead };
 const suites = Object.values(Suite);
 
 /** `aad`, room for the lead, `plain`, room for the rest, with `before` and `after` octets around that must stay. */

@@ -7,7 +7,6 @@ import type { Session } from '../../core/node/types.ts';
 import { generateIdentity } from '../../crypto/identity.ts';
 import { nodePrimitives } from '../../crypto/node.ts';
 import type { Primitives } from '../../crypto/primitives.ts';
-import { restingAead } from '../../crypto/resting.ts';
 import { decodeToken, type EnrolmentToken } from '../../crypto/token.ts';
 import { sameOctets } from '../../lib/bytes.ts';
 import { CyphonicError, raise } from '../../lib/errors.ts';
@@ -32,8 +31,6 @@ import { buildStatus } from './status.ts';
 
 /** After this long a daemon has what it needs, and gives back what only starting did. */
 const SETTLED_MS = 2_000;
-/** Keys of signalling that are at work at once; those of the other peers rest. */
-const AWAKE_KEYS = 64;
 
 export type DaemonOptions = MemberSettings & {
   readonly token: string | null;
@@ -60,7 +57,7 @@ export async function runMember(
   createStateDirectory(options.state);
   const lock = lockState(options.state);
   cleanup.defer(() => lock.release());
-  const primitives = nodePrimitives(restingAead(evpAead, AWAKE_KEYS), hkdf);
+  const primitives = nodePrimitives(evpAead, hkdf);
   const daemon = new Daemon(options, enrol(options, primitives), primitives, log, extension);
 
   const ended = Promise.withResolvers<void>();
