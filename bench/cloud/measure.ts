@@ -83,6 +83,7 @@ async function measure(
   const { nodes } = population;
   let next = 0;
   const tick = (waitMs: number): void => population.tick(waitMs);
+  const waited = (): number => population.behindMs;
   const begin = (done: (error: string | null) => void): void => {
     for (let tries = 0; tries < nodes.length; tries++) {
       const i = next++ % nodes.length;
@@ -97,7 +98,7 @@ async function measure(
   const { answered, rate: kept } = await takeTurns({ ...turns, requests });
   const cpu = (service.seconds - before) / answered;
 
-  const offer = (perSecond: number, length: number) => offerLoad({ perSecond, seconds: length, tick, begin });
+  const offer = (perSecond: number, length: number) => offerLoad({ perSecond, seconds: length, tick, begin, waited });
   let highest = 0;
   for (let perSecond = kept / 2; ; perSecond *= STEP) {
     const { offered, answered, rate, errors } = await offer(perSecond, seconds);
@@ -112,9 +113,9 @@ async function measure(
 
 function sayHead(): void {
   console.log(
-    '| requests | CPU of the service, µs each | per CPU second | kept up with here, 1/s | at half of it: p50, ms | p99, ms | errors |',
+    '| requests | CPU of the service, µs each | per CPU second | kept up with here, 1/s | at half of it: p50, ms | p99, ms | nodes late themselves: p99, ms | p99 without that, ms | errors |',
   );
-  console.log('| --- | --- | --- | --- | --- | --- | --- |');
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
 }
 
 function say({ what, cpu, highest, half }: Row): void {
@@ -126,6 +127,8 @@ function say({ what, cpu, highest, half }: Row): void {
     highest.toFixed(0),
     half.p50.toFixed(2),
     half.p99.toFixed(2),
+    half.ownP99.toFixed(2),
+    half.withoutP99.toFixed(2),
     errors.join(', ') || 'none',
   ];
   console.log(`| ${cells.join(' | ')} |`);

@@ -105,6 +105,11 @@ export class Population {
     this.#tickAt = now + Math.max(TICK_MS, 5 * took);
   }
 
+  /** How long what is being taken in has waited for us at most (ms). */
+  get behindMs(): number {
+    return this.#wire.behindMs;
+  }
+
   close(): void {
     this.#wire.close();
   }

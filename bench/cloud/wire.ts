@@ -20,6 +20,8 @@ export interface Wire {
   join(index: number, receive: Receive): Promise<Seat>;
   /** Hands over what has arrived; waits for it at most that long (ms) if there is nothing. */
   pump(waitMs: number): void;
+  /** How long ago nothing was waiting there (ms). */
+  readonly behindMs: number;
   close(): void;
 }
 
@@ -49,6 +51,10 @@ export class SocketWire implements Wire {
   /** The event loop does it. */
   pump(): void {}
 
+  get behindMs(): number {
+    return 0;
+  }
+
   close(): void {
     for (const socket of this.#sockets) socket.close();
   }
@@ -58,6 +64,8 @@ const FIRST_PORT = 20_000;
 const PACKET_ROOM = 65_600;
 const QUEUE_PACKETS = 50_000;
 const PACKETS_AT_ONCE = 512;
+/** A poll that finds something takes less. */
+const WAITED_MS = 0.05;
 const IP = VIRTIO_HEADER;
 const UDP = IP + Ip4.length;
 const PAYLOAD = UDP + Udp.headerLength;
@@ -69,6 +77,7 @@ export class TunWire implements Wire {
   readonly #nodes: Receive[] = [];
   readonly #in = allocate(PACKET_ROOM);
   readonly #out = allocate(PACKET_ROOM);
+  #emptyAt = performance.now();
 
   constructor(range: string) {
     const handle = openTun({ name: 'nodes', tcp: false, udp: false });
@@ -91,15 +100,30 @@ export class TunWire implements Wire {
 
   pump(waitMs: number): void {
     const { bytes, address } = this.#in;
-    if (waitMs >= 1) this.#poller.wait(Math.floor(waitMs));
+    if (waitMs >= 1) this.#wait(Math.floor(waitMs));
     for (let i = 0; i < PACKETS_AT_ONCE; i++) {
       const length = this.#tun.read(address, PACKET_ROOM);
-      if (length === 0) return;
+      if (length === 0) {
+        this.#emptyAt = performance.now();
+        return;
+      }
       if (length > PAYLOAD && bytes[IP + Ip4.protocol] === Protocol.udp) this.#received(length);
     }
   }
 
+  get behindMs(): number {
+    return performance.now() - this.#emptyAt;
+  }
+
   close(): void {}
+
+  /** What ends a wait came then; what did not have to be waited for may have been there before. */
+  #wait(ms: number): void {
+    const began = performance.now();
+    this.#poller.wait(ms);
+    const now = performance.now();
+    if (now - began >= WAITED_MS) this.#emptyAt = now;
+  }
 
   /**
    * Sends datagrams of `segment` octets from a node as one packet, as a network card hands them over that has put together

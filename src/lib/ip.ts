@@ -76,9 +76,8 @@ function readDotted(text: string, start: number, octets: Uint8Array, at: number)
   return part === 3 && value >= 0;
 }
 
-/** The textual forms of RFC 4291 section 2.2. */
-function parseGroups(text: string): Uint8Array | null {
-  const octets = new Uint8Array(16);
+/** The textual forms of RFC 4291 section 2.2, into 16 octets that are zero; whether it was one. */
+function readGroups(text: string, octets: Uint8Array): boolean {
   let gap = text.startsWith('::') ? 0 : -1;
   let at = 0;
   for (let i = gap < 0 ? 0 : 2; i < text.length; ) {
@@ -89,27 +88,28 @@ function parseGroups(text: string): Uint8Array | null {
       if (digit < 0) break;
       group = (group << 4) | digit;
     }
-    if (i === start || i - start > 4 || at === 16) return null;
+    if (i === start || i - start > 4 || at === 16) return false;
     if (text.charCodeAt(i) === DOT) {
-      if (at > 12 || !readDotted(text, start, octets, at)) return null;
+      if (at > 12 || !readDotted(text, start, octets, at)) return false;
       at += 4;
       break;
     }
     octets[at++] = group >> 8;
     octets[at++] = group & 255;
     if (i === text.length) break;
-    if (text.charCodeAt(i++) !== COLON || i === text.length) return null;
+    if (text.charCodeAt(i++) !== COLON || i === text.length) return false;
     if (text.charCodeAt(i) === COLON) {
-      if (gap >= 0) return null;
+      if (gap >= 0) return false;
       gap = at;
       i++;
     }
   }
   // The gap stands for one group at least.
-  if (gap < 0 ? at < 16 : at === 16) return null;
-  if (gap < 0) return octets;
+  if (gap < 0 ? at < 16 : at === 16) return false;
+  if (gap < 0) return true;
   octets.copyWithin(16 - at + gap, gap, at);
-  return octets.fill(0, gap, 16 - at + gap);
+  octets.fill(0, gap, 16 - at + gap);
+  return true;
 }
 
 function lowerCase(code: number): number {
@@ -117,14 +117,23 @@ function lowerCase(code: number): number {
 }
 
 /**
- * 4 or 16 octets of an address in any textual form without zone, or null. Every message that names an endpoint comes by
- * here: no expressions, no strings in between.
+ * Reads an address in any textual form without zone into the first 4 or 16 of 16 octets; how many, 0 = it is none. Every
+ * message that names an endpoint comes by here: no expressions, no strings, nothing new in between.
  */
-export function parseAddress(text: string): Uint8Array | null {
-  if (text.includes(':')) return parseGroups(text);
-  const octets = new Uint8Array(4);
-  return readDotted(text, 0, octets, 0) ? octets : null;
+export function readAddress(text: string, octets: Uint8Array): 0 | 4 | 16 {
+  if (!text.includes(':')) return readDotted(text, 0, octets, 0) ? 4 : 0;
+  octets.fill(0);
+  return readGroups(text, octets) ? 16 : 0;
 }
+
+/** 4 or 16 octets of an address in any textual form without zone, or null. */
+export function parseAddress(text: string): Uint8Array | null {
+  const length = readAddress(text, scratch);
+  return length === 0 ? null : scratch.slice(0, length);
+}
+
+/** Where addresses stand that are only looked at. */
+const scratch = new Uint8Array(16);
 
 /** The canonical form of any textual address, or null. */
 export function canonicalAddress(text: string): Address | null {
@@ -180,22 +189,20 @@ export function formatPrefix(prefix: Prefix): string {
 }
 
 export function contains(prefix: Prefix, address: Address): boolean {
-  const octets = parseAddress(address);
-  return octets !== null && covers(prefix, octets);
+  return covers(prefix, scratch, readAddress(address, scratch));
 }
 
 /** First octets of ranges that were asked for: the same few are asked for with every datagram. */
 const firstOctets = new WeakMap<Prefix, Uint8Array>();
 
-function covers(prefix: Prefix, octets: Uint8Array): boolean {
+function covers(prefix: Prefix, octets: Uint8Array, length: number): boolean {
   let range = firstOctets.get(prefix);
   if (range === undefined) {
-    const parsed = parseAddress(prefix.address);
-    if (parsed === null) return false;
-    range = parsed;
+    const room = new Uint8Array(16);
+    range = room.subarray(0, readAddress(prefix.address, room));
     firstOctets.set(prefix, range);
   }
-  if (range.length !== octets.length) return false;
+  if (range.length !== length || length === 0) return false;
   for (let i = 0; 8 * i < prefix.length; i++) {
     const mask = (0xff00 >> Math.min(8, prefix.length - 8 * i)) & 0xff;
     if ((range[i]! & mask) !== (octets[i]! & mask)) return false;
@@ -247,6 +254,8 @@ export function forbiddenOuter(overlay: readonly Prefix[]): readonly Prefix[] {
 
 /** Whether an outer datagram may not go to `address`. */
 export function isForbiddenOuter(address: Address, overlay: readonly Prefix[]): boolean {
-  const octets = parseAddress(address);
-  return octets !== null && [alwaysForbidden, overlay].some((list) => list.some((prefix) => covers(prefix, octets)));
+  const length = readAddress(address, scratch);
+  for (const prefix of alwaysForbidden) if (covers(prefix, scratch, length)) return true;
+  for (const prefix of overlay) if (covers(prefix, scratch, length)) return true;
+  return false;
 }

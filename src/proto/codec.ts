@@ -101,22 +101,21 @@ export function layout(
 ): Laid[] {
   const options = draft.options ?? {};
   if (options.part !== undefined) raise('BUG_ENCODING', { what: 'a part option in a draft' });
-  const names = present(options);
-  const sealed = names.filter(isSealed);
-  const open = names.filter((name) => !isSealed(name));
-  const plain = encodeSealed(draft, sealed, options);
-  const clear = encodeClear(open, sealed, options);
-  const room = (start: number): number => largestPlain(sizes, maximum - HEADER_LENGTH - start);
-  if (plain.length <= room(clear.octets.length)) return [lay(draft, clear, plain, sizes, nextSequence())];
+  const sealed = present(options, sealedOrder);
+  const clear = present(options, clearOrder);
+  const whole = lay(draft, clear, sealed, options, sizes);
+  if (whole.length <= maximum) return [numbered(whole, nextSequence())];
 
-  const size = room(clear.octets.length + PART_OPTION_LENGTH);
+  const withPart = { ...options, part: { number: 0, count: 0 } };
+  const names = present(withPart, clearOrder);
+  const plain = scratch.slice(whole.bodyStart + sizes.lead, whole.bodyStart + sizes.lead + whole.plainLength);
+  const start = lay(draft, names, sealed, withPart, sizes).bodyStart;
+  const size = largestPlain(sizes, maximum - start);
   const count = size > 0 ? Math.ceil(plain.length / size) : 0;
   if (count < 2 || count > 255) raise('BUG_ENCODING', { what: `${draft.type} of ${plain.length} octets` });
-  const withPart = present({ ...options, part: { number: 0, count } }).filter((name) => !isSealed(name));
   return Array.from({ length: count }, (_, number) => {
     const slice = plain.subarray(number * size, (number + 1) * size);
-    const part = encodeClear(withPart, sealed, { ...options, part: { number, count } });
-    return lay(draft, part, slice, sizes, nextSequence());
+    return numbered(lay(draft, names, sealed, { ...options, part: { number, count } }, sizes, slice), nextSequence());
   });
 }
 
@@ -146,7 +145,6 @@ export function loginFrameLength(stream: Uint8Array): number | null {
 
 /** Message Length is a 16-bit field. */
 export const MAX_LENGTH = 0xffff;
-const PART_OPTION_LENGTH = 8;
 /** A bit that no type has: the chain is read to its end. */
 const NO_TYPE = 0x100;
 
@@ -181,10 +179,15 @@ function readOptions(from: Reader, next: number, until: number): { options: Opti
   }
 }
 
-/** Those a message has, in the order they stand on the wire. */
-function present(options: Options): OptionName[] {
-  const names = Object.keys(options) as OptionName[];
-  return names.filter((name) => options[name] !== undefined).sort((a, b) => numberOf(a) - numberOf(b));
+const namesInOrder = (Object.keys(optionTable) as OptionName[]).sort((a, b) => numberOf(a) - numberOf(b));
+const sealedOrder = namesInOrder.filter(isSealed);
+const clearOrder = namesInOrder.filter((name) => !isSealed(name));
+
+/** Those of some options that a message has, in the order they stand on the wire. */
+function present(options: Options, order: readonly OptionName[]): OptionName[] {
+  const names: OptionName[] = [];
+  for (const name of order) if (options[name] !== undefined) names.push(name);
+  return names;
 }
 
 function isSealed(name: OptionName): boolean {
@@ -196,7 +199,8 @@ function firstType(names: readonly OptionName[]): number {
 }
 
 function writeOptions(to: Writer, names: readonly OptionName[], options: Options, after: number): void {
-  names.forEach((name, i) => {
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i]!;
     const next = names[i + 1];
     const start = to.at;
     to.u8(next === undefined ? after : optionTable[next].type);
@@ -205,27 +209,52 @@ function writeOptions(to: Writer, names: readonly OptionName[], options: Options
     const units = Math.ceil((to.at - start) / 8);
     to.zeros(start + 8 * units - to.at);
     to.u8At(start + 1, units);
-  });
+  }
 }
 
 /** Where messages are put together before they are copied into their datagrams; nothing else runs in between. */
-const sealedScratch = new Uint8Array(MAX_LENGTH);
-const clearScratch = new Uint8Array(MAX_LENGTH);
+const scratch = new Uint8Array(HEADER_LENGTH + 2 * MAX_LENGTH);
 
-/** Body fields and sealed options: what a datagram carries encrypted. */
-function encodeSealed(draft: Draft, names: readonly OptionName[], options: Options): Uint8Array {
-  const to = new Writer(sealedScratch);
-  writeFields(messageTable[draft.type].body, to, draft.body);
-  writeOptions(to, names, options, 0);
-  return to.written;
+/** A datagram in `scratch` but for its tag and number; `length` is what it will have with them. */
+type Scratched = {
+  readonly bodyStart: number;
+  readonly plainLength: number;
+  readonly end: number;
+  readonly length: number;
+};
+
+/** Body fields and sealed options, which a datagram carries encrypted, stand behind the clear options; `part`: this piece of them. */
+function lay(
+  draft: Draft,
+  clear: readonly OptionName[],
+  sealed: readonly OptionName[],
+  options: Options,
+  sizes: Sizes,
+  part?: Uint8Array,
+): Scratched {
+  const to = new Writer(scratch, HEADER_LENGTH);
+  writeOptions(to, clear, options, firstType(sealed));
+  const bodyStart = to.at;
+  to.zeros(sizes.lead);
+  if (part === undefined) {
+    writeFields(messageTable[draft.type].body, to, draft.body);
+    writeOptions(to, sealed, options, 0);
+  } else to.octets(part);
+  const plainLength = to.at - bodyStart - sizes.lead;
+  const length = bodyStart + sizes.sealedSize(plainLength);
+  const { transactionId, id, flags = 0, epoch = 0 } = draft;
+  const header = { transactionId, flags, sequence: 0, epoch, id };
+  if (length <= MAX_LENGTH) {
+    writeHeader(new Writer(scratch), draft.type, header, length, firstType(clear) || firstType(sealed));
+  }
+  return { bodyStart, plainLength, end: to.at, length };
 }
 
-type Clear = { readonly first: number; readonly octets: Uint8Array };
-
-function encodeClear(names: readonly OptionName[], sealed: readonly OptionName[], options: Options): Clear {
-  const to = new Writer(clearScratch);
-  writeOptions(to, names, options, firstType(sealed));
-  return { first: firstType(names) || firstType(sealed), octets: to.written };
+function numbered({ bodyStart, plainLength, end, length }: Scratched, sequence: number): Laid {
+  const bytes = new Uint8Array(length);
+  bytes.set(scratch.subarray(0, end));
+  new Writer(bytes, HeaderOffset.sequence).u32(sequence);
+  return { bytes, bodyStart, plainLength, sequence };
 }
 
 /** The most plain octets whose sealed form fits in `room`; -1 if none do. */
@@ -233,16 +262,4 @@ function largestPlain(sizes: Sizes, room: number): number {
   let plain = room;
   while (plain >= 0 && sizes.sealedSize(plain) > room) plain--;
   return plain;
-}
-
-function lay(draft: Draft, clear: Clear, plain: Uint8Array, sizes: Sizes, sequence: number): Laid {
-  const bodyStart = HEADER_LENGTH + clear.octets.length;
-  const bytes = new Uint8Array(bodyStart + sizes.sealedSize(plain.length));
-  const to = new Writer(bytes);
-  const { transactionId, id, flags = 0, epoch = 0 } = draft;
-  writeHeader(to, draft.type, { transactionId, flags, sequence, epoch, id }, bytes.length, clear.first);
-  to.octets(clear.octets);
-  to.zeros(sizes.lead);
-  to.octets(plain);
-  return { bytes, bodyStart, plainLength: plain.length, sequence };
 }

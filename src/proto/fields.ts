@@ -2,7 +2,14 @@
 
 import { isZero, type Reader, type Writer } from '../lib/bytes.ts';
 import { raise } from '../lib/errors.ts';
-import { type Address, type Endpoint, familyOf, formatAddress, isMapped, parseAddress } from '../lib/ip.ts';
+import {
+  type Address,
+  type Endpoint,
+  familyOf,
+  formatAddress,
+  isMapped,
+  readAddress as readTextual,
+} from '../lib/ip.ts';
 import { writeId } from './header.ts';
 import type { FieldKind, FieldValues } from './messages.ts';
 import {
@@ -88,24 +95,33 @@ function readAddress(from: Reader, width: 4 | 16): Address | null {
   return isZero(octets) ? null : formatAddress(octets);
 }
 
-/** 4 or 16 octets, 4 also for the IPv4-mapped form. */
-function addressOctets(address: Address): Uint8Array {
-  const octets = parseAddress(address) ?? raise('BUG_ENCODING', { what: `address "${address}"` });
-  return isMapped(octets) ? octets.subarray(12) : octets;
-}
+/** The address being written. */
+const octetsOfAddress = new Uint8Array(16);
 
 function writeAddress(to: Writer, address: Address | null, width: 4 | 16): void {
   if (address === null) to.zeros(width);
-  else writeExactly(to, addressOctets(address), width);
+  else writeOctets(to, address, width);
 }
 
+/** An IPv4-mapped address, absent or not: IPv4 stands behind ten zeroes and two octets of ones. */
 function writeMapped(to: Writer, address: Address | null): void {
-  const octets = address === null ? new Uint8Array(16) : addressOctets(address);
-  if (octets.length === 4) {
+  if (address === null) to.zeros(16);
+  else writeOctets(to, address, null);
+}
+
+/** `width`: of the field; null = 16 octets that hold either family. */
+function writeOctets(to: Writer, address: Address, width: 4 | 16 | null): void {
+  const octets = octetsOfAddress;
+  const length = readTextual(address, octets);
+  const is4 = length === 4 || (length === 16 && isMapped(octets));
+  if (length === 0 || (width !== null && width !== (is4 ? 4 : 16))) {
+    raise('BUG_ENCODING', { what: `address "${address}" in a field of ${width ?? 16} octets` });
+  }
+  if (is4 && width === null) {
     to.zeros(10);
     to.u16(0xffff);
   }
-  to.octets(octets);
+  for (let i = is4 ? length - 4 : 0; i < length; i++) to.u8(octets[i]!);
 }
 
 function writeExactly(to: Writer, octets: Uint8Array, length: number): void {
@@ -128,17 +144,25 @@ function readDate(from: Reader): string | null {
   return `${String(year).padStart(4, '0')}-${String(month).padStart(2, '0')}-${String(day).padStart(2, '0')}`;
 }
 
+/** The date written last: those of one day's paths are all the same. */
+let dated = { text: '', year: 0, month: 0, day: 0 };
+
 function writeDate(to: Writer, value: string | null): void {
   if (value === null) {
     to.zeros(4);
     return;
   }
-  const match = /^(\d{4})-(\d{2})-(\d{2})$/.exec(value);
+  if (dated.text !== value) dated = parseDate(value);
+  to.u16(dated.year);
+  to.u8(dated.month);
+  to.u8(dated.day);
+}
+
+function parseDate(text: string): typeof dated {
+  const match = /^(\d{4})-(\d{2})-(\d{2})$/.exec(text);
   const [year, month, day] = [Number(match?.[1]), Number(match?.[2]), Number(match?.[3])];
-  if (!isDate(year, month, day)) raise('BUG_ENCODING', { what: `date "${value}"` });
-  to.u16(year);
-  to.u8(month);
-  to.u8(day);
+  if (!isDate(year, month, day)) raise('BUG_ENCODING', { what: `date "${text}"` });
+  return { text, year, month, day };
 }
 
 /** ignoreBOM keeps a leading U+FEFF: text must come out as it went in. */

@@ -7,8 +7,8 @@ import { LocalChannels } from './local-channels.ts';
 import type { Shared } from './shared.ts';
 import { type Database, openScratch } from './sqlite-file.ts';
 
-/** From the first change until it is on disk, with what came after it (ms). */
-const INTERVAL_MS = 1_000;
+/** From the first change until it is written, with what came after it (ms): so little that nobody notices the writing. */
+const INTERVAL_MS = 250;
 
 const schema = `
   CREATE TABLE records (key TEXT PRIMARY KEY, value TEXT NOT NULL, until INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -1,6 +1,15 @@
 /** What every store that replicas share must keep to, whatever it is made of. */
 
-import { copyFileSync, mkdtempSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Database from 'better-sqlite3';
@@ -119,6 +128,7 @@ describe.each(stores)('replicas on $name', ({ skip, replicas }) => {
 });
 
 describe('SQLite', () => {
+  const PAGE = 4096;
   const LIFE_MS = 60_000;
   let wall = 1_000_000;
   const start = (): SqliteShared => {
@@ -179,6 +189,31 @@ describe('SQLite', () => {
     database.exec('DROP TABLE records; PRAGMA user_version = 7');
     database.close();
     expect(await start().recall(['node 1'])).toEqual([null]);
+  });
+
+  it('looks through its file after a start of the system, and begins anew where that is damaged', async () => {
+    const fill = async (): Promise<void> => {
+      const shared = start();
+      for (let i = 0; i < 1_000; i++) await shared.include(`paths ${i}`, 'here', LIFE_MS);
+      await shared.close();
+    };
+    const otherBoot = (): void => {
+      const database = new Database(file);
+      database.pragma('application_id = 1');
+      database.close();
+    };
+    await fill();
+    otherBoot();
+    expect(await start().members('paths 999')).toEqual(['here']);
+    await opened.pop()!.close();
+    otherBoot();
+    const octets = readFileSync(file);
+    octets.fill(0xff, 4 * PAGE, octets.length - PAGE);
+    writeFileSync(file, octets);
+    const anew = start();
+    expect(await anew.members('paths 999')).toEqual([]);
+    await anew.include('paths 999', 'there', LIFE_MS);
+    expect(await anew.members('paths 999')).toEqual(['there']);
   });
 
   it('says in one line where it cannot be', async () => {

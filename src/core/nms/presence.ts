@@ -30,8 +30,8 @@ import {
   type Sighting,
 } from './records.ts';
 
-/** A sighting with the time of this process (ms). */
-type Mapped = Sighting & { readonly heard: number };
+/** A sighting with the time of this process (ms); whether peers may be told of the place, and its name. */
+type Mapped = Sighting & { readonly heard: number; readonly offerable: boolean; readonly place: string };
 
 export type PresenceOptions = {
   readonly primitives: Primitives;
@@ -42,6 +42,7 @@ export type PresenceOptions = {
 /** Where a node is seen: by family, or at a TRS that takes what it shall get over TLS, which no peer can use. */
 const ways = [4, 6, 'streamed'] as const;
 type Way = (typeof ways)[number];
+const recordOf = { 4: 'at4', 6: 'at6', streamed: 'atstreamed' } as const;
 /** Willing to use what every node can, if it didn't say. */
 const DEFAULT_SUITES = (1 << Suite.aes256Gcm) | (1 << Suite.chacha20Poly1305);
 /** A TRS that a node has not measured, and one that did not answer it (ms). */
@@ -94,7 +95,7 @@ export class PresentNode {
 
   /** Whether it can be spoken to. */
   get present(): boolean {
-    return this.registered && this.sightings.length > 0;
+    return this.registered && this.endpoint() !== null;
   }
 
   get suites(): number {
@@ -150,7 +151,10 @@ export class PresentNode {
     const way = (flags & Flag.streamed) !== 0 ? 'streamed' : familyOf(from.address);
     const last = this.#mapped[way];
     if (last?.instance === instance && last.sequence > sequence) return;
-    this.#mapped[way] = { endpoint: from, heard: now.ms, instance, sequence, at: now.wall, replica };
+    const sighting = { endpoint: from, instance, sequence, at: now.wall, replica };
+    const stays = last !== null && last.replica === replica && sameEndpoint(last.endpoint, from);
+    const { offerable, place } = stays ? last : this.#placeOf(sighting);
+    this.#mapped[way] = { ...sighting, heard: now.ms, offerable, place };
   }
 
   /** Whether this is the first thing a new life of the node says, so that nothing of its former one counts any more. */
@@ -198,9 +202,10 @@ export class PresentNode {
       const heard = since(sighting.at);
       // Records outlive what they say.
       if (now.ms - heard > PRESENCE_MS) continue;
-      this.#mapped[way] = { ...sighting, heard };
+      const mapped = { ...sighting, heard, ...this.#placeOf(sighting) };
+      this.#mapped[way] = mapped;
       this.heard = Math.max(this.heard, heard);
-      this.#shared.set(`at${way}`, { what: placeOf(sighting), at: heard });
+      this.#shared.set(recordOf[way], { what: mapped.place, at: heard });
     }
   }
 
@@ -218,19 +223,22 @@ export class PresentNode {
   dueRecords(now: Now): { readonly name: string; readonly value: string; readonly lifeMs: number }[] {
     if (this.revoked) return [];
     const due: { name: string; value: string; lifeMs: number }[] = [];
-    const tell = (name: string, what: unknown, at: number, record: object): void => {
+    const isDue = (name: string, what: unknown, at: number): boolean => {
       const last = this.#shared.get(name);
-      if (last !== undefined && last.what === what && at - last.at < SEEN_MS) return;
+      if (last !== undefined && last.what === what && at - last.at < SEEN_MS) return false;
       this.#shared.set(name, { what, at });
+      return true;
+    };
+    const tell = (name: string, record: object): void => {
       due.push({ name, value: JSON.stringify(record), lifeMs: RECORD_MS });
     };
     const standing = this.#goodbye ?? this.#registration;
-    if (standing !== null) tell('node', standing, now.ms, standing);
+    if (standing !== null && isDue('node', standing, now.ms)) tell('node', standing);
     for (const way of ways) {
       const mapped = this.#mapped[way];
-      if (mapped === null) continue;
-      const { heard, ...sighting } = mapped;
-      tell(`at${way}`, placeOf(sighting), heard, sighting);
+      if (mapped === null || !isDue(recordOf[way], mapped.place, mapped.heard)) continue;
+      const { heard: _, offerable: __, place: ___, ...sighting } = mapped;
+      tell(recordOf[way], sighting);
     }
     return due;
   }
@@ -252,8 +260,7 @@ export class PresentNode {
 
   /** The mapped endpoint, if it may be told to peers. */
   reachable(family: Family, now: Now): Endpoint | null {
-    const mapped = this.mapped(family, now);
-    return mapped === null || this.#offerable(mapped.address) === null ? null : mapped;
+    return this.#mapped[family]?.offerable === true ? this.mapped(family, now) : null;
   }
 
   real(family: Family): Address | null {
@@ -277,7 +284,12 @@ export class PresentNode {
 
   /** Where to send what it didn't ask for: the address it was heard from last. */
   endpoint(): Endpoint | null {
-    return this.sightings.sort((a, b) => b.heard - a.heard)[0]?.endpoint ?? null;
+    let last: Mapped | null = null;
+    for (const way of ways) {
+      const mapped = this.#mapped[way];
+      if (mapped !== null && (last === null || mapped.heard > last.heard)) last = mapped;
+    }
+    return last?.endpoint ?? null;
   }
 
   /** Whether it is reached over TLS at a TRS, recently. */
@@ -313,6 +325,12 @@ export class PresentNode {
     for (const { channel } of this.#channels) channel.close();
   }
 
+  /** Where and by whom it is heard. */
+  #placeOf({ endpoint, replica }: Sighting): Pick<Mapped, 'offerable' | 'place'> {
+    const offerable = this.#offerable(endpoint.address) !== null;
+    return { offerable, place: `${formatEndpoint(endpoint)} ${replica}` };
+  }
+
   #offerable(address: Address | null): Address | null {
     return address === null || isForbiddenOuter(address, this.#options.overlay) ? null : address;
   }
@@ -337,9 +355,4 @@ export class PresentNode {
       parts,
     });
   }
-}
-
-/** Where and by whom it is heard. */
-function placeOf({ endpoint, replica }: Sighting): string {
-  return `${formatEndpoint(endpoint)} ${replica}`;
 }

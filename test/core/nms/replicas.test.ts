@@ -197,7 +197,7 @@ describe('two nodes at two replicas', () => {
 
 describe('behind a balancer', () => {
   it('only the replica that hears a node sends to it, also what others have to say', () => {
-    for (const number of [0, 1, 2]) cloud.startReplica(number, true);
+    for (const number of [0, 1, 2]) cloud.startReplica(number, { behindBalancer: true });
     const [a, b] = pair(cloud);
     const senders = (to: FakeNode) => new Set(cloud.sentBy.get(to.mapped.address));
     expect(a.direct('b.lab.example', P1)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
@@ -212,10 +212,10 @@ describe('behind a balancer', () => {
   });
 
   it('a replica that starts anew is known by its new number from the next word of a node on', () => {
-    for (const number of [0, 1, 2]) cloud.startReplica(number, true);
+    for (const number of [0, 1, 2]) cloud.startReplica(number, { behindBalancer: true });
     const [a, b] = pair(cloud);
     cloud.replicas.delete(1);
-    cloud.startReplica(5, true);
+    cloud.startReplica(5, { behindBalancer: true });
     hears(b, 5);
     b.keepAlive();
     cloud.sentBy.clear();
@@ -224,7 +224,7 @@ describe('behind a balancer', () => {
   });
 
   it('whoever forges the address of a node does not turn others away from the replica that hears it', () => {
-    for (const number of [0, 1, 2]) cloud.startReplica(number, true);
+    for (const number of [0, 1, 2]) cloud.startReplica(number, { behindBalancer: true });
     const [a, b] = pair(cloud);
     a.direct('b.lab.example', P1);
     const [forged] = b.channel.seal({ type: 'keepAlive', id: b.device.nodeId, transactionId: 7, body: {} });
@@ -382,5 +382,50 @@ describe('clocks that differ by 5 s', () => {
     // A node is silent for 70 s at most between two renewals of its record.
     expect(here.mapped(4, { ms: 75_000, wall: wall + 75_000 })).toEqual(publicB);
     expect(here.mapped(4, { ms: 110_000, wall: wall + 110_000 })).toBeNull();
+  });
+});
+
+describe('an NMS that shares with nobody', () => {
+  /** Its questions to the store. */
+  let asked = 0;
+
+  function start(): void {
+    const nms = cloud.startReplica(0, { alone: true });
+    const recalled = nms.recalled.bind(nms);
+    nms.recalled = (...answer) => {
+      asked++;
+      return recalled(...answer);
+    };
+  }
+
+  beforeEach(() => {
+    cloud = new Cloud();
+    asked = 0;
+    start();
+    cloud.spread = () => 0;
+  });
+
+  it('asks what its earlier life knew of a node, once, and nothing while it hears the node', () => {
+    const [a, b] = pair(cloud);
+    cloud.pass(1_000);
+    start();
+    asked = 0;
+    for (const node of [a, b]) expect(node.keepAlive()).toMatchObject({ flags: Flag.response });
+    expect(asked).toBe(2);
+    expect(a.direct('b.lab.example', P1)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(b.direct('a.lab.example', P2)).toMatchObject({ type: 'routeDirection', flags: Flag.response });
+    expect(asked).toBe(2);
+  });
+
+  it('asks again for a node it forgot', () => {
+    const [a, b] = pair(cloud);
+    cloud.pass(80_000);
+    a.keepAlive();
+    cloud.pass(30_000);
+    asked = 0;
+    expect(a.direct('b.lab.example', P1)).toMatchObject(refused(Refusal.offline));
+    expect(asked).toBe(1);
+    b.register();
+    expect(a.direct('b.lab.example', P2)).toMatchObject({ flags: Flag.response });
   });
 });

@@ -6,7 +6,7 @@
 import type { Action } from '../../../src/core/actions.ts';
 import type { Machine } from '../../../src/core/machine.ts';
 import type { ReplicaAction } from '../../../src/core/nms/actions.ts';
-import { NmsMachine } from '../../../src/core/nms/machine.ts';
+import { NmsMachine, type NmsOptions } from '../../../src/core/nms/machine.ts';
 import { TrsMachine, type TrsOptions } from '../../../src/core/trs.ts';
 import type { KeyPair, Primitives } from '../../../src/crypto/primitives.ts';
 import type { Device, RegisterAnswer, RegisterChange, RegisterQuery, Service } from '../../../src/lib/device.ts';
@@ -147,7 +147,7 @@ export class Cloud implements Host {
   }
 
   /** One of several replicas; the NMS that was there before is gone. */
-  startReplica(number: number, behindBalancer = false): NmsMachine {
+  startReplica(number: number, options: Pick<NmsOptions, 'behindBalancer' | 'alone'> = {}): NmsMachine {
     for (const at of [nmsEndpoint, nmsEndpoint6]) this.#services.delete(formatEndpoint(at));
     const replica = new NmsMachine({
       primitives: this.world.primitives(`nms replica ${number} ${this.ms}`),
@@ -157,7 +157,7 @@ export class Cloud implements Host {
       ipv4: true,
       ipv6: true,
       replica: () => number,
-      behindBalancer,
+      ...options,
     });
     this.replicas.set(number, replica);
     this.run(replica, replica.registerChanged(this.now), nmsEndpoint);
