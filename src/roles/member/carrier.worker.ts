@@ -79,16 +79,23 @@ class Stream {
   }
 }
 
-const watch = setInterval(() => {
+/** Runs while there are streams, and once after the last of them. */
+let watch: NodeJS.Timeout | undefined;
+
+function look(): void {
   const now = performance.now();
   for (const stream of streams.values()) stream.look(now);
   report({ counters: counters.snapshot() });
-}, WATCH_MS);
+  if (streams.size > 0) return;
+  clearInterval(watch);
+  watch = undefined;
+}
 
 parentPort!.on('message', (order: CarrierOrder) => {
   if ('connect' in order) {
     const name = formatEndpoint(order.connect.to);
     if (!streams.has(name)) streams.set(name, new Stream(order.connect));
+    watch ??= setInterval(look, WATCH_MS);
   } else if ('disconnect' in order) {
     streams.get(formatEndpoint(order.disconnect))?.end();
   } else {
