@@ -1,7 +1,8 @@
 /**
- * `npm run bench:adapter -- [--devices 5] [--workers 1,2,4,8] [--seconds 5] [--capture pcap] [--crowd 200]`: the thesis's experiment with general nodes.
+ * `npm run bench:adapter -- [--devices 5] [--least 1] [--workers 1,2,4,8] [--seconds 5] [--rounds 1] [--capture pcap] [--crowd 200]`: the thesis's experiment with general nodes.
  * One to five devices behind an adapter talk at the same time to a node behind another NAT, directly: total and each
- * device's throughput, fairness, round trip and jitter. Beside them, in the same run, a node at the adapter's place. With
+ * device's throughput, fairness, round trip and jitter. Beside them, in the same run, a node at the adapter's place, also with
+ * as many streams in its one path, which nothing of ours could treat differently: what TCP and the scheduler make of it. With
  * `--crowd 200` instead: so many devices plugged in at once, the time until all have an address and reach the node, the
  * adapter's memory, and what adapter and node take of a processor when all are idle.
  */
@@ -19,14 +20,18 @@ import { cpuSeconds, residentMiB, threadFigures } from './process-figures.ts';
 const { values: flags } = parseArgs({
   options: {
     devices: { type: 'string', default: '5' },
+    least: { type: 'string', default: '1' },
     workers: { type: 'string', default: '1,2,4,8' },
     seconds: { type: 'string', default: '5' },
+    rounds: { type: 'string', default: '1' },
     capture: { type: 'string', default: 'packet' },
     crowd: { type: 'string' },
   },
 });
 const most = Number(flags.devices);
+const least = Number(flags.least);
 const seconds = Number(flags.seconds);
+const rounds = Number(flags.rounds);
 /** Thesis: 30 Mbit/s offered by each device. */
 const OFFERED = '30M';
 const FIRST_PORT = 5_201;
@@ -56,6 +61,7 @@ async function roundTrip(from: Namespace, address: string): Promise<number> {
 }
 
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+const mean = (values: readonly number[]): number => sum(values) / values.length;
 /** Jain's index: 1 = all alike. */
 const fairness = (values: readonly number[]): number =>
   sum(values) ** 2 / (values.length * sum(values.map((value) => value ** 2)));
@@ -66,18 +72,36 @@ function direct(peers: readonly PeerStatus[], peer: Node): boolean {
   return found?.state === 'up' && found.path === 'direct';
 }
 
+function atOnce(hosts: readonly Namespace[], peer: Node, address: string, words: readonly string[]): Promise<Sum[]> {
+  return Promise.all(hosts.map((host, i) => iperf(host, peer.host, address, FIRST_PORT + i, words)));
+}
+
+/** TCP of all at once, several times: total, means of each, mean and range of the index, index of the means. */
+async function share(hosts: readonly Namespace[], peer: Node, address: string): Promise<string[]> {
+  const results: number[][] = [];
+  for (let round = 0; round < rounds; round++) results.push((await atOnce(hosts, peer, address, [])).map(megabits));
+  const each = hosts.map((_, i) => mean(results.map((values) => values[i]!)));
+  const indices = results.map(fairness);
+  const range = [Math.min(...indices), Math.max(...indices)].map((value) => value.toFixed(3)).join('–');
+  return [
+    sum(each).toFixed(0),
+    each.map((value) => value.toFixed(0)).join(' '),
+    rounds === 1 ? mean(indices).toFixed(3) : `${mean(indices).toFixed(3)} (${range})`,
+    fairness(each).toFixed(3),
+  ];
+}
+
 async function measure(devices: readonly Device[], peer: Node, address: string): Promise<string[]> {
   const hosts = devices.map(({ host }) => host);
   const idle = await roundTrip(hosts[0]!, address);
-  const all = (words: readonly string[]): Promise<Sum[]> =>
-    Promise.all(hosts.map((host, i) => iperf(host, peer.host, address, FIRST_PORT + i, words)));
-  const tcp = (await all([])).map(megabits);
-  const [udp, loaded] = await Promise.all([all(['-u', '-b', OFFERED, '-l', '1300']), roundTrip(hosts[0]!, address)]);
-  const jitter = sum(udp.map(({ jitter_ms = 0 }) => jitter_ms)) / udp.length;
+  const tcp = await share(hosts, peer, address);
+  const [udp, loaded] = await Promise.all([
+    atOnce(hosts, peer, address, ['-u', '-b', OFFERED, '-l', '1300']),
+    roundTrip(hosts[0]!, address),
+  ]);
+  const jitter = mean(udp.map(({ jitter_ms = 0 }) => jitter_ms));
   return [
-    sum(tcp).toFixed(0),
-    tcp.map((value) => value.toFixed(0)).join(' '),
-    fairness(tcp).toFixed(3),
+    ...tcp,
     udp.map((value) => megabits(value).toFixed(1)).join(' '),
     jitter.toFixed(2),
     idle.toFixed(2),
@@ -155,6 +179,14 @@ async function main(lab: Lab): Promise<void> {
   await node.reaches(peer, 'direct');
   const whole = megabits(await iperf(node.host, peer.host, address, FIRST_PORT, []));
   console.log(`node to node, TCP: ${whole.toFixed(0)} Mbit/s`);
+  if (flags.crowd === undefined) {
+    console.log('| streams of the node | TCP in all, Mbit/s | each | fairness | of the means |');
+    console.log('| --- | --- | --- | --- | --- |');
+    for (let count = Math.max(2, least); count <= most; count++) {
+      const cells = await share(new Array<Host>(count).fill(node.host), peer, address);
+      console.log(`| ${[count, ...cells].join(' | ')} |`);
+    }
+  }
   await node.daemon.stop();
 
   const adapter = await Adapter.add(lab, network, 'adapter', office);
@@ -167,9 +199,9 @@ async function main(lab: Lab): Promise<void> {
     devices.push(device);
   }
   console.log(
-    '| workers | devices | TCP in all, Mbit/s | each | fairness | UDP at 30 Mbit/s each | jitter, ms | round trip idle, ms | under load |',
+    '| workers | devices | TCP in all, Mbit/s | each | fairness | of the means | UDP at 30 Mbit/s each | jitter, ms | round trip idle, ms | under load |',
   );
-  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |');
   for (const workers of flags.workers.split(',')) {
     await adapter.daemon.stop();
     await adapter.up(['--workers', workers, '--capture', flags.capture]);
@@ -181,7 +213,7 @@ async function main(lab: Lab): Promise<void> {
         intervalMs: 200,
       });
     }
-    for (let count = 1; count <= devices.length; count++) {
+    for (let count = least; count <= devices.length; count++) {
       const cells = await measure(devices.slice(0, count), peer, address);
       console.log(`| ${[workers, count, ...cells].join(' | ')} |`);
     }
