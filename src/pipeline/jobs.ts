@@ -14,8 +14,8 @@
 
 import { type Memory, memoryAt } from '../sys/memory.ts';
 
-/** For each worker the job at hand and the next one; two for the I/O thread, which fills one and hands on another. */
-const slotsFor = (workers: number): number => 2 * workers + 2;
+/** For each worker the job at hand, one that waits, and one that the I/O thread fills or hands on. */
+const slotsFor = (workers: number): number => workers + 2;
 /** Records (reads or datagrams) of one job at most. */
 export const RECORDS = 256;
 /** Numbers of one record; what they mean is the handling's business. */

@@ -98,7 +98,7 @@ describe('staging', () => {
         board.records[recordAt(slot, 0)] = job++;
         board.post(slot, 1);
       }
-      const taken = hands.flatMap((worker) => [worker.take(), worker.take()].map((slot) => ({ worker, slot })));
+      const taken = hands.map((worker) => ({ worker, slot: worker.take() }));
       for (const { worker, slot } of taken.reverse()) worker.finish(slot);
       for (let slot = board.settled(); slot >= 0; slot = board.settled()) {
         if (board.records[recordAt(slot, 0)] !== next++) expect.fail(`job ${next - 1} is not in its turn`);
