@@ -9,6 +9,9 @@ import { type Replica, RoutedCloud } from './toolkit/routed-cloud.ts';
 import { Pinger } from './toolkit/small.ts';
 import { describeLab } from './toolkit/suite.ts';
 
+/** Keep Alives come by chance, 225 in this time: fewer than there are nodes, of which each is heard in turn, never. */
+const HEAR_ALL_S = 3;
+
 describeLab('three replicas of everything behind a router', () => {
   let lab: Lab;
   let cloud: RoutedCloud;
@@ -21,7 +24,7 @@ describeLab('three replicas of everything behind a router', () => {
     lab = new Lab('replicas');
     try {
       cloud = await RoutedCloud.open(lab);
-      load = new Load(lab, cloud, { nodes: 180, rate: 75 });
+      load = new Load(lab, cloud, { nodes: 120, rate: 75 });
       const nats: NatType[] = ['port-restricted', 'port-restricted', 'symmetric', 'symmetric'];
       const starting = nats.map((nat, i) => {
         const home = lab.lan(`home${i}`, { subnet4: `10.${20 + i}.0.0/24` });
@@ -133,7 +136,7 @@ describeLab('three replicas of everything behind a router', () => {
     const refusals = Object.entries(errors).reduce((sum, [name, count]) => sum + (/refused/.test(name) ? count : 0), 0);
     expect(answered + refusals).toBe(offered);
     await pairsLive();
-    expectAllAnswered(await load.run(['keepAlive'], 2), ['keepAlive']);
+    expectAllAnswered(await load.run(['keepAlive'], HEAR_ALL_S), ['keepAlive']);
     expectAllAnswered(await load.run(['direction'], 1), ['direction']);
   });
 
@@ -155,7 +158,7 @@ describeLab('three replicas of everything behind a router', () => {
     expectAllAnswered(report, ['registration', 'keepAlive']);
     await pairsLive();
     // Each node is heard once more: then all know all again.
-    expectAllAnswered(await load.run(['keepAlive'], 2), ['keepAlive']);
+    expectAllAnswered(await load.run(['keepAlive'], HEAR_ALL_S), ['keepAlive']);
     expectAllAnswered(await load.run(['direction', 'login'], 2), ['direction', 'login']);
   });
 
