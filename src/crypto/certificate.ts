@@ -35,6 +35,9 @@ export type Certificate = CertificateContent & {
 };
 
 const VERSION = 1;
+const KEY_LENGTH = 32;
+const SIGN_KEY_AT = 37;
+const HANDSHAKE_KEY_AT = SIGN_KEY_AT + KEY_LENGTH;
 const SIGNATURE_LENGTH = 64;
 const MAX_GROUPS = 8;
 const label = Buffer.from('cyphonic node certificate v1\0');
@@ -96,7 +99,8 @@ export function issueCertificate(
 /** The content of a certificate that nobody has verified yet. */
 export function readCertificate(octets: Uint8Array): Certificate | 'certificate-invalid' {
   if (octets.length > MAX_CERTIFICATE) return 'certificate-invalid';
-  const from = new Reader(octets);
+  const own = new Uint8Array(octets);
+  const from = new Reader(own);
   const head = readFields(subject, from) as Pick<
     CertificateContent,
     'nodeId' | 'vip4' | 'vip6' | 'signKey' | 'handshakeKey'
@@ -117,7 +121,17 @@ export function readCertificate(octets: Uint8Array): Certificate | 'certificate-
     groups.length <= MAX_GROUPS &&
     groups.every((group, i) => isGroupName(group) && (i === 0 || groups[i - 1]! < group));
   return valid
-    ? { ...identity, fqdn, groups, notBefore, notAfter, octets: new Uint8Array(octets) }
+    ? {
+        ...identity,
+        // Views: a node has thousands of certificates.
+        signKey: own.subarray(SIGN_KEY_AT, HANDSHAKE_KEY_AT),
+        handshakeKey: own.subarray(HANDSHAKE_KEY_AT, HANDSHAKE_KEY_AT + KEY_LENGTH),
+        fqdn,
+        groups,
+        notBefore,
+        notAfter,
+        octets: own,
+      }
     : 'certificate-invalid';
 }
 

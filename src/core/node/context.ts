@@ -110,6 +110,8 @@ export class NodeContext {
   askNms: (gapMs: number, now: Now) => void = () => {};
   /** TRSs that were spoken to, the one spoken to last at the end. */
   readonly relays = new Map<string, RelayContact>();
+  /** Addresses of TRSs, by what is in the list: thousands of paths lead through few of them. */
+  readonly #lists = new Map<string, readonly Endpoint[]>();
   readonly #parts = new PartBuffer();
   #session: Session | null = null;
   /** Our own certificates, this one and those before that have not expired: peers may know an older one. */
@@ -257,6 +259,16 @@ export class NodeContext {
     this.relays.delete(name);
     this.relays.set(name, { endpoint, answers, lastContact, rttMs: rttMs ?? last?.rttMs ?? null });
     if (this.relays.size > MAX_RELAYS) this.relays.delete(this.relays.keys().next().value!);
+  }
+
+  /** The same list for all paths through the same TRS. */
+  shared(endpoints: readonly Endpoint[]): readonly Endpoint[] {
+    const name = endpoints.map(nameOfRelay).join(' ');
+    const list = this.#lists.get(name) ?? endpoints;
+    this.#lists.delete(name);
+    this.#lists.set(name, list);
+    if (this.#lists.size > MAX_RELAYS) this.#lists.delete(this.#lists.keys().next().value!);
+    return list;
   }
 
   /** Something authentic came from a service. */
