@@ -8,7 +8,6 @@ import { NodeMachine } from '../src/core/node/machine.ts';
 import type { NodeAction, Session } from '../src/core/node/types.ts';
 import { generateIdentity } from '../src/crypto/identity.ts';
 import { nodePrimitives } from '../src/crypto/node.ts';
-import { restingAead } from '../src/crypto/resting.ts';
 import { Counters } from '../src/lib/counters.ts';
 import type { Device } from '../src/lib/device.ts';
 import { type Endpoint, type Family, familyOf } from '../src/lib/ip.ts';
@@ -102,7 +101,7 @@ class Node {
   }
 }
 
-/** Beside these there are only the contexts of the few keys at work. */
+/** What JavaScript holds: a key of OpenSSL has no memory of its own there while nothing uses it. */
 async function measured() {
   // What finalizers free goes between events.
   for (let i = 0; i < 3; i++) {
@@ -116,7 +115,7 @@ async function measured() {
 const clock = new Clock();
 const random = new Random(1);
 const weather = { loss: 0, duplication: 0, reordering: 0, heldBack: 0 };
-const primitives = nodePrimitives(restingAead(evpAead, 64), hkdf);
+const primitives = nodePrimitives(evpAead, hkdf);
 const network = new Network(clock, weather, random);
 const parts: CloudParts = { clock, random, network, world: { primitives: () => primitives }, note: () => {} };
 const pass = (ms: number) => {
