@@ -81,7 +81,7 @@ export class PacketPort implements FramePort {
 }
 
 /** The cost of frames after which the other queues are looked at again: a look takes as long as some 1,000 octets. */
-const LOOK_AFTER = 4 * MAX_FRAME;
+const LOOK_AFTER = 8 * MAX_FRAME;
 
 /** The queues of one interface in turn: a device that floods keeps nobody waiting but those in its own. */
 export class PacketQueues implements FramePort {

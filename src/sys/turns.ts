@@ -32,6 +32,12 @@ export class Turns {
   /** The queue whose turn it is; -1 if none waits. */
   next(): number {
     if (this.#waiting === 0) return -1;
+    if ((this.#waiting & (this.#waiting - 1)) === 0) {
+      // Who is alone owes nobody anything.
+      this.#turn = 31 - Math.clz32(this.#waiting);
+      this.#credit[this.#turn] = QUANTUM;
+      return this.#turn;
+    }
     while ((this.#waiting & (1 << this.#turn)) === 0 || this.#credit[this.#turn]! <= 0) {
       this.#turn = (this.#turn + 1) % this.#credit.length;
       if ((this.#waiting & (1 << this.#turn)) !== 0) this.#credit[this.#turn]! += QUANTUM;
