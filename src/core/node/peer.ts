@@ -16,8 +16,11 @@ import type { Way } from './ways.ts';
 
 /** Paths that came up within this time of one another were asked for by both ends at once (ms). */
 const SIMULTANEOUS_MS = 5_000;
-/** A path that another one has replaced is closed after this long without a packet (ms). */
-const SPARE_MS = 30_000;
+/**
+ * A path that another one has replaced is closed after this long without a packet (ms). Each end may take another one for
+ * the spare: if both closed theirs at once none would be left.
+ */
+const SPARE_MS = { ofLowerNodeId: 30_000, ofHigher: 40_000 } as const;
 /** How long somebody who measures the round trip is kept waiting (ms). */
 const PROBE_MS = 4_000;
 /** The newest displace the oldest: a peer that starts anew again and again leaves dead ones behind. */
@@ -221,7 +224,8 @@ export class Peer {
 
   #spare(path: Path, best: Path, now: Now): void {
     const since = Math.max(path.usedAt, path.upSince?.ms ?? 0, best.upSince?.ms ?? 0);
-    const until = since + SPARE_MS;
+    const isLower = this.#context.session !== null && this.#context.session.nodeId < this.nodeId;
+    const until = since + (isLower ? SPARE_MS.ofLowerNodeId : SPARE_MS.ofHigher);
     if (!path.isHealthy || now.ms >= until) this.#close(path, true, now);
     else path.timers.set('spare', until);
   }

@@ -179,7 +179,7 @@ describe('a direct path whose relay has forgotten it', () => {
       l.home('portRestricted')('10.0.0.3'),
     ]);
     expect(lab.until(() => lab.peer(a, b)?.path === 'direct' && lab.peer(b, a)?.path === 'direct', 5_000)).toBe(true);
-    lab.pass(60_000);
+    lab.pass(150_000);
     lab.cloud.relays[0]!.kill();
     lab.cloud.relays[0]!.start();
     lab.pass(5_000);
@@ -204,6 +204,23 @@ describe('a peer that starts anew', () => {
     }
     expect(a.pathsTo(b)).toHaveLength(1);
   });
+
+  it.each(Array.from({ length: 12 }, (_, i) => i))(
+    'and nobody has more to say: one path is left, the same at both ends (%i)',
+    async (seed) => {
+      const lab = await Lab.open(1, seed);
+      const [a, b] = [await lab.node('a', lab.publicly()), await lab.node('b', lab.publicly())];
+      expect(lab.reaches(a, b)).toBe(true);
+      lab.pass(2_000);
+      b.kill();
+      lab.pass(500);
+      b.start();
+      expect(outage(lab, a, b)).toBeLessThan(3_000);
+      lab.pass(150_000);
+      expect(a.pathsTo(b)).toHaveLength(1);
+      expect(b.pathsTo(a)).toEqual(a.pathsTo(b));
+    },
+  );
 
   it.each([1, 2, 3, 4, 5, 6, 7, 8])(
     'is answered on its new path within a second or so, whatever the order of the PathIDs: %i',
