@@ -168,5 +168,10 @@ process.on('uncaughtException', (error) => {
   process.exit(1);
 });
 
+const code = await main(process.argv.slice(2));
+// A slow reader has not taken all of a long output yet: nothing else keeps it.
+for (const stream of [process.stdout, process.stderr]) {
+  await new Promise<void>((resolve) => stream.write('', () => resolve()));
+}
 // Daemons have stopped everything by the time `main` returns; what still keeps the loop alive must not keep the process.
-process.exit(await main(process.argv.slice(2)));
+process.exit(code);

@@ -1,5 +1,7 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { tlsRootHash } from '../../../src/crypto/tls-certificate.ts';
 import { decodeToken } from '../../../src/crypto/token.ts';
@@ -9,11 +11,27 @@ import { makeCertificate } from '../../support/certificates.ts';
 import { done, json, run, useNetworks } from './run.ts';
 
 const { initNetwork, scratch } = useNetworks();
+const launcher = fileURLToPath(new URL('../../../bin/cyphonic', import.meta.url));
 
 describe('device', () => {
   let dir: string;
   beforeEach(async () => {
     dir = await initNetwork('--vip6', 'fd00:80::/64');
+  });
+
+  test('list tells all of it, also what no pipe holds at once', async () => {
+    const file = readNetworkFile(join(dir, 'cloud.yaml'));
+    const register = openSqlite(file.registerFile, file.network);
+    const given = { groups: [], adapter: null, mac: null, auth: 'token', mode: 'dual', trustedCa: null } as const;
+    const count = 1_200;
+    for (let i = 0; i < count; i++) {
+      await register.add({ ...given, deviceId: `d${i}`, secretHash: null, secretExpires: null });
+    }
+    await register.close();
+    const { stdout, status } = spawnSync(launcher, ['device', 'list', '--dir', dir, '--json'], { encoding: 'utf8' });
+    expect(status).toBe(0);
+    expect(stdout.length).toBeGreaterThan(300_000);
+    expect(JSON.parse(stdout)).toHaveLength(count);
   });
 
   test('add prints one token that holds what the device needs; show and list tell of it', async () => {
