@@ -1,6 +1,7 @@
 /** Daemons as their operators meet them: nothing left behind, and a cloud that comes and goes. */
 
 import { expect, it } from 'vitest';
+import { succeeds } from '../support/succeeds.ts';
 import { until } from './toolkit/command.ts';
 import type { Host } from './toolkit/lab.ts';
 import { Network } from './toolkit/network.ts';
@@ -62,13 +63,6 @@ describeLab('daemons', () => {
       });
       await network.restart();
       await b.daemon.output(/^ready/m);
-      await until(
-        () =>
-          a.systemPing(b.fqdn).then(
-            () => true,
-            () => false,
-          ),
-        { what: 'a to reach b again' },
-      );
+      await until(() => succeeds(a.systemPing(b.fqdn)), { what: 'a to reach b again' });
     }));
 });

@@ -3,6 +3,7 @@
 import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
+import { succeeds } from '../support/succeeds.ts';
 import { until } from './toolkit/command.ts';
 import { interrupt } from './toolkit/interruption.ts';
 import { inPublic, relayed } from './toolkit/scenes.ts';
@@ -63,14 +64,7 @@ describeLab('a connection goes on', () => {
         expect(minute.missing).toBe(0);
         expect(minute.received).toBe(minute.sent);
         const started = performance.now();
-        await until(
-          () =>
-            c.systemPing(a.fqdn).then(
-              () => true,
-              () => false,
-            ),
-          { what: 'c to reach a' },
-        );
+        await until(() => succeeds(c.systemPing(a.fqdn)), { what: 'c to reach a' });
         console.log(`a new pair ${Math.round(performance.now() - started)} ms after the restart`);
       }),
     PATIENCE_MS,

@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { succeeds } from '../support/succeeds.ts';
 import { until } from './toolkit/command.ts';
 import { type Host, Lab } from './toolkit/lab.ts';
 import { Network, Node } from './toolkit/network.ts';
@@ -99,14 +100,7 @@ describeLab('a node', () => {
     expect((await counters(a))['drop-outer-loop']).toBeGreaterThan(0);
     a.host.sh(`ip route delete 192.0.2.12/32 dev ${tun}`);
     // What was sent in between may be lost, and so may be the first packet after it.
-    await until(
-      () =>
-        a.systemPing(vip, ['-W', '1']).then(
-          () => true,
-          () => false,
-        ),
-      { what: 'a to reach b again' },
-    );
+    await until(() => succeeds(a.systemPing(vip, ['-W', '1'])), { what: 'a to reach b again' });
   });
 
   it('refuses to start where the overlay is there already', async () => {

@@ -2,15 +2,10 @@
 
 import { expect, it } from 'vitest';
 import { noPostgres, startPostgres } from '../store/postgres-server.ts';
+import { succeeds } from '../support/succeeds.ts';
 import { until } from './toolkit/command.ts';
 import { Pinger, smallNetwork } from './toolkit/small.ts';
 import { describeLab, inLab } from './toolkit/suite.ts';
-
-const succeeds = (work: Promise<unknown>): Promise<boolean> =>
-  work.then(
-    () => true,
-    () => false,
-  );
 
 describeLab('cloud migrate', () => {
   it.skipIf(noPostgres)('is not noticed by devices', () =>

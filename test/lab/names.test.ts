@@ -2,6 +2,7 @@
 
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { succeeds } from '../support/succeeds.ts';
 import { until } from './toolkit/command.ts';
 import { Lab } from './toolkit/lab.ts';
 import type { Network, Node } from './toolkit/network.ts';
@@ -73,15 +74,7 @@ describeLab('the resolver of a node', () => {
     expect(held.status).toBe('SERVFAIL');
     expect(quick.status).toBe('NOERROR');
     process.kill(silent.daemon.pid, 'SIGCONT');
-    const hears = a.systemPing.bind(a, silent.fqdn, ['-W', '2']);
-    await until(
-      () =>
-        hears().then(
-          () => true,
-          () => false,
-        ),
-      { what: 'it to be heard again' },
-    );
+    await until(() => succeeds(a.systemPing(silent.fqdn, ['-W', '2'])), { what: 'it to be heard again' });
     await silent.daemon.stop();
   });
 

@@ -1,6 +1,7 @@
 /** What people do with a network, by the tools they do it with: iperf3, files, many flows, on roads that lose and narrow. */
 
 import { afterAll, beforeAll, expect, it, onTestFailed } from 'vitest';
+import { succeeds } from '../support/succeeds.ts';
 import { until } from './toolkit/command.ts';
 import { Lab } from './toolkit/lab.ts';
 import type { Node } from './toolkit/network.ts';
@@ -113,14 +114,7 @@ describeLab('two nodes', () => {
       expect(received).toBe(sent);
       // The first one is answered with what the path carries.
       const ping = ['ping', '-c', '1', '-W', '1', '-s', '1300', to[family]];
-      await until(
-        () =>
-          a.host.run(ping).then(
-            () => true,
-            () => false,
-          ),
-        { what: 'a ping of 1,300 octets' },
-      );
+      await until(() => succeeds(a.host.run(ping)), { what: 'a ping of 1,300 octets' });
       await expectDatagrams(to[family], 1_340);
     }
   });

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import pg from 'pg';
 import { connectPostgres, transaction } from '../../src/store/postgres.ts';
 import { migratePostgres } from '../../src/store/postgres-schema.ts';
+import { succeeds } from '../support/succeeds.ts';
 
 /** Where Debian keeps the programs of the latest version it has. */
 const programs = globSync('/usr/lib/postgresql/*/bin')
@@ -60,11 +61,7 @@ export async function startPostgres({ durable = false } = {}): Promise<PostgresS
     for (;;) {
       const client = new pg.Client(url('postgres'));
       client.on('error', () => {});
-      const connected = await client.connect().then(
-        () => true,
-        () => false,
-      );
-      if (connected) return client.end();
+      if (await succeeds(client.connect())) return client.end();
       // What a crash left may still be in use for a moment: a process of the killed server, its shared memory.
       if (server.exitCode !== null) {
         if (performance.now() > deadline) throw new RangeError(`postgres ended with ${server.exitCode}`);

@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { placesOf } from '../../src/sys/frame-queues.ts';
+import fc from '../support/property.ts';
 
 const QUEUES = 16;
 const macs = fc.uniqueArray(

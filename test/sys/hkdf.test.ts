@@ -1,7 +1,7 @@
 import { hkdfSync } from 'node:crypto';
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { hkdf } from '../../src/sys/hkdf.ts';
+import fc from '../support/property.ts';
 import { hex, readVectors } from '../vectors/read.ts';
 
 type Vector = { readonly name: string } & { readonly [key in 'key' | 'salt' | 'info' | 'okm']: string };

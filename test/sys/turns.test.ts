@@ -1,6 +1,6 @@
-import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { FRAME_COST, QUANTUM, Turns } from '../../src/sys/turns.ts';
+import fc from '../support/property.ts';
 
 const LARGEST = 65_564;
 const QUEUES = 16;

@@ -1,6 +1,7 @@
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:net';
+import { succeeds } from '../../support/succeeds.ts';
 
 /** Below those that the system gives to whoever asks for any (ip(7)), and for each of the workers that run at once others. */
 const PORTS = 10_000;
@@ -12,11 +13,7 @@ async function nextPort(open: (port: number) => Server | Socket): Promise<number
   for (;;) {
     const port = first + (next++ % PORTS);
     const listener = open(port);
-    const isFree = await once(listener, 'listening').then(
-      () => true,
-      () => false,
-    );
-    if (!isFree) continue;
+    if (!(await succeeds(once(listener, 'listening')))) continue;
     listener.close();
     await once(listener, 'close');
     return port;
