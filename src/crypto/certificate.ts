@@ -36,7 +36,8 @@ export type Certificate = CertificateContent & {
 
 const VERSION = 1;
 const KEY_LENGTH = 32;
-const SIGN_KEY_AT = 37;
+/** Behind version, NodeID and both virtual addresses. */
+const SIGN_KEY_AT = 1 + 16 + 4 + 16;
 const HANDSHAKE_KEY_AT = SIGN_KEY_AT + KEY_LENGTH;
 const SIGNATURE_LENGTH = 64;
 const MAX_GROUPS = 8;

@@ -126,14 +126,14 @@ export function readAddress(text: string, octets: Uint8Array): 0 | 4 | 16 {
   return readGroups(text, octets) ? 16 : 0;
 }
 
+/** Where addresses stand that are only looked at. */
+const scratch = new Uint8Array(16);
+
 /** 4 or 16 octets of an address in any textual form without zone, or null. */
 export function parseAddress(text: string): Uint8Array | null {
   const length = readAddress(text, scratch);
   return length === 0 ? null : scratch.slice(0, length);
 }
-
-/** Where addresses stand that are only looked at. */
-const scratch = new Uint8Array(16);
 
 /** The canonical form of any textual address, or null. */
 export function canonicalAddress(text: string): Address | null {

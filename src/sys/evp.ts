@@ -4,10 +4,10 @@
  * in memory (`sealAt`, `openAt`) or in a buffer (`seal`, `open`).
  */
 
-import { hkdfSync } from 'node:crypto';
 import { raise } from '../lib/errors.ts';
 import { CBC_MD5, type Context, Contexts, KEY_LENGTH, MOST_CONTEXTS, noContext } from './contexts.ts';
 import { addressOf } from './ffi.ts';
+import { hkdf } from './hkdf.ts';
 import { KeyMemory } from './key-memory.ts';
 import { must, NONCE_LENGTH, type OpenSsl, openSsl, type SuiteNumber, scratchAt, type Update } from './openssl.ts';
 
@@ -248,7 +248,7 @@ export function borrowingAead(suite: SuiteNumber): EvpAead {
 }
 
 function derive(key: Uint8Array, info: string): Uint8Array {
-  return new Uint8Array(hkdfSync('sha256', key, '', info, KEY_LENGTH));
+  return hkdf(key, new Uint8Array(0), new TextEncoder().encode(info), KEY_LENGTH);
 }
 
 function setNonce(scratch: Buffer, sequence: number): void {

@@ -223,22 +223,17 @@ export class PresentNode {
   dueRecords(now: Now): { readonly name: string; readonly value: string; readonly lifeMs: number }[] {
     if (this.revoked) return [];
     const due: { name: string; value: string; lifeMs: number }[] = [];
-    const isDue = (name: string, what: unknown, at: number): boolean => {
+    const tell = (name: string, what: unknown, at: number, record: () => Registration | Goodbye | Sighting): void => {
       const last = this.#shared.get(name);
-      if (last !== undefined && last.what === what && at - last.at < SEEN_MS) return false;
+      if (last !== undefined && last.what === what && at - last.at < SEEN_MS) return;
       this.#shared.set(name, { what, at });
-      return true;
-    };
-    const tell = (name: string, record: object): void => {
-      due.push({ name, value: JSON.stringify(record), lifeMs: RECORD_MS });
+      due.push({ name, value: JSON.stringify(record()), lifeMs: RECORD_MS });
     };
     const standing = this.#goodbye ?? this.#registration;
-    if (standing !== null && isDue('node', standing, now.ms)) tell('node', standing);
+    if (standing !== null) tell('node', standing, now.ms, () => standing);
     for (const way of ways) {
       const mapped = this.#mapped[way];
-      if (mapped === null || !isDue(recordOf[way], mapped.place, mapped.heard)) continue;
-      const { heard: _, offerable: __, place: ___, ...sighting } = mapped;
-      tell(recordOf[way], sighting);
+      if (mapped !== null) tell(recordOf[way], mapped.place, mapped.heard, () => sightingOf(mapped));
     }
     return due;
   }
@@ -355,4 +350,9 @@ export class PresentNode {
       parts,
     });
   }
+}
+
+/** What others are told of it. */
+function sightingOf({ endpoint, instance, sequence, at, replica }: Mapped): Sighting {
+  return { endpoint, instance, sequence, at, replica };
 }

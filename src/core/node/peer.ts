@@ -230,7 +230,10 @@ export class Peer {
     else path.timers.set('spare', until);
   }
 
-  /** No answer comes by this way, nor by any other. Paths that go the same way, and have heard no more, need not find that out by themselves once packets take them. */
+  /**
+   * No answer comes by this way, nor by any other. Paths that go the same way, and have heard no more, need not find that out
+   * by themselves once packets take them.
+   */
   fellSilent(path: Path, { endpoint, origin }: Way, now: Now): void {
     for (const { chosen, heardAt, reach } of this.#paths) {
       if (chosen === null || chosen.origin !== origin || !sameEndpoint(chosen.endpoint, endpoint)) continue;
